@@ -1,0 +1,158 @@
+"""How a builder makes a model: with fresh parameters, or with those of a checkpoint and no time lost on others."""
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from zoo_core.weights import WeightsEnum
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def build(
+    model_class: Callable[..., Model],
+    weights: WeightsEnum | None,
+    progress: bool = True,
+    /,
+    *,
+    new_head: bool = False,
+    freeze_body: bool = False,
+    **kwargs: Any,
+) -> Model:
+    """Makes a model, with the tensors of a checkpoint if ``weights`` are given.
+
+    With weights, ``num_classes`` follows from their categories. No parameter is drawn at random only to be overwritten:
+    the model is constructed without storage and takes the tensors of the memory-mapped file as they are.
+
+    Args:
+        model_class: the class, or a function that constructs the model.
+        weights: what to load; ``None`` for fresh parameters.
+        progress: show a progress bar if the checkpoint has to be downloaded.
+        new_head: for fine-tuning: keep the body of the checkpoint, and put fresh parameters wherever their shape
+            depends on ``num_classes``, which may then be any number.
+        freeze_body: with ``new_head``, let only the head's parameters require gradients.
+        **kwargs: arguments of ``model_class``.
+
+    Raises:
+        ValueError: an argument contradicts the checkpoint, or ``new_head`` is asked for where it means nothing.
+        zoo_core.checkpoints.CheckpointError: the checkpoint cannot be had, read, or does not fit the model.
+    """
+    if freeze_body and not new_head:
+        raise ValueError("freeze_body=True goes with new_head=True: without a new head nothing would be left to train")
+    if weights is None:
+        if new_head:
+            raise ValueError("new_head=True needs weights whose body it keeps; give weights, or leave out new_head")
+        return model_class(**kwargs)
+
+    classes = weights.meta.get("categories")
+    takes_classes = bool(classes) and "num_classes" in _parameters(model_class)
+    if new_head:
+        if not takes_classes:
+            raise ValueError(f"new_head=True: {weights} has no classifier that could be replaced")
+        return _with_new_head(model_class, weights, progress, freeze_body, kwargs)
+    if classes and takes_classes:
+        set_from_weights(kwargs, weights, "num_classes", len(classes))
+    with torch.device("meta"):
+        model = model_class(**kwargs)
+    return load(model, weights, progress)
+
+
+def load(model: Model, weights: WeightsEnum, progress: bool = True) -> Model:
+    """Gives a model, constructed on the meta device, the tensors of a checkpoint. Returns the model.
+
+    Afterwards it is on the default device. A parameter of another dtype in the file is converted to the model's own.
+    """
+    from zoo_core.checkpoints import assign_state_dict
+
+    state_dict = weights.get_state_dict(progress=progress, check_hash=True)
+    assign_state_dict(model, state_dict, source=str(weights))
+    return _on_default_device(model)
+
+
+def set_from_weights(kwargs: dict[str, Any], weights: WeightsEnum, parameter: str, value: Any) -> None:
+    """Sets an argument that the checkpoint determines.
+
+    Raises:
+        ValueError: the caller gave another value.
+    """
+    given = kwargs.setdefault(parameter, value)
+    if given is None:
+        kwargs[parameter] = value
+    elif given != value:
+        hint = (
+            "; give new_head=True to keep the checkpoint's body and train a fresh head of that size"
+            if parameter == "num_classes"
+            else "; leave the argument out, or build without weights"
+        )
+        raise ValueError(
+            f"The parameter '{parameter}' expected value {value} but got {given} instead: {weights} was "
+            f"trained with {value}{hint}"
+        )
+
+
+def _with_new_head(
+    model_class: Callable[..., Model], weights: WeightsEnum, progress: bool, freeze_body: bool, kwargs: dict[str, Any]
+) -> Model:
+    from zoo_core.checkpoints import assign_state_dict
+
+    trained_classes = len(weights.meta["categories"])
+    num_classes = kwargs.pop("num_classes", trained_classes)
+    if type(num_classes) is not int or num_classes < 1:
+        raise ValueError(f"num_classes must be a whole number of at least 1, not {num_classes!r}")
+
+    with torch.device("meta"):
+        trained = model_class(num_classes=trained_classes, **kwargs)
+        model = model_class(num_classes=num_classes, **kwargs)
+        other = model_class(num_classes=num_classes + 1, **kwargs)
+    assign_state_dict(trained, weights.get_state_dict(progress=progress, check_hash=True), source=str(weights))
+    # The head is what depends on the number of classes.
+    other_shapes = {name: tensor.shape for name, tensor in other.named_parameters()}
+    changed = {name for name, tensor in model.named_parameters() if tensor.shape != other_shapes[name]}
+    head = {name.rpartition(".")[0] for name in changed}
+    body = {name: value for name, value in trained.state_dict().items() if name.rpartition(".")[0] not in head}
+    for path in sorted(head):
+        module = model.get_submodule(path)
+        module.to_empty(device="cpu", recurse=False)
+        _initialize(model, module)
+        body |= {f"{path}.{name}": value for name, value in module.state_dict().items()}
+    assign_state_dict(model, body, source=str(weights))
+    if freeze_body:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.rpartition(".")[0] in head)
+    warnings.warn(
+        f"{weights}: the body is the checkpoint's; the head ({', '.join(sorted(head))}) is new, for {num_classes} "
+        f"classes, and gives random results until it is trained" + ("; the body is frozen" if freeze_body else ""),
+        UserWarning,
+        stacklevel=5,
+    )
+    return _on_default_device(model)
+
+
+def _initialize(model: nn.Module, module: nn.Module) -> None:
+    """Draws a module's own parameters anew: as torch does, and then as the model's family does."""
+    reset = getattr(module, "reset_parameters", None)
+    if reset is not None:
+        reset()
+    initialize = getattr(model, "_initialize", None)
+    if initialize is not None:
+        initialize(module)
+
+
+def _on_default_device(model: Model) -> Model:
+    device = torch.get_default_device()
+    return model if device.type == "cpu" else model.to(device)
+
+
+def _parameters(function: Callable[..., Any]) -> set[str]:
+    """The names of the arguments that a function or class takes, its base classes' included where it passes them on."""
+    names: set[str] = set()
+    for kind in inspect.getmro(function) if inspect.isclass(function) else (function,):
+        parameters = inspect.signature(kind).parameters
+        names |= set(parameters)
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            break
+    return names

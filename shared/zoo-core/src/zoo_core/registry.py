@@ -1,0 +1,256 @@
+"""Models by name: what is there, and how to build it."""
+
+import difflib
+import functools
+import importlib
+import inspect
+import types
+import typing
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, overload
+
+from torch import nn
+
+from zoo_core import catalog
+from zoo_core.weights import WeightsEnum
+
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
+
+# Builders that this process registered. Those of installed packages are also in the catalogue, where they are found
+# before their module is imported.
+_registered: dict[str, Callable[..., nn.Module]] = {}
+
+
+@overload
+def register_model(function: Builder, /) -> Builder: ...
+@overload
+def register_model(function: None = None, /, *, name: str | None = None) -> Callable[[Builder], Builder]: ...
+@overload
+def register_model(function: str, /) -> Callable[[Builder], Builder]: ...
+def register_model(function: Any = None, /, *, name: str | None = None) -> Any:
+    """Registers a builder under its own name or under ``name``, and gives it the manners of the zoo.
+
+    Use as ``@register_model``, ``@register_model()`` or ``@register_model(name="quantized_resnet50")``. The builder has
+    keyword-only parameters, of which ``weights`` and others that begin with ``weights_`` are annotated with a
+    :class:`~zoo_core.weights.WeightsEnum`. Callers may then give these as a member, as a string (``"IMAGENET1K_V1"``,
+    ``"DEFAULT"``, ``"ResNet50_Weights.DEFAULT"``) or as ``None``; the builder gets a member or ``None``. With a warning
+    they may use what torchvision deprecated: ``pretrained=True`` (and ``pretrained_backbone``), a bool for ``weights``,
+    and positional arguments.
+
+    Raises:
+        ValueError: another builder has the name already.
+    """
+    if isinstance(function, str):
+        function, name = None, function
+    if function is None:
+        return functools.partial(_register, name=name)
+    return _register(function, name=name)
+
+
+def _register(function: Builder, *, name: str | None) -> Builder:
+    key = name or function.__name__
+    taken = _registered.get(key)
+    if taken is not None and (taken.__module__, taken.__qualname__) != (function.__module__, function.__qualname__):
+        raise ValueError(
+            f"a model named {key!r} is registered already, by {taken.__module__}.{taken.__qualname__}; "
+            "give this one another name"
+        )
+    parameters = inspect.signature(function).parameters
+    keywords = [p.name for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    weights_parameters = [k for k in keywords if k == "weights" or k.startswith("weights_")]
+
+    @functools.wraps(function)
+    def builder(*args: Any, **kwargs: Any) -> nn.Module:
+        if args:
+            kwargs = _name_positional(function.__name__, keywords, args, kwargs)
+        for parameter in weights_parameters:
+            _take_legacy(builder, parameter, kwargs)
+            if parameter in kwargs:
+                kwargs[parameter] = _resolve(function, parameter, kwargs[parameter])
+        return function(**kwargs)
+
+    _registered[key] = builder
+    return typing.cast(Builder, builder)
+
+
+def _name_positional(
+    function: str, keywords: list[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    if len(args) > len(keywords):
+        raise TypeError(f"{function}() takes the arguments {', '.join(keywords)} by name, but {len(args)} were given")
+    named = dict(zip(keywords, args, strict=False))
+    twice = named.keys() & kwargs.keys()
+    if twice:
+        raise TypeError(f"{function}() got {', '.join(sorted(twice))} both by position and by name")
+    warnings.warn(
+        f"positional arguments of {function}() are deprecated; write "
+        f"{', '.join(f'{key}={value!r}' for key, value in named.items())}",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return named | dict(kwargs)
+
+
+def _take_legacy(builder: Callable[..., nn.Module], parameter: str, kwargs: dict[str, Any]) -> None:
+    """Turns ``pretrained=True``, or a bool in the place of weights, into the weights that it stood for."""
+    legacy = parameter.replace("weights", "pretrained", 1)
+    if legacy in kwargs:
+        if parameter in kwargs:
+            raise TypeError(f"{builder.__name__}() got both {parameter} and the deprecated {legacy}; give {parameter}")
+        flag, given = kwargs.pop(legacy), legacy
+    elif isinstance(kwargs.get(parameter), bool):
+        flag, given = kwargs[parameter], parameter
+    else:
+        return
+    if flag and not isinstance(flag, bool):
+        kwargs[parameter] = flag
+        meaning = repr(flag)
+    else:
+        kwargs[parameter] = _pretrained(builder, parameter) if flag else None
+        meaning = str(kwargs[parameter])
+    warnings.warn(
+        f"{given}={flag!r} is deprecated; write {parameter}={meaning}"
+        + (f' or {parameter}="DEFAULT" for the most accurate ones' if flag else ""),
+        DeprecationWarning,
+        stacklevel=3,
+    )
+
+
+def _pretrained(builder: Callable[..., nn.Module], parameter: str) -> WeightsEnum:
+    default = inspect.signature(builder).parameters[parameter].default
+    if isinstance(default, WeightsEnum):
+        return default
+    enum = weights_enums(builder, parameter)[0]
+    if parameter == "weights":
+        for entry in catalog.models().values():
+            if (entry.weights, entry.module) == (enum.__name__, enum.__module__):
+                return enum[entry.pretrained]
+    return next(iter(enum))
+
+
+def _resolve(function: Callable[..., nn.Module], parameter: str, value: Any) -> Any:
+    if value is None or (isinstance(value, WeightsEnum)):
+        enums = weights_enums(function, parameter)
+        if value is None or isinstance(value, enums):
+            return value
+        raise TypeError(
+            f"{function.__name__}() takes {parameter} from {' or '.join(e.__name__ for e in enums)}, not {value!r}"
+        )
+    enums = weights_enums(function, parameter)
+    if not isinstance(value, str):
+        return enums[0].verify(value)
+    prefix, dot, _ = value.partition(".")
+    chosen = [enum for enum in enums if enum.__name__ == prefix] if dot else list(enums)
+    if len(chosen) == 1:
+        return chosen[0].verify(value)
+    holders = [enum for enum in chosen if value in enum.__members__]
+    if len(holders) == 1:
+        return holders[0].verify(value)
+    if holders:
+        # "DEFAULT" of several enums: the builder knows which is meant from its other arguments.
+        return value
+    names = ", ".join(f"{enum.__name__}.{member}" for enum in enums for member in enum.__members__)
+    raise ValueError(f"{function.__name__}() has no weights {value!r}; there are {names}")
+
+
+@functools.cache
+def weights_enums(function: Callable[..., nn.Module], parameter: str = "weights") -> tuple[type[WeightsEnum], ...]:
+    """The weights enums in the annotation of a builder's parameter, in its order.
+
+    Raises:
+        ValueError: the parameter is not there, or its annotation names no :class:`~zoo_core.weights.WeightsEnum`.
+    """
+    found = inspect.signature(function, eval_str=True).parameters.get(parameter)
+    annotation = None if found is None else found.annotation
+    kinds = typing.get_args(annotation) or (annotation,)
+    enums = tuple(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, WeightsEnum))
+    if not enums:
+        raise ValueError(
+            f"{function.__module__}.{function.__qualname__} has no parameter {parameter!r} annotated with a WeightsEnum"
+        )
+    return enums
+
+
+def list_models(
+    module: types.ModuleType | None = None,
+    include: str | Iterable[str] | None = None,
+    exclude: str | Iterable[str] | None = None,
+) -> list[str]:
+    """The names of the models there are, sorted.
+
+    Args:
+        module: only those whose builders are in this package, ``zoo_classification`` for instance.
+        include: shell pattern or patterns of which a name must match one, ``"resnet*"``.
+        exclude: shell pattern or patterns of which it must match none.
+    """
+    homes = {name: entry.module for name, entry in catalog.models().items()}
+    homes |= {name: builder.__module__ for name, builder in _registered.items()}
+    if module is not None:
+        homes = {n: home for n, home in homes.items() if module.__name__ in (home, home.rpartition(".")[0])}
+    return catalog.match(homes, include, exclude)
+
+
+def get_model_builder(name: str) -> Callable[..., nn.Module]:
+    """The function that builds the model of that name; letter case does not matter.
+
+    Raises:
+        zoo_core.catalog.UnknownModelError: a ``ValueError`` that names the nearest models, or the package to install.
+    """
+    key = name.lower()
+    for candidate in (name, key):
+        if candidate in _registered:
+            return _registered[candidate]
+        if candidate in catalog.models():
+            entry = catalog.models()[candidate]
+            return getattr(importlib.import_module(entry.module), entry.function)
+    raise catalog.unknown_model(key, {*catalog.models(), *_registered})
+
+
+def get_model(name: str, **config: Any) -> nn.Module:
+    """Builds a model: ``get_model("resnet50", weights="DEFAULT")`` is ``resnet50(weights="DEFAULT")``.
+
+    Args:
+        name: name of the model, as :func:`list_models` gives it.
+        **config: arguments of its builder.
+    """
+    return get_model_builder(name)(**config)
+
+
+def get_model_weights(name: str | Callable[..., nn.Module]) -> type[WeightsEnum]:
+    """The weights enum of a model, which is given by its name or its builder."""
+    builder = get_model_builder(name) if isinstance(name, str) else name
+    return weights_enums(builder)[0]
+
+
+def get_weight(name: str) -> WeightsEnum:
+    """The weights of a full name: ``get_weight("ResNet50_Weights.IMAGENET1K_V1")``.
+
+    Raises:
+        ValueError: the name is not of that form, no installed package has the enum, or the enum has no such member.
+    """
+    enum_name, dot, member = name.partition(".")
+    if not dot or not member:
+        raise ValueError(f"weights are named as in 'ResNet50_Weights.IMAGENET1K_V1', not {name!r}")
+    enums = _enum_homes()
+    if enum_name not in enums:
+        near = difflib.get_close_matches(enum_name, enums, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"no installed package has the weights enum {enum_name!r}{hint}")
+    enum = enums[enum_name]
+    if isinstance(enum, str):
+        enum = getattr(importlib.import_module(enum), enum_name)
+    found = enum.verify(member)
+    assert found is not None
+    return found
+
+
+def _enum_homes() -> dict[str, Any]:
+    """Weights enums by class name: the module's name for those of the catalogue, the enum for those registered here."""
+    homes: dict[str, Any] = {}
+    for builder in _registered.values():
+        try:
+            homes |= {enum.__name__: enum for enum in weights_enums(builder)}
+        except ValueError:
+            continue
+    return homes | {entry.weights: entry.module for entry in catalog.models().values()}

@@ -1,0 +1,192 @@
+"""Trained weights: where they are, how to prepare an input for them, and what is known about them."""
+
+import enum
+import functools
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from zoo_core import catalog
+
+
+@dataclass(eq=False)
+class Weights:
+    """One set of trained weights.
+
+    Args:
+        url: address of the checkpoint; schemes ``https:``, ``http:``, ``file:`` and ``package:``.
+        transforms: called without arguments, gives the preprocessing of the model's inputs. Usually a preset of
+            :mod:`zoo_core.presets` in a :class:`functools.partial`.
+        meta: what is known: ``categories``, ``num_params``, ``min_size``, ``recipe``, ``_metrics``, ``_ops``, ...
+
+    Attributes:
+        sha256_prefix: first hex digits of the file's SHA-256, ``None`` where no check is possible. Those of the
+            catalogue are as published; else those at the end of the file's name, after a dash, as PyTorch's hub has
+            them (``resnet18-f37072fd.pth``).
+    """
+
+    url: str
+    transforms: Callable[..., Any]
+    meta: dict[str, Any]
+    sha256_prefix: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = re.search(r"-([0-9a-f]{8,64})\.[^/]*$", self.url)
+        self.sha256_prefix = found[1] if found else None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Weights):
+            return NotImplemented
+        return (
+            self.url == other.url
+            and self.meta == other.meta
+            and self.sha256_prefix == other.sha256_prefix
+            and _parts(self.transforms) == _parts(other.transforms)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # as for any mutable dataclass
+
+    def get_state_dict(
+        self, *, progress: bool = True, check_hash: bool = False, map_location: Any = "cpu"
+    ) -> dict[str, Any]:
+        """The checkpoint's tensors by name; downloads the file if it is not in the cache.
+
+        Args:
+            progress: show a progress bar.
+            check_hash: compare a downloaded file with ``sha256_prefix``.
+            map_location: device for the tensors, as in :func:`torch.load`.
+
+        Raises:
+            zoo_core.checkpoints.CheckpointError: the file cannot be had or read; the message says why.
+        """
+        from zoo_core import checkpoints
+
+        return checkpoints.get_state_dict(
+            self.url,
+            sha256_prefix=self.sha256_prefix,
+            progress=progress,
+            check_hash=check_hash,
+            map_location=map_location,
+        )
+
+
+def _parts(transforms: Callable[..., Any]) -> tuple[Any, ...]:
+    """What makes two preprocessing factories equal: functools.partial itself compares by identity."""
+    if isinstance(transforms, functools.partial):
+        return transforms.func, transforms.args, transforms.keywords
+    return (transforms,)
+
+
+class WeightsEnum(enum.Enum):
+    """The published weights of one model.
+
+    A model of an installed catalogue spells out its members' names, and their values come from the catalogue file
+    beside its module when they are first asked for::
+
+        class ResNet50_Weights(WeightsEnum):
+            IMAGENET1K_V1 = enum.auto()
+            IMAGENET1K_V2 = enum.auto()
+            DEFAULT = IMAGENET1K_V2
+
+    Members may as well be given :class:`Weights`, as in torchvision.
+    """
+
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[Any]) -> str:
+        return name
+
+    @enum.property
+    def value(self) -> Weights:
+        """The :class:`Weights` of this member."""
+        return self._value_ if isinstance(self._value_, Weights) else _from_catalog(type(self), self.name)
+
+    @property
+    def url(self) -> str:
+        return self.value.url
+
+    @property
+    def transforms(self) -> Callable[..., Any]:
+        return self.value.transforms
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        return self.value.meta
+
+    @property
+    def sha256_prefix(self) -> str | None:
+        return self.value.sha256_prefix
+
+    def get_state_dict(
+        self, *, progress: bool = True, check_hash: bool = False, map_location: Any = "cpu"
+    ) -> dict[str, Any]:
+        """See :meth:`Weights.get_state_dict`."""
+        return self.value.get_state_dict(progress=progress, check_hash=check_hash, map_location=map_location)
+
+    @classmethod
+    def verify(cls, obj: Any) -> Self | None:
+        """The member that ``obj`` stands for: a member, its name with or without the class name, or ``None``.
+
+        Raises:
+            ValueError: there is no member of that name; the message lists the members.
+            TypeError: ``obj`` is something else, for instance the weights of another model.
+        """
+        if obj is None or isinstance(obj, cls):
+            return obj
+        if isinstance(obj, str):
+            name = obj.removeprefix(f"{cls.__name__}.")
+            if name in cls.__members__:
+                return cls[name]
+            raise ValueError(f"{cls.__name__} has no member {obj!r}; there are {', '.join(cls.__members__)}")
+        raise TypeError(
+            f"weights must be a member of {cls.__name__}, its name or None, not {obj!r} of type {type(obj).__name__}"
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}.{self.name}"
+
+    __str__ = __repr__
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # By name: values may hold what cannot be hashed or pickled.
+        return getattr, (type(self), self._name_)
+
+
+@functools.cache
+def _from_catalog(cls: type[WeightsEnum], name: str) -> Weights:
+    module_file = inspect.getfile(sys.modules[cls.__module__])
+    entry = catalog.weights_in_file(catalog.file_of_module(module_file), cls.__name__).checkpoints.get(name)
+    if entry is None:
+        raise catalog.CatalogError(
+            f"{catalog.file_of_module(module_file)}: has no checkpoint {name} for {cls.__name__}; add its table"
+        )
+    from zoo_core import presets
+
+    arguments: Mapping[str, Any] = entry.preset_arguments
+    weights = Weights(entry.url, functools.partial(getattr(presets, entry.preset), **arguments), _meta(entry))
+    weights.sha256_prefix = entry.sha256_prefix
+    return weights
+
+
+def _meta(entry: catalog.Checkpoint) -> dict[str, Any]:
+    """A checkpoint's facts under the keys that torchvision's users know."""
+    from zoo_core.registry import get_weight
+
+    facts = {
+        "keypoint_names": None if entry.keypoint_names is None else list(entry.keypoint_names),
+        "num_params": entry.num_params,
+        "min_size": entry.min_size,
+        "min_temporal_size": entry.min_temporal_size,
+        "recipe": entry.recipe,
+        "license": entry.license,
+        "backend": entry.backend,
+        "unquantized": None if entry.unquantized is None else get_weight(entry.unquantized),
+        "_metrics": {data_set: dict(values) for data_set, values in entry.metrics.items()},
+        "_ops": entry.ops,
+        "_file_size": entry.file_size,
+        "_docs": entry.docs,
+    }
+    known = {key: value for key, value in facts.items() if value is not None}
+    return {"categories": None if entry.categories is None else list(entry.categories)} | known

@@ -1,0 +1,128 @@
+"""The compatibility reference: what the models must be equal to, and how its outputs were made.
+
+`tests/assets/reference` holds the published catalogue, signatures, state-dict manifests and sampled outputs.
+"""
+
+import contextlib
+import enum
+import functools
+import gzip
+import inspect
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+ASSETS = Path(__file__).parent.parent / "assets" / "reference"
+
+
+@functools.cache
+def catalog() -> dict[str, Any]:
+    """The 121 builders by name."""
+    return json.loads((ASSETS / "catalog.json").read_text())
+
+
+def model_names(task: str) -> list[str]:
+    return [name for name, entry in catalog().items() if entry["task"] == task]
+
+
+@functools.cache
+def labels() -> dict[str, list[str]]:
+    return json.loads((ASSETS / "labels.json").read_text())
+
+
+def signatures(section: str) -> dict[str, list[list[Any]]]:
+    """Public classes and functions -> [parameter, kind, default]."""
+    return json.loads((ASSETS / "constructors.json").read_text())[section]
+
+
+def manifest(name: str, form: str = "default") -> list[tuple[str, str, list[int]]]:
+    """The state dict in order: (key, dtype, shape)."""
+    with gzip.open(ASSETS / "state_dicts" / f"{name}.json.gz", "rt") as file:
+        return [(key, dtype, shape) for key, dtype, shape in json.load(file)[form]]
+
+
+def manifest_of(model: nn.Module) -> list[tuple[str, str, list[int]]]:
+    return [(k, str(v.dtype).removeprefix("torch."), list(v.shape)) for k, v in model.state_dict().items()]
+
+
+def golden(name: str) -> dict[str, Any]:
+    """Sampled outputs: case -> output -> summary."""
+    return json.loads((ASSETS / "golden" / f"{name}.json").read_text())["cases"]
+
+
+def image(seed: int, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@contextlib.contextmanager
+def no_random_init() -> Iterator[None]:
+    """Leaves out the random initialisation of modules, for tests that overwrite the parameters anyway.
+
+    Parameters then hold whatever was in memory.
+    """
+    with contextlib.ExitStack() as stack:
+        for name, function in vars(nn.init).items():
+            if name.endswith("_") and not name.startswith("_") and inspect.isfunction(function):
+                stack.enter_context(mock.patch.object(nn.init, name, lambda tensor, *args, **kwargs: tensor))
+        yield
+
+
+@torch.no_grad()
+def fill_parameters(model: nn.Module) -> nn.Module:
+    """Fills a model from the names of its tensors, as the reference did, and puts it into eval mode."""
+    for key, tensor in model.state_dict().items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            continue
+        generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
+        shape = tensor.shape
+        if key.endswith("running_var"):
+            value = 0.5 + torch.rand(shape, generator=generator)
+        elif key.endswith("running_mean"):
+            value = 0.1 * torch.randn(shape, generator=generator)
+        elif tensor.ndim >= 2:
+            value = torch.randn(shape, generator=generator) * math.sqrt(shape[0] / tensor.numel())
+        elif tensor.ndim == 1 and key.endswith("weight"):
+            value = 0.5 + 0.5 * torch.rand(shape, generator=generator)
+        else:
+            value = 0.1 * torch.randn(shape, generator=generator)
+        tensor.copy_(value)
+    return model.eval()
+
+
+def assert_matches(output: Tensor, summary: dict[str, Any], tolerance: float = 1e-4) -> None:
+    """Compares an output with a sampled one of the reference."""
+    assert list(output.shape) == summary["shape"]
+    assert str(output.dtype).removeprefix("torch.") == summary["dtype"]
+    sampled = output.detach().double().flatten()[torch.tensor(summary["index"])]
+    expected = torch.tensor(summary["value"], dtype=torch.float64)
+    error = (sampled - expected).abs().max().item()
+    assert error <= tolerance * summary["absmax"], f"largest difference {error}, absmax {summary['absmax']}"
+
+
+def assert_signature(function: Any, expected: list[list[Any]]) -> None:
+    """Compares a function's or class's parameters with names, kinds and defaults of the reference.
+
+    The reference writes a default that is a class or an enum member by its name.
+    """
+    parameters = [p for name, p in inspect.signature(function).parameters.items() if name != "self"]
+    ours = [(p.name, p.kind.name, _plain(p.default)) for p in parameters]
+    assert ours == [(name, kind, default) for name, kind, default in expected]
+
+
+def _plain(default: Any) -> Any:
+    if default is inspect.Parameter.empty:
+        return "<required>"
+    if isinstance(default, tuple | list):
+        return [_plain(item) for item in default]
+    if isinstance(default, type):
+        return default.__name__
+    if default is None or isinstance(default, bool | int | float | str):
+        return default
+    return str(default) if isinstance(default, enum.Enum) else getattr(default, "__name__", type(default).__name__)
