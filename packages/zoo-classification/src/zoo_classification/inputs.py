@@ -1,0 +1,52 @@
+"""Refusing images that a model cannot take, in words that say which it takes."""
+
+import torch
+import torch.fx
+from torch import Tensor
+
+
+def check_image(
+    x: Tensor,
+    *,
+    model: str,
+    min_size: tuple[int, int] | None = None,
+    size: tuple[int, int] | None = None,
+    multiple_of: int | None = None,
+) -> None:
+    """Checks that ``x`` is a batch of images of a size that the model takes.
+
+    Nothing is checked while torch compiles, exports or traces the model: dimensions may stay dynamic.
+
+    Args:
+        x: the input, Tensor[N, C, H, W] of a floating dtype.
+        model: name of the model, for the message.
+        min_size: least height and width; ``None`` for no limit.
+        size: the only height and width; ``None`` for any.
+        multiple_of: what height and width must be divisible by; ``None`` for anything.
+
+    Raises:
+        ValueError: the shape is none of those.
+        TypeError: ``x`` is not of a floating dtype.
+    """
+    if torch.compiler.is_compiling() or isinstance(x, torch.fx.Proxy):
+        return
+    if x.ndim != 4:
+        hint = "; make one image a batch with image.unsqueeze(0)" if x.ndim == 3 else ""
+        raise ValueError(f"{model} takes a batch of images, Tensor[N, C, H, W], not shape {list(x.shape)}{hint}")
+    if not x.is_floating_point():
+        raise TypeError(
+            f"{model} takes images of a floating dtype, not {x.dtype}; preprocess them as the weights' transforms() do"
+        )
+    height, width = x.shape[2:]
+    if size is not None and (height, width) != size:
+        takes = f"of {size[0]}x{size[1]} pixels"
+    elif min_size is not None and (height < min_size[0] or width < min_size[1]):
+        takes = f"of at least {min_size[0]}x{min_size[1]} pixels"
+    elif multiple_of is not None and (height % multiple_of or width % multiple_of):
+        takes = f"whose height and width are multiples of {multiple_of}"
+    else:
+        return
+    raise ValueError(
+        f"{model} takes images {takes} (height x width), not {height}x{width} (input shape {list(x.shape)}); "
+        "resize or pad them"
+    )
