@@ -1,0 +1,131 @@
+"""The workflows of this repository: `nox` runs lint and all tests, `nox --list` shows the sessions.
+
+Packages are found, not listed: a folder in `packages/` with a `pyproject.toml` gets its test and build sessions by
+being there. Dependencies of the sessions are the groups of the root `pyproject.toml`.
+"""
+
+import re
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
+
+ROOT = Path(__file__).parent
+GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
+# Short name, as in `nox -s test-core`, and folder of each distribution.
+FOLDERS = {
+    path.parent.name.removeprefix("zoo-"): path.parent
+    for path in [*sorted(ROOT.glob("shared/*/pyproject.toml")), *sorted(ROOT.glob("packages/*/pyproject.toml"))]
+}
+
+nox.options.sessions = ["lint", "test-workspace", *(f"test-{name}" for name in FOLDERS)]
+
+
+def group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(GROUPS, name))
+
+
+def needs(name: str) -> list[str]:
+    """The short names of the distributions of this repository that one needs, itself last."""
+    project = nox.project.load_toml(FOLDERS[name] / "pyproject.toml")["project"]
+    siblings = [re.match(r"zoo-(\w+)", requirement) for requirement in project["dependencies"]]
+    found: list[str] = []
+    for sibling in siblings:
+        if sibling:
+            found += [other for other in needs(sibling[1]) if other not in found]
+    return [*found, name]
+
+
+def install_packages(session: nox.Session, *names: str) -> None:
+    """Installs distributions from source, editable, with what they need and nothing else."""
+    # torch comes first, by its exact version: a looser requirement would fetch another build of it.
+    session.install(*group("torch"))
+    chain = list(dict.fromkeys(other for name in names for other in needs(name)))
+    session.install(*(part for name in chain for part in ("--editable", str(FOLDERS[name]))))
+
+
+def run_tests(session: nox.Session, folder: str) -> None:
+    # One thread a test process: the processes share the cores already.
+    session.run("pytest", "-n", "auto", f"tests/{folder}", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting and types of everything."""
+    session.install(*group("torch"), *group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+
+
+@nox.session(name="test-workspace")
+def test_workspace(session: nox.Session) -> None:
+    """Who may depend on whom, equal versions, and what else holds for the repository as a whole."""
+    session.install(*group("test"), *group("workspace"))
+    run_tests(session, "workspace")
+
+
+def add_test_session(name: str) -> None:
+    @nox.session(name=f"test-{name}")
+    def test(session: nox.Session) -> None:
+        install_packages(session, name)
+        session.install(*group("test"))
+        run_tests(session, name)
+
+    test.func.__doc__ = f"Tests of zoo-{name}, with only what it depends on installed."
+
+
+def add_build_session(name: str) -> None:
+    @nox.session(name=f"build-{name}")
+    def build(session: nox.Session) -> None:
+        session.install(*group("build"))
+        session.run("python", "-m", "build", "--outdir", "dist", str(FOLDERS[name]), *session.posargs)
+
+    build.func.__doc__ = f"Source distribution and wheel of zoo-{name}, into dist/."
+
+
+for _name in FOLDERS:
+    add_test_session(_name)
+    add_build_session(_name)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Source distributions and wheels of all packages, into dist/."""
+    session.install(*group("build"))
+    for folder in FOLDERS.values():
+        session.run("python", "-m", "build", "--outdir", "dist", str(folder), *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job without network: pictures that ship with the packages, shown with what the models see in them."""
+    install_packages(session, *(name for name in FOLDERS if name != "core"))
+    session.run("zoo", "demo", "--output", "out/demo", *session.posargs, env={"ZOO_OFFLINE": "1"})
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed and memory, as ratios against torchvision measured in the same run: `nox -s bench -- [NAME...]`."""
+    install_packages(session, *(name for name in FOLDERS if name != "core"))
+    session.install("--no-deps", *group("torchvision"))
+    session.install(*group("bench"))
+    session.run("python", "-m", "tools.bench", *session.posargs)
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """Every model against torchvision as a black box, on other inputs than the reference has: `-- [PATTERN...]`."""
+    install_packages(session, *(name for name in FOLDERS if name != "core"))
+    session.install("--no-deps", *group("torchvision"))
+    session.install(*group("bench"))
+    session.run("python", "-m", "tools.parity", *session.posargs)
+
+
+@nox.session
+def tables(session: nox.Session) -> None:
+    """Writes the tables of models in the packages' documentation anew, from the catalogues."""
+    session.run("python", "-m", "tools.model_tables", *session.posargs)
