@@ -1,0 +1,49 @@
+"""Checkpoints: where a file lies, how it gets there, and how its tensors get into a model.
+
+Importing this package imports neither torch nor requests; only opening a file, or downloading one, does.
+
+Two environment variables change where files come from:
+
+- ``ZOO_OFFLINE=1``: the network is never touched. A file that is missing is an error that says where to put it.
+- ``ZOO_MIRROR``: an ``http(s):`` address or a directory that takes the place of the published host. A file comes from
+  the mirror or not at all; the name that it has in the cache stays the same.
+"""
+
+from zoo_core.checkpoints.assigning import assign_state_dict
+from zoo_core.checkpoints.cache import CachedFile, cache_dir, cached_files, clear, is_cached, locate, verify
+from zoo_core.checkpoints.errors import (
+    CacheWriteError,
+    CheckpointError,
+    CheckpointNotFoundError,
+    DownloadError,
+    HashMismatchError,
+    NoSpaceError,
+    OfflineError,
+    StateDictError,
+    UnreadableCheckpointError,
+)
+from zoo_core.checkpoints.fetching import fetch
+from zoo_core.checkpoints.reading import get_state_dict, load_state_dict
+
+__all__ = [
+    "CacheWriteError",
+    "CachedFile",
+    "CheckpointError",
+    "CheckpointNotFoundError",
+    "DownloadError",
+    "HashMismatchError",
+    "NoSpaceError",
+    "OfflineError",
+    "StateDictError",
+    "UnreadableCheckpointError",
+    "assign_state_dict",
+    "cache_dir",
+    "cached_files",
+    "clear",
+    "fetch",
+    "get_state_dict",
+    "is_cached",
+    "load_state_dict",
+    "locate",
+    "verify",
+]

@@ -1,0 +1,180 @@
+"""From tensors to a model."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo_core.checkpoints.errors import StateDictError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_KEYS_SHOWN = 8
+
+
+def assign_state_dict(
+    model: "nn.Module", state_dict: Mapping[str, Any], *, source: str, allow_missing: Iterable[str] = ()
+) -> None:
+    """Gives a model the tensors of a checkpoint, without copying them.
+
+    The model may have been constructed on the meta device, without storage. Its parameters and persistent buffers
+    become the tensors of ``state_dict``, except where the model has another dtype: then they are converted. Parameters
+    stay leaves that require gradients or not as the model was constructed, and parameters that the model shares between
+    modules stay shared. Modules that read older spellings of their keys do so as in
+    :meth:`torch.nn.Module.load_state_dict`. Counters that old files lack (``num_batches_tracked``) start at zero.
+
+    Args:
+        model: the model.
+        state_dict: values by name. The model and the caller share their memory afterwards.
+        source: where they come from, for error messages.
+        allow_missing: shell patterns of keys that may be missing (``"head.*"``). What is missing keeps the tensors that
+            the model has, without storage if it was constructed so.
+
+    Raises:
+        StateDictError: keys are missing, unexpected, or have another shape. The model is then left in between.
+    """
+    slots = list(_slots(model))
+    entries = _entries(state_dict)
+    outcome = _load(model, entries, source)
+    missing = dict.fromkeys(outcome.missing)  # an ordered set
+    for shared in _grouped_by_tensor(slots):
+        _settle(shared, missing)
+
+    for pattern in allow_missing:
+        missing = {key: None for key in missing if not fnmatchcase(key, pattern)}
+    explained = {*outcome.missing, *outcome.misshapen}
+    empty = [
+        slot.key for slot in slots if (held := slot.held) is not None and held.is_meta and slot.key not in explained
+    ]
+    problems = [
+        *_listed("missing from the checkpoint", missing),
+        *_listed("unknown to the model", outcome.unexpected),
+        *_listed("of another shape", [f"{key} ({shapes})" for key, shapes in outcome.misshapen.items()]),
+        *_listed("left without a value, since the checkpoint has none that could be used", empty),
+        *outcome.other_errors,
+    ]
+    if problems:
+        hint = "Was it saved by another variant of the model, or for another num_classes?"
+        raise StateDictError("\n  ".join((f"{source} does not fit {type(model).__name__}:", *problems, hint)))
+
+
+class _Slot(NamedTuple):
+    """A place in a model that holds a parameter or a persistent buffer, and what it held before loading."""
+
+    key: str
+    holder: "dict[str, torch.Tensor | None]"
+    name: str
+    tensor: "torch.Tensor"
+    dtype: "torch.dtype"
+
+    @property
+    def held(self) -> "torch.Tensor | None":
+        return self.holder.get(self.name)
+
+
+def _slots(model: "nn.Module") -> Iterator[_Slot]:
+    for path, module in model.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                yield _Slot(prefix + name, module._parameters, name, parameter, parameter.dtype)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and name not in module._non_persistent_buffers_set:
+                yield _Slot(prefix + name, module._buffers, name, buffer, buffer.dtype)
+
+
+def _grouped_by_tensor(slots: Iterable[_Slot]) -> Iterable[list[_Slot]]:
+    groups: dict[int, list[_Slot]] = {}
+    for slot in slots:
+        groups.setdefault(id(slot.tensor), []).append(slot)
+    return groups.values()
+
+
+def _settle(shared: list[_Slot], missing: dict[str, None]) -> None:
+    """Puts one tensor of the right dtype into all slots that held one tensor before, if any of them was loaded."""
+    import torch
+
+    loaded = [slot for slot in shared if slot.key not in missing and slot.held is not None]
+    first = (loaded or shared)[0]
+    value = first.held
+    is_counter = first.name == "num_batches_tracked"
+    if is_counter and (not loaded or value is None or value.is_meta):
+        value = torch.zeros(first.tensor.shape, dtype=first.dtype, device="cpu")
+    elif not loaded or value is None:
+        return
+    if value.dtype != first.dtype and not (value.is_quantized or first.tensor.is_quantized):
+        value.data = value.data.to(first.dtype)
+    for slot in shared:
+        slot.holder[slot.name] = value
+        missing.pop(slot.key, None)
+
+
+def _entries(state_dict: Mapping[str, Any]) -> OrderedDict[str, Any]:
+    """A copy that loading may change. Its tensors share memory with the originals, but are objects of their own.
+
+    Otherwise a parameter in the file would replace a buffer of the model, and :meth:`load_state_dict` leaves marks in
+    the metadata.
+    """
+    import torch
+
+    entries = OrderedDict(
+        (key, value.detach() if isinstance(value, torch.Tensor) else value) for key, value in state_dict.items()
+    )
+    metadata = getattr(state_dict, "_metadata", None)
+    if metadata is not None:
+        entries._metadata = {path: dict(facts) for path, facts in metadata.items()}  # type: ignore[attr-defined]
+    return entries
+
+
+class _Outcome(NamedTuple):
+    missing: list[str]
+    unexpected: list[str]
+    misshapen: dict[str, str]
+    other_errors: list[str]
+
+
+def _load(model: "nn.Module", entries: Mapping[str, Any], source: str) -> _Outcome:
+    """Loads, and collects what did not fit.
+
+    :meth:`load_state_dict` alone knows what its modules' hooks make of the keys. Where it raises on a wrong shape it
+    doesn't return the missing and unexpected keys, so a hook takes them down.
+    """
+    incompatible: list[Any] = []
+    hook = model.register_load_state_dict_post_hook(lambda module, keys: incompatible.append(keys))
+    errors: list[str] = []
+    try:
+        model.load_state_dict(entries, strict=False, assign=True)
+    except KeyError as error:  # modules with a loading of their own may not ask before they take a key
+        raise StateDictError(f"{source} does not fit {type(model).__name__}: it lacks the key {error}") from error
+    except RuntimeError as error:
+        if not incompatible:
+            raise
+        errors = str(error).split("\n\t")[1:]
+    finally:
+        hook.remove()
+
+    misshapen: dict[str, str] = {}
+    other_errors: list[str] = []
+    for line in errors:
+        if match := re.fullmatch(
+            r"size mismatch for (.+): copying a param with shape torch\.Size\(\[(.*)\]\) from checkpoint, "
+            r"the shape in current model is torch\.Size\(\[(.*)\]\)\.",
+            line,
+        ):
+            misshapen[match[1]] = f"checkpoint [{match[2]}], model [{match[3]}]"
+        else:
+            other_errors.append(line)
+    (keys,) = incompatible
+    return _Outcome(list(keys.missing_keys), list(keys.unexpected_keys), misshapen, other_errors)
+
+
+def _listed(what: str, entries: Iterable[str]) -> Iterator[str]:
+    entries = list(entries)
+    if entries:
+        shown = ", ".join(entries[:_KEYS_SHOWN])
+        rest = f", and {len(entries) - _KEYS_SHOWN} more" if len(entries) > _KEYS_SHOWN else ""
+        count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
+        yield f"{count} {what}: {shown}{rest}"

