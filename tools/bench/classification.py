@@ -1,0 +1,61 @@
+"""Each classification builder in eval mode on the CPU, alternately with torchvision's.
+
+Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
+"""
+
+import fnmatch
+import gc
+import os
+
+import torch
+from tests.support import reference
+from torch import nn
+
+from tools import oracle
+from tools.bench.measure import compare, table
+from zoo_core import get_model_builder, list_models
+
+
+def pair(name: str) -> tuple[nn.Module, nn.Module]:
+    """Our model and torchvision's, with the same parameters."""
+    kwargs = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    with reference.no_random_init():
+        ours = reference.fill_parameters(get_model_builder(name)(**kwargs))
+        theirs = oracle.builder(name)(**kwargs).eval()
+    theirs.load_state_dict(ours.state_dict(), assign=True)
+    return ours, theirs
+
+
+def measure(name: str) -> list[str]:
+    """The row of one builder."""
+    ours, theirs = pair(name)
+    size = 299 if name == "inception_v3" else 224
+    x = reference.image(1, 1, 3, size, size)
+    error = float((ours(x) - theirs(x)).abs().max() / theirs(x).abs().max())
+    result = compare(lambda: ours(x), lambda: theirs(x), seconds=4.0, at_least=5)
+    fastest = f"{1e3 * min(result.ours):.1f}", f"{1e3 * min(result.reference):.1f}"
+    return [name, *fastest, f"{result.ratio:.2f}", f"{result.median_ratio:.2f}", f"{error:.0e}"]
+
+
+def main() -> None:
+    import zoo_classification
+
+    torch.set_grad_enabled(False)
+    patterns = os.environ.get("ZOO_BENCH_MODELS", "*").split(",")
+    rows = []
+    for name in list_models(module=zoo_classification):
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            rows.append(measure(name))
+            print("  ".join(rows[-1]), flush=True)
+            gc.collect()
+    table(
+        f"Classification, one picture, {torch.get_num_threads()} threads: milliseconds (fastest run)",
+        ["model", "ours", "torchvision", "ratio", "of medians", "difference"],
+        rows,
+    )
+    slowest = min(rows, key=lambda row: float(row[3]))
+    print(f"\nleast ratio: {slowest[0]} {slowest[3]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Timing on a noisy machine: two things in turn, many times, and the ratio of their fastest runs."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Seconds of our runs and of the reference's.
+
+    The fastest run of each is the one that the machine disturbed least. ``ratio`` says how many times faster we are.
+    """
+
+    ours: list[float]
+    reference: list[float]
+
+    @property
+    def ratio(self) -> float:
+        return min(self.reference) / min(self.ours)
+
+    @property
+    def median_ratio(self) -> float:
+        return statistics.median(self.reference) / statistics.median(self.ours)
+
+
+def compare(
+    ours: Callable[[], Any], reference: Callable[[], Any], *, seconds: float = 2.0, at_least: int = 3
+) -> Comparison:
+    """Runs both alternately for about ``seconds`` in all, at least ``at_least`` times each, after a warm-up of each."""
+    ours()
+    reference()
+    times: tuple[list[float], list[float]] = ([], [])
+    started = time.perf_counter()
+    while len(times[0]) < at_least or time.perf_counter() - started < seconds:
+        # The order changes, so that neither always runs in the other's wake.
+        pair = ((0, ours), (1, reference))
+        for index, function in pair if len(times[0]) % 2 else pair[::-1]:
+            begun = time.perf_counter()
+            function()
+            times[index].append(time.perf_counter() - begun)
+    return Comparison(*times)
+
+
+def in_process(code: str, **environment: str) -> Any:
+    """Runs Python code in a fresh interpreter, and returns what it printed last, read as JSON."""
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | environment, check=False
+    )
+    if completed.returncode:
+        raise RuntimeError(f"the measured code failed:\n{completed.stderr}")
+    return json.loads(completed.stdout.splitlines()[-1])
+
+
+def table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    """Prints rows in aligned columns: the first to the left, the others to the right."""
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    print(f"\n{title}")
+    for first, *others in [header, *rows]:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        print("  ".join(cells).rstrip())

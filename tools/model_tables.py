@@ -1,0 +1,95 @@
+"""Writes the tables of models, between markers in the packages' READMEs, from the catalogues.
+
+    python -m tools.model_tables [--check]      # --check only says whether they are up to date
+
+Imports no torch and needs nothing installed.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "shared" / "zoo-core" / "src"))
+
+from zoo_core import catalog  # noqa: E402
+
+BEGIN = "<!-- models: written by tools/model_tables.py -->\n"
+END = "<!-- end of models -->\n"
+
+
+def table(package: Path) -> str:
+    """The Markdown table of a package: a row a checkpoint, in the order of names and of the catalogue."""
+    directory = package / "src" / package.name.replace("-", "_") / "catalog"
+    source = catalog.Source(package.name.removeprefix("zoo-"), directory.parent.name, directory)
+    models = {
+        name: model
+        for path in sorted(directory.glob("*.toml"))
+        for name, model in catalog.read_file(path, source).items()
+    }
+    checkpoints = [(models[name], c) for name in sorted(models) for c in models[name].checkpoints.values()]
+    metrics = list(dict.fromkeys(m for _, c in checkpoints for m in metric_values(c)))
+    header = ["builder", "weights", *metrics, "parameters (M)", "GFLOPs", "file (MB)", "recipe"]
+    lines = [header, ["---", "---", *["---:"] * (len(header) - 3), "---"]]
+    for model, checkpoint in checkpoints:
+        default = " (default)" if checkpoint.name == model.default else ""
+        values = metric_values(checkpoint)
+        lines.append(
+            [
+                f"`{model.function}`",
+                f"`{model.weights}.{checkpoint.name}`{default}",
+                *(values.get(metric, "") for metric in metrics),
+                "" if checkpoint.num_params is None else f"{checkpoint.num_params / 1e6:.2f}",
+                number(checkpoint.ops),
+                number(checkpoint.file_size),
+                "" if checkpoint.recipe is None else f"[recipe]({checkpoint.recipe})",
+            ]
+        )
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def metric_values(checkpoint: catalog.Checkpoint) -> dict[str, str]:
+    """Column -> value. Figures on the data set of a package's published weights need no mention of it."""
+    return {
+        metric if len(checkpoint.metrics) == 1 else f"{metric} ({data_set})": number(value)
+        for data_set, values in checkpoint.metrics.items()
+        for metric, value in values.items()
+    }
+
+
+def number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:g}"
+
+
+def with_table(package: Path, text: str) -> str:
+    """A README with the table between its markers renewed."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{package / 'README.md'} lacks the lines {BEGIN.strip()} and {END.strip()}")
+    return before + begin + table(package) + end + after
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a table is out of date")
+    check = parser.parse_args().check
+    stale = []
+    for directory in sorted(ROOT.glob("packages/*/src/*/catalog")):
+        package = directory.parents[2]
+        readme = package / "README.md"
+        old = readme.read_text(encoding="utf-8")
+        new = with_table(package, old)
+        if new != old:
+            stale.append(package.name)
+            if not check:
+                readme.write_text(new, encoding="utf-8")
+    if stale:
+        print(f"{'out of date' if check else 'written'}: {', '.join(stale)}")
+    if stale and check:
+        raise SystemExit("the tables of models are not those of the catalogues; run `nox -s tables`")
+
+
+if __name__ == "__main__":
+    main()
