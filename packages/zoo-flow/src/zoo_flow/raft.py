@@ -1,0 +1,639 @@
+"""RAFT: `Recurrent All-Pairs Field Transforms for Optical Flow <https://arxiv.org/abs/2003.12039>`__."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import auto
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_core.builders import build
+from zoo_core.layers import Conv2dNormActivation
+from zoo_core.registry import register_model
+from zoo_core.weights import WeightsEnum
+from zoo_flow.correlation import CorrBlock
+
+__all__ = [
+    "RAFT",
+    "Raft_Large_Weights",
+    "Raft_Small_Weights",
+    "raft_large",
+    "raft_small",
+    "sequence_loss",
+]
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        norm_layer: makes the normalisation from a number of channels; ``None`` for none.
+        stride: step of the first convolution.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, norm_layer: Callable[..., nn.Module] | None, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.convnormrelu1 = Conv2dNormActivation(
+            in_channels, out_channels, 3, stride, norm_layer=norm_layer, bias=True
+        )
+        self.convnormrelu2 = Conv2dNormActivation(out_channels, out_channels, 3, norm_layer=norm_layer, bias=True)
+        self.downsample = _shortcut(in_channels, out_channels, norm_layer, stride)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convnormrelu2(self.convnormrelu1(x))
+        return self.relu(self.downsample(x) + y)
+
+
+class BottleneckBlock(nn.Module):
+    """1x1, 3x3 and 1x1 convolution and a shortcut. Arguments as for :class:`ResidualBlock`."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, norm_layer: Callable[..., nn.Module] | None, stride: int = 1
+    ) -> None:
+        super().__init__()
+        width = out_channels // 4
+        self.convnormrelu1 = Conv2dNormActivation(in_channels, width, 1, norm_layer=norm_layer, bias=True)
+        self.convnormrelu2 = Conv2dNormActivation(width, width, 3, stride, norm_layer=norm_layer, bias=True)
+        self.convnormrelu3 = Conv2dNormActivation(width, out_channels, 1, norm_layer=norm_layer, bias=True)
+        self.downsample = _shortcut(in_channels, out_channels, norm_layer, stride)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convnormrelu3(self.convnormrelu2(self.convnormrelu1(x)))
+        return self.relu(self.downsample(x) + y)
+
+
+def _shortcut(
+    in_channels: int, out_channels: int, norm_layer: Callable[..., nn.Module] | None, stride: int
+) -> nn.Module:
+    if stride == 1:
+        return nn.Identity()
+    return Conv2dNormActivation(
+        in_channels, out_channels, 1, stride, norm_layer=norm_layer, activation_layer=None, bias=True
+    )
+
+
+class FeatureEncoder(nn.Module):
+    """Features of a picture at an eighth of its size; the context encoder is one as well.
+
+    Args:
+        block: :class:`ResidualBlock` or :class:`BottleneckBlock`.
+        layers: channels of the first convolution, of the three stages of two blocks each, and of the output.
+        norm_layer: makes the normalisation from a number of channels; ``None`` for none.
+
+    Shape:
+        Tensor[N, 3, H, W] -> Tensor[N, layers[4], H / 8, W / 8].
+    """
+
+    def __init__(
+        self,
+        *,
+        block: type[ResidualBlock | BottleneckBlock],
+        layers: Sequence[int],
+        norm_layer: Callable[..., nn.Module] | None,
+    ) -> None:
+        super().__init__()
+        self.convnormrelu = Conv2dNormActivation(3, layers[0], 7, 2, norm_layer=norm_layer, bias=True)
+        self.layer1 = self._make_stage(block, layers[0], layers[1], norm_layer, stride=1)
+        self.layer2 = self._make_stage(block, layers[1], layers[2], norm_layer, stride=2)
+        self.layer3 = self._make_stage(block, layers[2], layers[3], norm_layer, stride=2)
+        self.conv = nn.Conv2d(layers[3], layers[4], 1)
+        self.output_dim = layers[4]
+        self.apply(self._initialize)
+
+    @staticmethod
+    def _make_stage(
+        block: type[ResidualBlock | BottleneckBlock],
+        in_channels: int,
+        out_channels: int,
+        norm_layer: Callable[..., nn.Module] | None,
+        stride: int,
+    ) -> nn.Sequential:
+        return nn.Sequential(
+            block(in_channels, out_channels, norm_layer=norm_layer, stride=stride),
+            block(out_channels, out_channels, norm_layer=norm_layer),
+        )
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets one module's own parameters as the paper does."""
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer3(self.layer2(self.layer1(self.convnormrelu(x))))
+        return self.conv(x)
+
+
+class MotionEncoder(nn.Module):
+    """Joins what the correlation says and the flow so far: the left part of the update block in figure 6.
+
+    Args:
+        in_channels_corr: channels of the correlation features.
+        corr_layers: channels of the one or two convolutions over them.
+        flow_layers: channels of the two convolutions over the flow.
+        out_channels: channels of the output, of which the last two are the flow itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels_corr: int,
+        corr_layers: Sequence[int],
+        flow_layers: Sequence[int],
+        out_channels: int,
+    ) -> None:
+        super().__init__()
+        self.convcorr1 = _conv_relu(in_channels_corr, corr_layers[0], 1)
+        self.convcorr2 = _conv_relu(corr_layers[0], corr_layers[1], 3) if len(corr_layers) == 2 else nn.Identity()
+        self.convflow1 = _conv_relu(2, flow_layers[0], 7)
+        self.convflow2 = _conv_relu(flow_layers[0], flow_layers[1], 3)
+        self.conv = _conv_relu(corr_layers[-1] + flow_layers[1], out_channels - 2, 3)
+        self.out_channels = out_channels
+
+    def forward(self, flow: Tensor, corr_features: Tensor) -> Tensor:
+        """
+        Args:
+            flow: Tensor[N, 2, h, w].
+            corr_features: Tensor[N, in_channels_corr, h, w].
+
+        Returns:
+            Tensor[N, out_channels, h, w].
+        """
+        corr = self.convcorr2(self.convcorr1(corr_features))
+        moved = self.convflow2(self.convflow1(flow))
+        return torch.cat((self.conv(torch.cat((corr, moved), dim=1)), flow), dim=1)
+
+
+def _conv_relu(in_channels: int, out_channels: int, kernel_size: int) -> Conv2dNormActivation:
+    return Conv2dNormActivation(in_channels, out_channels, kernel_size, norm_layer=None)
+
+
+class ConvGRU(nn.Module):
+    """Gated recurrent unit whose products are convolutions: equations 3 to 6.
+
+    Args:
+        hidden_size: channels of the hidden state.
+        context_size: channels of the part of the input that is the same in each step.
+        motion_size: channels of the part that changes.
+        kernel_size: of the three convolutions.
+    """
+
+    def __init__(
+        self, *, hidden_size: int, context_size: int, motion_size: int, kernel_size: int | tuple[int, int]
+    ) -> None:
+        super().__init__()
+        kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        channels = hidden_size + context_size + motion_size
+        self.hidden_size = hidden_size
+        self.context_size = context_size
+        self.convz = nn.Conv2d(channels, hidden_size, kernel, padding=padding)
+        self.convr = nn.Conv2d(channels, hidden_size, kernel, padding=padding)
+        self.convq = nn.Conv2d(channels, hidden_size, kernel, padding=padding)
+
+    def prepare(self, context: Tensor) -> "PreparedGRU":
+        """What the context contributes to the gates, which no step changes, and the weights for the rest.
+
+        Args:
+            context: Tensor[N, context_size, h, w].
+        """
+        start, stop = self.hidden_size, self.hidden_size + self.context_size
+        weight = torch.cat((self.convz.weight, self.convr.weight, self.convq.weight))
+        bias = torch.cat([conv.bias for conv in (self.convz, self.convr, self.convq) if conv.bias is not None])
+        padding = self.convz.padding
+        terms = F.conv2d(context, weight[:, start:stop], bias, padding=padding)  # type: ignore[arg-type]
+        rest = torch.cat((weight[:, :start], weight[:, stop:]), dim=1)
+        gates = 2 * self.hidden_size
+        return PreparedGRU(terms[:, :gates], terms[:, gates:], rest[:gates], rest[gates:])
+
+    def forward(self, hidden_state: Tensor, prepared: "PreparedGRU", motion: Tensor) -> Tensor:
+        """One step.
+
+        Args:
+            hidden_state: Tensor[N, hidden_size, h, w].
+            prepared: of the context, by :meth:`prepare`.
+            motion: Tensor[N, motion_size, h, w].
+
+        Returns:
+            The next hidden state, of the same shape.
+        """
+        padding: Any = self.convz.padding
+        gates = F.conv2d(torch.cat((hidden_state, motion), dim=1), prepared.gates_weight, padding=padding)
+        z, r = torch.sigmoid(gates + prepared.gates_term).chunk(2, dim=1)
+        q = F.conv2d(torch.cat((r * hidden_state, motion), dim=1), prepared.candidate_weight, padding=padding)
+        return torch.lerp(hidden_state, torch.tanh(q + prepared.candidate_term), z)
+
+
+@dataclass
+class PreparedGRU:
+    """The terms of the gates z and r and of the candidate q that come from the context, and the weights of the rest."""
+
+    gates_term: Tensor
+    candidate_term: Tensor
+    gates_weight: Tensor
+    candidate_weight: Tensor
+
+
+class RecurrentBlock(nn.Module):
+    """One :class:`ConvGRU`, or two of them over rows and then columns (the separable form).
+
+    Args:
+        hidden_size: channels of the hidden state.
+        context_size: channels of the context.
+        motion_size: channels of the motion features.
+        kernel_sizes: kernel of each unit.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        context_size: int,
+        motion_size: int,
+        kernel_sizes: Sequence[int | tuple[int, int]],
+    ) -> None:
+        super().__init__()
+        for number, kernel_size in enumerate(kernel_sizes, start=1):
+            unit = ConvGRU(
+                hidden_size=hidden_size,
+                context_size=context_size,
+                motion_size=motion_size,
+                kernel_size=kernel_size,
+            )
+            self.add_module(f"convgru{number}", unit)
+        self.hidden_size = hidden_size
+
+    def prepare(self, context: Tensor) -> list[PreparedGRU]:
+        """:meth:`ConvGRU.prepare` of each unit."""
+        return [unit.prepare(context) for unit in self.children() if isinstance(unit, ConvGRU)]
+
+    def forward(self, hidden_state: Tensor, prepared: list[PreparedGRU], motion: Tensor) -> Tensor:
+        for unit, terms in zip(self.children(), prepared, strict=True):
+            hidden_state = unit(hidden_state, terms, motion)
+        return hidden_state
+
+
+class FlowHead(nn.Module):
+    """The change of the flow that a hidden state calls for: Tensor[N, in_channels, h, w] -> Tensor[N, 2, h, w]."""
+
+    def __init__(self, *, in_channels: int, hidden_size: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, hidden_size, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(hidden_size, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.relu(self.conv1(x)))
+
+
+class UpdateBlock(nn.Module):
+    """One step of the recurrent refinement: figure 6.
+
+    Args:
+        motion_encoder: joins correlation and flow.
+        recurrent_block: keeps the hidden state.
+        flow_head: reads the change of the flow from it.
+    """
+
+    def __init__(self, *, motion_encoder: MotionEncoder, recurrent_block: RecurrentBlock, flow_head: FlowHead) -> None:
+        super().__init__()
+        self.motion_encoder = motion_encoder
+        self.recurrent_block = recurrent_block
+        self.flow_head = flow_head
+        self.hidden_state_size = recurrent_block.hidden_size
+
+    def prepare(self, context: Tensor) -> list[PreparedGRU]:
+        """What :meth:`forward` needs of the context, computed once for all steps."""
+        return self.recurrent_block.prepare(context)
+
+    def forward(
+        self, hidden_state: Tensor, context: Tensor | list[PreparedGRU], corr_features: Tensor, flow: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            hidden_state: Tensor[N, hidden_state_size, h, w].
+            context: Tensor[N, context channels, h, w], or what :meth:`prepare` made of it.
+            corr_features: Tensor[N, correlation channels, h, w].
+            flow: Tensor[N, 2, h, w].
+
+        Returns:
+            The next hidden state, and the change of the flow, Tensor[N, 2, h, w].
+        """
+        prepared = self.prepare(context) if isinstance(context, Tensor) else context
+        motion = self.motion_encoder(flow, corr_features)
+        hidden_state = self.recurrent_block(hidden_state, prepared, motion)
+        return hidden_state, self.flow_head(hidden_state)
+
+
+class MaskPredictor(nn.Module):
+    """The weights with which each fine pixel mixes its nine coarse neighbours: section 3.3, upsampling.
+
+    Args:
+        in_channels: channels of the hidden state.
+        hidden_size: channels between the two convolutions.
+        multiplier: scales the output, which balances its gradients with those of the flow.
+
+    Shape:
+        Tensor[N, in_channels, h, w] -> Tensor[N, 8 * 8 * 9, h, w].
+    """
+
+    def __init__(self, *, in_channels: int, hidden_size: int, multiplier: float = 0.25) -> None:
+        super().__init__()
+        self.convrelu = _conv_relu(in_channels, hidden_size, 3)
+        self.conv = nn.Conv2d(hidden_size, 8 * 8 * 9, 1)
+        self.multiplier = multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.multiplier * self.conv(self.convrelu(x))
+
+
+class RAFT(nn.Module):
+    """Estimates for each pixel of a picture where it is in the next one, from coarse to fine in many small updates.
+
+    Args:
+        feature_encoder: features that are compared; Tensor[N, 3, H, W] -> Tensor[N, C, H / 8, W / 8].
+        context_encoder: of the first picture alone; as many channels as hidden state and context need together.
+        corr_block: gives a function of points from two feature maps, as :class:`~zoo_flow.correlation.CorrBlock`.
+        update_block: takes ``(hidden_state, context, corr_features, flow)``, gives the next hidden state and the change
+            of the flow, and has an attribute ``hidden_state_size``.
+        mask_predictor: gives the mixing weights for upsampling from the hidden state; ``None`` for bilinear
+            upsampling.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_encoder: nn.Module,
+        context_encoder: nn.Module,
+        corr_block: nn.Module,
+        update_block: nn.Module,
+        mask_predictor: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if not hasattr(update_block, "hidden_state_size"):
+            raise ValueError(
+                f"update_block must have an attribute hidden_state_size, the channels of its hidden state; "
+                f"{type(update_block).__name__} has none"
+            )
+        self.feature_encoder = feature_encoder
+        self.context_encoder = context_encoder
+        self.corr_block = corr_block
+        self.update_block = update_block
+        self.mask_predictor = mask_predictor
+
+    def forward(
+        self, image1: Tensor, image2: Tensor, num_flow_updates: int = 12, *, last_only: bool = False
+    ) -> list[Tensor]:
+        """
+        Args:
+            image1: the first picture, Tensor[N, 3, H, W] with values in [-1, 1]. H and W are multiples of 8 and at
+                least 128.
+            image2: the second picture, of the same shape.
+            num_flow_updates: number of updates, and of predictions.
+            last_only: upsample and return the last prediction alone: less time and memory where the others, which
+                training needs, are of no use.
+
+        Returns:
+            The prediction after each update, the last being the best. Each is a float32 (for float64 pictures a
+            float64) Tensor[N, 2, H, W]: how far each pixel of ``image1`` moves to the right and down, in pixels.
+
+        Raises:
+            ValueError: the pictures are not of such a shape, or there would be no update.
+        """
+        _check_images(image1, image2, num_flow_updates)
+        fmap1, fmap2 = self.feature_encoder(torch.cat((image1, image2))).chunk(2)
+        correlation = self.corr_block(fmap1, fmap2)
+
+        encoded = self.context_encoder(image1)
+        hidden_size: Any = self.update_block.hidden_state_size
+        hidden_state = torch.tanh(encoded[:, :hidden_size])
+        context: Any = F.relu(encoded[:, hidden_size:])
+        if isinstance(self.update_block, UpdateBlock):
+            context = self.update_block.prepare(context)
+
+        n, _, h, w = fmap1.shape
+        # Half precision has no room for the fractions of a pixel at the far side of a large picture.
+        dtype = torch.promote_types(image1.dtype, torch.float32)
+        origin = _locations(n, h, w, dtype, image1.device)
+        flow = torch.zeros_like(origin)
+        predictions = []
+        for update in range(num_flow_updates):
+            # As in the paper, no gradient goes through the previous prediction.
+            flow = flow.detach()
+            corr_features = correlation(origin + flow)
+            hidden_state, change = self.update_block(
+                hidden_state, context, corr_features.to(hidden_state.dtype), flow.to(hidden_state.dtype)
+            )
+            flow = flow + change
+            if not last_only or update == num_flow_updates - 1:
+                mask = None if self.mask_predictor is None else self.mask_predictor(hidden_state)
+                predictions.append(upsample_flow(flow, mask))
+        return predictions
+
+
+def _check_images(image1: Tensor, image2: Tensor, num_flow_updates: int) -> None:
+    if num_flow_updates < 1:
+        raise ValueError(f"num_flow_updates must be at least 1, not {num_flow_updates}")
+    if torch.compiler.is_compiling():  # dimensions may stay dynamic
+        return
+    for image in (image1, image2):
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise ValueError(f"RAFT takes batches of pictures, Tensor[N, 3, H, W], not shape {list(image.shape)}")
+        if not image.is_floating_point():
+            raise ValueError(
+                f"RAFT takes pictures of a floating dtype with values in [-1, 1], not {image.dtype}; the weights' "
+                "transforms() prepares them"
+            )
+    if image1.shape != image2.shape:
+        raise ValueError(
+            f"the two pictures must have the same shape, not {list(image1.shape)} and {list(image2.shape)}"
+        )
+    height, width = image1.shape[2:]
+    if height % 8 or width % 8 or height < 128 or width < 128:
+        raise ValueError(
+            f"RAFT takes pictures whose height and width are multiples of 8 and at least 128, not {height}x{width}; "
+            "zoo_flow.padding.Padding(height, width) pads them and crops the flow"
+        )
+
+
+def _locations(n: int, h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """x and y of each location: Tensor[N, 2, h, w]."""
+    y, x = torch.meshgrid(
+        torch.arange(h, dtype=dtype, device=device), torch.arange(w, dtype=dtype, device=device), indexing="ij"
+    )
+    return torch.stack((x, y)).expand(n, -1, -1, -1)
+
+
+def upsample_flow(flow: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Brings a flow from an eighth of the picture's size to all of it.
+
+    Args:
+        flow: Tensor[N, 2, h, w], in units of its own locations.
+        mask: Tensor[N, 8 * 8 * 9, h, w]: before a softmax, the weight of each of the nine coarse neighbours for each
+            of the 8 x 8 fine pixels; ``None`` for bilinear interpolation.
+
+    Returns:
+        Tensor[N, 2, 8 * h, 8 * w], in pixels.
+    """
+    if mask is None:
+        return 8 * F.interpolate(flow, scale_factor=8, mode="bilinear", align_corners=True)
+    n, _, h, w = flow.shape
+    weights = torch.softmax(mask.to(flow.dtype).view(n, 1, 9, 8, 8, h, w), dim=2)
+    neighbours = F.unfold(8 * flow, kernel_size=3, padding=1).view(n, 2, 9, 1, 1, h, w)
+    fine = (weights * neighbours).sum(dim=2)
+    return fine.permute(0, 1, 4, 2, 5, 3).reshape(n, 2, 8 * h, 8 * w)
+
+
+def sequence_loss(
+    predictions: Sequence[Tensor],
+    target: Tensor,
+    valid: Tensor | None = None,
+    gamma: float = 0.8,
+    max_flow: float = 400.0,
+) -> Tensor:
+    """The loss that RAFT is trained with: the distance of every prediction from the truth, later ones weighing more.
+
+    Equation 7, as a mean over pixels and the two components.
+
+    Args:
+        predictions: the output of :class:`RAFT`, Tensor[N, 2, H, W] each.
+        target: true flow, Tensor[N, 2, H, W], in pixels.
+        valid: where the truth is known, Tensor[N, H, W] of bool or of zeros and ones; ``None`` for everywhere.
+        gamma: weight of each prediction relative to the next one.
+        max_flow: pixels that move farther than this many pixels are left out.
+
+    Returns:
+        A scalar tensor; zero where no pixel counts.
+
+    Raises:
+        ValueError: there is no prediction, or shapes differ.
+    """
+    if not predictions:
+        raise ValueError("sequence_loss needs at least one prediction")
+    for prediction in predictions:
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"predictions and target must have the same shape, not {list(prediction.shape)} and "
+                f"{list(target.shape)}"
+            )
+    counts = torch.linalg.vector_norm(target, dim=1) <= max_flow
+    if valid is not None:
+        if valid.shape != counts.shape:
+            raise ValueError(f"valid must have the shape {list(counts.shape)}, not {list(valid.shape)}")
+        counts = counts & valid.bool()
+    # Where the truth is unknown it may be anything, infinite or NaN as well.
+    target = torch.where(counts[:, None], target, 0)
+    number = (2 * counts.sum()).clamp(min=1)
+    loss = target.new_zeros(())
+    for place, prediction in enumerate(predictions):
+        distance = torch.where(counts[:, None], (prediction - target).abs(), 0).sum() / number
+        loss = loss + gamma ** (len(predictions) - 1 - place) * distance
+    return loss
+
+
+class Raft_Large_Weights(WeightsEnum):
+    C_T_V1 = auto()
+    C_T_V2 = auto()
+    C_T_SKHT_V1 = auto()
+    C_T_SKHT_V2 = auto()
+    C_T_SKHT_K_V1 = auto()
+    C_T_SKHT_K_V2 = auto()
+    DEFAULT = C_T_SKHT_V2
+
+
+class Raft_Small_Weights(WeightsEnum):
+    C_T_V1 = auto()
+    C_T_V2 = auto()
+    DEFAULT = C_T_V2
+
+
+@register_model
+def raft_large(*, weights: Raft_Large_Weights | None = None, progress: bool = True, **kwargs: Any) -> RAFT:
+    """RAFT, from `Recurrent All-Pairs Field Transforms for Optical Flow <https://arxiv.org/abs/2003.12039>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: ``correlation``, the form of :class:`~zoo_flow.correlation.CorrBlock`: ``"auto"`` (by size),
+            ``"all_pairs"`` or ``"on_demand"``; parts that replace those of the paper, as for :class:`RAFT`.
+    """
+    return build(_raft_large, weights, progress, **kwargs)
+
+
+@register_model
+def raft_small(*, weights: Raft_Small_Weights | None = None, progress: bool = True, **kwargs: Any) -> RAFT:
+    """RAFT-S, the small form, from `Recurrent All-Pairs Field Transforms for Optical Flow
+    <https://arxiv.org/abs/2003.12039>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: ``correlation``, the form of :class:`~zoo_flow.correlation.CorrBlock`: ``"auto"`` (by size),
+            ``"all_pairs"`` or ``"on_demand"``; parts that replace those of the paper, as for :class:`RAFT`.
+    """
+    return build(_raft_small, weights, progress, **kwargs)
+
+
+def _raft_large(
+    *,
+    correlation: str = "auto",
+    feature_encoder: nn.Module | None = None,
+    context_encoder: nn.Module | None = None,
+    corr_block: nn.Module | None = None,
+    update_block: nn.Module | None = None,
+    mask_predictor: nn.Module | None = None,
+) -> RAFT:
+    layers = (64, 64, 96, 128, 256)
+    return RAFT(
+        feature_encoder=feature_encoder
+        or FeatureEncoder(block=ResidualBlock, layers=layers, norm_layer=nn.InstanceNorm2d),
+        context_encoder=context_encoder
+        or FeatureEncoder(block=ResidualBlock, layers=layers, norm_layer=nn.BatchNorm2d),
+        corr_block=corr_block or CorrBlock(num_levels=4, radius=4, form=correlation),
+        update_block=update_block
+        or UpdateBlock(
+            motion_encoder=MotionEncoder(
+                in_channels_corr=4 * 9**2, corr_layers=(256, 192), flow_layers=(128, 64), out_channels=128
+            ),
+            recurrent_block=RecurrentBlock(
+                hidden_size=128, context_size=128, motion_size=128, kernel_sizes=((1, 5), (5, 1))
+            ),
+            flow_head=FlowHead(in_channels=128, hidden_size=256),
+        ),
+        mask_predictor=mask_predictor or MaskPredictor(in_channels=128, hidden_size=256),
+    )
+
+
+def _raft_small(
+    *,
+    correlation: str = "auto",
+    feature_encoder: nn.Module | None = None,
+    context_encoder: nn.Module | None = None,
+    corr_block: nn.Module | None = None,
+    update_block: nn.Module | None = None,
+    mask_predictor: nn.Module | None = None,
+) -> RAFT:
+    layers = (32, 32, 64, 96)
+    return RAFT(
+        feature_encoder=feature_encoder
+        or FeatureEncoder(block=BottleneckBlock, layers=(*layers, 128), norm_layer=nn.InstanceNorm2d),
+        context_encoder=context_encoder
+        or FeatureEncoder(block=BottleneckBlock, layers=(*layers, 160), norm_layer=None),
+        corr_block=corr_block or CorrBlock(num_levels=4, radius=3, form=correlation),
+        update_block=update_block
+        or UpdateBlock(
+            motion_encoder=MotionEncoder(
+                in_channels_corr=4 * 7**2, corr_layers=(96,), flow_layers=(64, 32), out_channels=82
+            ),
+            recurrent_block=RecurrentBlock(hidden_size=96, context_size=64, motion_size=82, kernel_sizes=(3,)),
+            flow_head=FlowHead(in_channels=96, hidden_size=128),
+        ),
+        mask_predictor=mask_predictor,
+    )
