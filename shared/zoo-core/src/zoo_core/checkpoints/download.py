@@ -5,15 +5,18 @@ import re
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
 from zoo_core.checkpoints.errors import CheckpointError, CheckpointNotFoundError, DownloadError, NoSpaceError
 from zoo_core.checkpoints.partial import PartialFile
 from zoo_core.checkpoints.progress import Report, showing_progress
+
+if TYPE_CHECKING:
+    from urllib3.response import BaseHTTPResponse
 
 CHUNK_SIZE = 16 * 1024  # what is lost at most when a connection breaks
 TIMEOUT_S = (15, 60)  # to connect; between two pieces of data
@@ -64,7 +67,7 @@ class _ConnectionBrokenError(Exception):
 class _PatientRetry(Retry):
     """Waits as long as the server asks for, within reason."""
 
-    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+    def get_retry_after(self, response: "BaseHTTPResponse") -> float | None:
         seconds = super().get_retry_after(response)
         return None if seconds is None else min(seconds, MAX_RETRY_AFTER_S)
 

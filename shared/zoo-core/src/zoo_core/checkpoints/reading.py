@@ -56,11 +56,12 @@ def load_state_dict(path: Path | str, *, map_location: "MAP_LOCATION" = "cpu") -
     try:
         with path.open("rb") as file:
             is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
-        content = torch.load(path, map_location=map_location, weights_only=True, mmap=is_zip)
     except FileNotFoundError as error:
         raise CheckpointNotFoundError(f"there is no file {path}") from error
     except OSError as error:
         raise UnreadableCheckpointError(f"cannot read {path} ({error.strerror or error})") from error
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True, mmap=is_zip)
     except Exception as error:  # what torch raises on damaged files is as varied as the damage
         raise UnreadableCheckpointError(_why_unreadable(path, error, map_location)) from error
     return _unwrap(content, path)
@@ -71,7 +72,7 @@ def _why_unreadable(path: Path, error: Exception, map_location: "MAP_LOCATION") 
     if unsafe:
         return (
             f"{path} holds a Python object, {unsafe[1]}, beside tensors; loading that could run any code, so it is "
-            f"refused. If you trust the file, open it with torch.load(..., weights_only=False) and save its tensors only"
+            f"refused. If you trust the file, open it with torch.load(path, weights_only=False) and save its tensors"
         )
     if isinstance(error, pickle.UnpicklingError) or not str(error):
         cause = "no valid pickle"
