@@ -59,7 +59,7 @@ def metric_values(checkpoint: catalog.Checkpoint) -> dict[str, str]:
 
 
 def number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:g}"
+    return "" if value is None or math.isnan(value) else str(value)
 
 
 def with_table(package: Path, text: str) -> str:

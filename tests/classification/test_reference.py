@@ -1,56 +1,97 @@
-"""Every builder against the reference: state dict, output, signature, weights. One case a builder of the catalogue."""
+"""Every builder against the reference. One case a builder of the catalogue, so that none can be forgotten.
 
+The model of a case is made once and serves all tests of its case: pytest runs them one after the other.
+"""
+
+import gc
 import importlib
 import inspect
 import math
 
 import pytest
 import torch
+from torch import nn
 
 import zoo_core
 from support import reference
 
 NAMES = reference.model_names("classification")
+# Those whose position embeddings or partitions fix the size of the input; the others take any.
+FIXED_SIZE = ("vit_", "maxvit_")
 
 
-def builder(name):
-    return zoo_core.get_model_builder(name)
-
-
-def without_init(name, **kwargs):
+def without_init(name: str, **kwargs) -> nn.Module:
     if name in ("googlenet", "inception_v3"):
         kwargs.setdefault("init_weights", True)
     with reference.no_random_init():
-        return builder(name)(**kwargs)
+        return zoo_core.get_model_builder(name)(**kwargs)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_state_dict_and_output(name):
-    model = without_init(name)
+def input_size(name: str) -> int:
+    return 299 if name == "inception_v3" else 224
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def case(request):
+    """The name of a builder, and its model filled as the reference was."""
+    yield request.param, reference.fill_parameters(without_init(request.param))
+    gc.collect()
+
+
+def test_state_dict(case):
+    name, model = case
     assert reference.manifest_of(model) == reference.manifest(name)
-    reference.fill_parameters(model)
-    size = 299 if name == "inception_v3" else 224
+
+
+def test_output(case):
+    name, model = case
+    size = input_size(name)
     with torch.inference_mode():
         output = model(reference.image(1, 2, 3, size, size))
     reference.assert_matches(output, reference.golden(name)["eval"]["output"])
 
 
+def test_export(case):
+    """The exported program gives the eager model's outputs for a batch, and a size, that it was not traced with."""
+    name, model = case
+    fixed = name.startswith(FIXED_SIZE)
+    size = input_size(name) if fixed or name == "inception_v3" else 96
+    other = (size, size) if fixed else (size + 32, size + 64)
+    dynamic = {0: torch.export.Dim.DYNAMIC}
+    if not fixed:
+        dynamic |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    with torch.no_grad():
+        program = torch.export.export(model, (reference.image(1, 2, 3, size, size),), dynamic_shapes=(dynamic,))
+        exported = program.module()
+        for shape in ((1, *other), (3, size, size)):
+            x = reference.image(2, shape[0], 3, *shape[1:])
+            torch.testing.assert_close(exported(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_input_that_the_model_cannot_take(case):
+    """The error names the sizes that it takes."""
+    name, model = case
+    minimum = zoo_core.get_model_weights(name)["DEFAULT"].meta["min_size"]
+    named, size = (224, (208, 224)) if name.startswith(FIXED_SIZE) else (minimum[0], (minimum[0] - 1, 300))
+    with torch.inference_mode(), pytest.raises(ValueError, match=rf"\b{named}(x|\b).*not {size[0]}x{size[1]}"):
+        model(torch.zeros(1, 3, *size))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_builder_and_weights(name):
     expected = reference.catalog()[name]
-    function = builder(name)
+    function = zoo_core.get_model_builder(name)
     assert function.__name__ == expected["function"]
     assert function.__module__ == f"zoo_classification.{expected['family']}"
     reference.assert_signature(function, expected["signature"])
-    assert inspect.getdoc(function), "a builder documents itself"
-    assert "arxiv.org" in inspect.getdoc(function) or "https://" in inspect.getdoc(function)
+    assert "https://" in inspect.getdoc(function), "a builder names its paper"
 
     package = importlib.import_module("zoo_classification")
     weights = zoo_core.get_model_weights(name)
     assert weights.__name__ == expected["weights_enum"]
     assert getattr(package, function.__name__) is function
     assert getattr(package, weights.__name__) is weights
-    assert expected["default"] == weights.DEFAULT.name
+    assert expected["default"] == weights["DEFAULT"].name
     published = [member for member in weights if not member.url.startswith("package:")]
     assert [member.name for member in published] == list(expected["weights"])
     for member in published:
@@ -78,6 +119,6 @@ def assert_metadata(member, expected):
 
 
 @pytest.mark.parametrize("name", sorted(reference.signatures("classification")))
-def test_public_class_signature(name):
+def test_public_signature(name):
     package = importlib.import_module("zoo_classification")
     reference.assert_signature(getattr(package, name), reference.signatures("classification")[name])

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -238,6 +239,7 @@ class ResNet(nn.Module):
             nn.init.zeros_(module.get_parameter(f"{last_norm}.weight"))
 
     def forward(self, x: Tensor) -> Tensor:
+        check_image(x, model="ResNet", min_size=(1, 1))
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(torch.flatten(self.avgpool(x), 1))

@@ -1,12 +1,14 @@
 """How a builder makes a model: with fresh parameters, or with those of a checkpoint and no time lost on others."""
 
+import contextlib
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from zoo_core.weights import WeightsEnum
 
@@ -56,13 +58,39 @@ def build(
         return _with_new_head(model_class, weights, progress, freeze_body, kwargs)
     if classes and takes_classes:
         set_from_weights(kwargs, weights, "num_classes", len(classes))
-    with torch.device("meta"):
+    with without_storage():
         model = model_class(**kwargs)
     return load(model, weights, progress)
 
 
+@contextlib.contextmanager
+def without_storage() -> Iterator[None]:
+    """Constructs modules on the meta device, for a checkpoint to fill: no memory is taken, no number drawn."""
+    with torch.device("meta"), _NoDraws():
+        yield
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves out what would fill tensors that have no storage.
+
+    It has no effect on them, but torch implements it in Python, and the first call imports that for over a second.
+    """
+
+    _FILLS = frozenset(
+        getattr(Tensor, name)
+        for name in ("add_", "bernoulli_", "clamp_", "div_", "erfinv_", "fill_", "mul_", "normal_", "uniform_", "zero_")
+    )
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in self._FILLS and args and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def load(model: Model, weights: WeightsEnum, progress: bool = True) -> Model:
-    """Gives a model, constructed on the meta device, the tensors of a checkpoint. Returns the model.
+    """Gives a model, constructed :func:`without_storage`, the tensors of a checkpoint. Returns the model.
 
     Afterwards it is on the default device. A parameter of another dtype in the file is converted to the model's own.
     """
@@ -104,7 +132,7 @@ def _with_new_head(
     if type(num_classes) is not int or num_classes < 1:
         raise ValueError(f"num_classes must be a whole number of at least 1, not {num_classes!r}")
 
-    with torch.device("meta"):
+    with without_storage():
         trained = model_class(num_classes=trained_classes, **kwargs)
         model = model_class(num_classes=num_classes, **kwargs)
         other = model_class(num_classes=num_classes + 1, **kwargs)
