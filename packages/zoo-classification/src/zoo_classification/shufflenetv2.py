@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -143,6 +144,7 @@ class ShuffleNetV2(nn.Module):
         self.fc = nn.Linear(last, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_image(x, model="ShuffleNetV2", min_size=(1, 1))
         x = self.maxpool(self.conv1(x))
         x = self.stage4(self.stage3(self.stage2(x)))
         x = self.conv5(x)
