@@ -1,0 +1,566 @@
+"""Drawing: the reference's pixels, cases worked out by hand, and inputs that detectors produce on bad days."""
+
+import inspect
+import json
+import math
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from support.reference import ASSETS, signatures
+from zoo_core import drawing
+from zoo_core.drawing import (
+    color_palette,
+    draw_bounding_boxes,
+    draw_keypoints,
+    draw_labels,
+    draw_segmentation_masks,
+    flow_to_image,
+    make_grid,
+    save_image,
+)
+from zoo_core.images import pil_to_tensor, read_image, to_pil_image
+
+GOLDEN = json.loads((ASSETS / "golden" / "presets_and_drawing.json").read_text())["drawing"]
+RED = (255, 0, 0)
+
+
+def noise(seed: int, *shape: int) -> Tensor:
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+BASE = noise(8, 3, 48, 64)
+BOXES = torch.tensor([[4, 5, 30, 40], [20, 10, 60, 44]])
+KEYPOINTS = torch.tensor([[[10, 12], [30, 30], [50, 8]]])
+BLACK = torch.zeros(3, 20, 30, dtype=torch.uint8)
+
+
+def rectangles() -> Tensor:
+    masks = torch.zeros(2, 48, 64, dtype=torch.bool)
+    masks[0, 5:20, 6:30] = True
+    masks[1, 15:40, 20:60] = True
+    return masks
+
+
+def flow() -> Tensor:
+    return 10 * torch.rand((2, 24, 32), generator=torch.Generator().manual_seed(9)) - 5
+
+
+CASES: dict[str, Callable[[], Tensor]] = {
+    "draw_bounding_boxes(colors='red', width=2)": lambda: draw_bounding_boxes(BASE, BOXES, colors="red", width=2),
+    "draw_bounding_boxes(colors=['blue', (0, 255, 0)], fill=True, width=1)": lambda: draw_bounding_boxes(
+        BASE, BOXES, colors=["blue", (0, 255, 0)], fill=True, width=1
+    ),
+    "draw_segmentation_masks(alpha=0.6, colors=['red', 'blue'])": lambda: draw_segmentation_masks(
+        BASE, rectangles(), alpha=0.6, colors=["red", "blue"]
+    ),
+    "draw_keypoints(connectivity=[(0, 1), (1, 2)], colors='yellow', radius=2, width=2)": lambda: draw_keypoints(
+        BASE, KEYPOINTS, connectivity=[(0, 1), (1, 2)], colors="yellow", radius=2, width=2
+    ),
+    "flow_to_image": lambda: flow_to_image(flow()),
+    "make_grid(nrow=2, padding=2) of 3 noise pictures, seeds 10, 11, 12, (3, 8, 9), as float/255": lambda: make_grid(
+        [noise(seed, 3, 8, 9) / 255 for seed in (10, 11, 12)], nrow=2, padding=2
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in GOLDEN if name != "setting"])
+def test_equals_the_reference(name: str) -> None:
+    output, expected = CASES[name](), GOLDEN[name]
+    assert list(output.shape) == expected["shape"]
+    assert str(output.dtype) == f"torch.{expected['dtype']}"
+    sampled = output.flatten()[torch.tensor(expected["index"])].double()
+    torch.testing.assert_close(sampled, torch.tensor(expected["value"], dtype=torch.float64), rtol=0, atol=1e-6)
+    if "crc32_of_bytes" in expected:
+        assert zlib.crc32(bytes(output.flatten().tolist())) == expected["crc32_of_bytes"]
+
+
+@pytest.mark.parametrize("name", signatures("utils"))
+def test_parameters_are_those_of_the_reference(name: str) -> None:
+    parameters = inspect.signature(getattr(drawing, name)).parameters.values()
+    ours = [(p.name, p.kind.name, "<required>" if p.default is p.empty else p.default) for p in parameters]
+    assert ours == [tuple(parameter) for parameter in signatures("utils")[name]]
+
+
+# Boxes ---------------------------------------------------------------------------------------------------------------
+
+
+def outline(x1: int, y1: int, x2: int, y2: int, height: int = 20, width: int = 30) -> Tensor:
+    """The pixels of a line one pixel wide, both corners included."""
+    pixels = torch.zeros(height, width, dtype=torch.bool)
+    pixels[y1 : y2 + 1, x1 : x2 + 1] = True
+    pixels[y1 + 1 : y2, x1 + 1 : x2] = False
+    return pixels
+
+
+def test_a_box_covers_its_corners() -> None:
+    output = draw_bounding_boxes(BLACK, torch.tensor([[3.0, 4.0, 10.9, 12.2]]), colors=(10, 200, 30))
+    expected = outline(3, 4, 10, 12)
+    for channel, level in enumerate((10, 200, 30)):
+        assert torch.equal(output[channel], expected * torch.tensor(level, dtype=torch.uint8))
+    assert BLACK.sum() == 0  # the input is left alone
+
+
+def test_width_grows_inwards() -> None:
+    output = draw_bounding_boxes(BLACK, torch.tensor([[3, 4, 20, 15]]), colors="white", width=2)
+    assert torch.equal(output[0] > 0, outline(3, 4, 20, 15) | outline(4, 5, 19, 14))
+
+
+def test_filling_is_transparent() -> None:
+    white = torch.full((3, 20, 30), 255, dtype=torch.uint8)
+    output = draw_bounding_boxes(white, torch.tensor([[3, 4, 20, 15]]), colors="red", fill=True)
+    assert output[:, 4, 3].tolist() == [255, 0, 0]
+    inside = output[:, 10, 10].tolist()
+    assert inside[0] == 255
+    assert inside[1] == inside[2] == round(255 * (1 - 100 / 255))
+    assert output[:, 0, 0].tolist() == [255, 255, 255]
+
+
+def test_later_boxes_lie_on_top() -> None:
+    output = draw_bounding_boxes(BLACK, torch.tensor([[3, 4, 20, 15], [3, 4, 20, 15]]), colors=["red", "blue"])
+    assert output[:, 4, 3].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize(
+    "box", [[-50, -50, 500, 500], [100, 100, 200, 200], [-1e12, -1e12, 1e12, 1e12], [-9, -9, -1, -1]]
+)
+def test_boxes_beyond_the_border_are_not_seen(box: list[float]) -> None:
+    assert torch.equal(draw_bounding_boxes(BLACK, torch.tensor([box]), colors="white", width=3), BLACK)
+
+
+def test_boxes_at_the_border_and_of_no_size() -> None:
+    output = draw_bounding_boxes(BLACK, torch.tensor([[0, 0, 29, 19]]), colors="white")
+    assert torch.equal(output[0] > 0, outline(0, 0, 29, 19))
+    output = draw_bounding_boxes(BLACK, torch.tensor([[5, 6, 5, 6]]), colors="white")
+    assert output[0, 6, 5] == 255
+    assert (output[0] > 0).sum() <= 2
+
+
+def test_a_picture_of_one_pixel() -> None:
+    dot = torch.zeros(3, 1, 1, dtype=torch.uint8)
+    assert draw_bounding_boxes(dot, torch.tensor([[0, 0, 0, 0]]), labels=["x"], colors="red").tolist() == [
+        [[255]],
+        [[0]],
+        [[0]],
+    ]
+    assert draw_segmentation_masks(dot, torch.ones(1, 1, dtype=torch.bool), 1.0, "red")[0].item() == 255
+    assert draw_keypoints(dot, torch.tensor([[[0, 0]]]), colors="red")[0].item() == 255
+
+
+def test_grey_pictures_become_rgb() -> None:
+    output = draw_bounding_boxes(noise(0, 1, 20, 30), torch.tensor([[3, 4, 10, 12]]), colors="red")
+    assert output.shape == (3, 20, 30)
+    assert torch.equal(output[:, 0], noise(0, 1, 20, 30).expand(3, -1, -1)[:, 0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_float_pictures_keep_their_dtype(dtype: torch.dtype) -> None:
+    picture = (BASE / 255).to(dtype)
+    for draw in (
+        lambda image: draw_bounding_boxes(image, BOXES, colors="red"),
+        lambda image: draw_segmentation_masks(image, rectangles(), colors="red"),
+        lambda image: draw_keypoints(image, KEYPOINTS, colors="red"),
+    ):
+        output = draw(picture)
+        assert output.dtype == dtype
+        tolerance = 0.01 if dtype in (torch.float16, torch.bfloat16) else 1.01 / 255
+        torch.testing.assert_close(output.float(), draw(BASE).float() / 255, rtol=0, atol=tolerance)
+
+
+def test_rotated_boxes() -> None:
+    corners = torch.tensor([[5, 2, 25, 2, 25, 17, 5, 17]])
+    assert torch.equal(draw_bounding_boxes(BLACK, corners, colors="white")[0] > 0, outline(5, 2, 25, 17))
+    diamond = torch.tensor([[15, 2, 22, 9, 15, 16, 8, 9]])
+    output = draw_bounding_boxes(BLACK, diamond, colors="white", fill=True)[0]
+    assert output[2, 15] == output[9, 22] == output[16, 15] == output[9, 8] == 255
+    assert 0 < output[9, 15] < 255
+    assert output[3, 9] == 0
+
+
+def test_labels_are_written_inside_the_corner_in_their_colour() -> None:
+    picture = torch.zeros(3, 60, 100, dtype=torch.uint8)
+    box = torch.tensor([[10, 10, 90, 50]])
+    plain = draw_bounding_boxes(picture, box, colors="red")
+    labelled = draw_bounding_boxes(picture, box, labels=["cat"], colors="red", label_colors="lime")
+    changed = (plain != labelled).any(0)
+    assert changed.any()
+    assert not changed[:12].any()  # below the line and the margin
+    assert not changed[:, :12].any()
+    assert labelled[1].max() > 200  # nearly pure green somewhere in the text
+    assert torch.equal(draw_bounding_boxes(picture, box, labels=[None], colors="red"), plain)
+    larger = draw_bounding_boxes(picture, box, labels=["cat"], colors="red", font_size=30)
+    assert (larger != plain).any(0).sum() > 2 * changed.sum()
+
+
+def test_label_backgrounds() -> None:
+    picture = torch.full((3, 60, 100), 128, dtype=torch.uint8)
+    box = torch.tensor([[10, 10, 90, 50]])
+    for color, ink in (((250, 250, 0), 0), ((0, 0, 90), 255)):
+        output = draw_bounding_boxes(picture, box, labels=["cat"], colors=color, fill_labels=True)
+        inside = output[:, 12:25, 12:30].flatten(1)
+        background = (inside == torch.tensor(color)[:, None]).all(0).float().mean()
+        assert background > 0.4
+        # black text on light colours, white text on dark ones
+        assert ((inside.int() - ink).abs() < 60).all(0).any()
+    other = draw_bounding_boxes(
+        picture, box, labels=["cat"], colors="red", fill_labels=True, label_background_colors="blue", label_colors="red"
+    )
+    assert (other[:, 12:25, 12:30].flatten(1) == torch.tensor([0, 0, 255])[:, None]).all(0).any()
+
+
+def test_labels_beyond_ascii_and_over_several_lines() -> None:
+    picture = torch.zeros(3, 60, 100, dtype=torch.uint8)
+    for label in ("Käfer", "猫", "two\nlines", ""):
+        output = draw_bounding_boxes(picture, torch.tensor([[5, 5, 95, 55]]), labels=[label], fill_labels=True)
+        assert output.shape == picture.shape
+
+
+def test_a_font_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match=r"no TrueType font 'no-such-font\.ttf'"):
+        draw_bounding_boxes(BLACK, torch.tensor([[1, 1, 9, 9]]), labels=["a"], font="no-such-font.ttf")
+
+
+@pytest.mark.parametrize("boxes", [torch.empty(0, 4), torch.empty(0), torch.empty(0, 8, dtype=torch.int64)])
+def test_no_boxes(boxes: Tensor) -> None:
+    with pytest.warns(UserWarning, match="No box was drawn"):
+        assert torch.equal(draw_bounding_boxes(BASE, boxes, labels=[]), BASE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"image": "picture"}, TypeError, "picture as a tensor, got str"),
+        ({"image": BASE[None]}, ValueError, r"one picture of shape \[C, H, W\]"),
+        ({"image": BASE.int()}, ValueError, "uint8.*int32"),
+        ({"image": noise(0, 4, 8, 8)}, ValueError, "1 or 3 channels"),
+        ({"image": BASE[:, :0]}, ValueError, "empty"),
+        ({"boxes": [[1, 2, 3, 4]]}, TypeError, "boxes as a tensor, got list"),
+        ({"boxes": torch.tensor([1, 2, 3, 4])}, ValueError, r"\[N, 4\] or \[N, 8\], got \[4\]"),
+        ({"boxes": torch.ones(2, 5)}, ValueError, r"got \[2, 5\]"),
+        ({"boxes": torch.tensor([[10, 2, 3, 4]])}, ValueError, "x1 <= x2"),
+        ({"boxes": torch.tensor([[1, 20, 3, 4]])}, ValueError, "y1 <= y2"),
+        ({"boxes": torch.tensor([[math.nan, 2, 3, 4]])}, ValueError, "NaN"),
+        ({"boxes": torch.tensor([[1, 2, math.inf, 4]])}, ValueError, "infinity"),
+        ({"labels": ["a"]}, ValueError, "each of the 2 boxes, got 1"),
+        ({"colors": ["red"]}, ValueError, "each of the 2 objects, got 1"),
+        ({"colors": "no colour"}, ValueError, "no colour"),
+        ({"colors": [(1, 2), (3, 4)]}, TypeError, r"three numbers in 0\.\.255, got \(1, 2\)"),
+        ({"colors": (256, 0, 0)}, TypeError, "got 256"),
+        ({"colors": 7}, TypeError, "list of colours, got int"),
+    ],
+)
+def test_wrong_boxes(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        draw_bounding_boxes(**{"image": BASE, "boxes": BOXES, **arguments})
+
+
+# Colours -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("colors", ["red", "#ff0000", "#F00", RED, list(RED), [RED], ["red", "blue"], ("red",)])
+def test_spellings_of_a_colour(colors: Any) -> None:
+    output = draw_bounding_boxes(BLACK, torch.tensor([[3, 4, 10, 12]]), colors=colors)
+    assert output[:, 4, 3].tolist() == [255, 0, 0]
+
+
+def test_the_palette_is_stable_and_distinct() -> None:
+    palette = torch.tensor(color_palette(40), dtype=torch.float32)
+    assert color_palette(3) == color_palette(40)[:3]
+    assert color_palette(0) == []
+    assert palette.min() >= 0
+    assert palette.max() <= 255
+    distances = torch.cdist(palette, palette) + 1000 * torch.eye(40)
+    assert distances[:12, :12].min() > 60
+    assert distances.min() > 15
+
+
+# Masks ---------------------------------------------------------------------------------------------------------------
+
+
+def test_masks_blend_with_alpha() -> None:
+    picture = torch.full((3, 2, 4), 100, dtype=torch.uint8)
+    masks = torch.tensor([[[1, 1, 0, 0]] * 2, [[0, 1, 1, 0]] * 2]).bool()
+    output = draw_segmentation_masks(picture, masks, alpha=0.6, colors=["red", (0, 51, 0)])
+    assert output[:, 0, 0].tolist() == [193, 40, 40]  # 0.4 * 100 + 0.6 * 255
+    assert output[:, 0, 1].tolist() == [40, 40, 40]  # two masks: black paint
+    assert output[:, 0, 2].tolist() == [40, 70, 40]
+    assert output[:, 0, 3].tolist() == [100, 100, 100]
+    assert (picture == 100).all()
+
+
+def test_alpha_at_its_ends() -> None:
+    mask = torch.ones(48, 64, dtype=torch.bool)
+    assert torch.equal(draw_segmentation_masks(BASE, mask, alpha=0), BASE)
+    assert (draw_segmentation_masks(BASE, mask, alpha=1, colors=(1, 2, 3)).flatten(1).unique(dim=1).T).tolist() == [
+        [1, 2, 3]
+    ]
+
+
+def test_masks_of_any_layout_and_empty_masks() -> None:
+    masks = rectangles()
+    strided = masks.transpose(1, 2).contiguous().transpose(1, 2)
+    noncontiguous = BASE.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    assert torch.equal(draw_segmentation_masks(noncontiguous, strided), draw_segmentation_masks(BASE, masks))
+    assert torch.equal(draw_segmentation_masks(BASE, torch.zeros_like(masks)), BASE)
+    with pytest.warns(UserWarning, match="No mask was drawn"):
+        assert torch.equal(draw_segmentation_masks(BASE, masks[:0]), BASE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"masks": rectangles().float()}, ValueError, "dtype bool, got torch.float32"),
+        ({"masks": rectangles()[:, :20]}, ValueError, r"height and width \[48, 64\], got \[20, 64\]"),
+        ({"masks": rectangles()[None]}, ValueError, r"\[N, H, W\] or \[H, W\]"),
+        ({"masks": None}, TypeError, "masks as a tensor"),
+        ({"image": BASE[:1]}, ValueError, "3 channels"),
+        ({"alpha": 1.5}, ValueError, "alpha must be between 0 and 1"),
+        ({"colors": ["red"]}, ValueError, "2 objects"),
+    ],
+)
+def test_wrong_masks(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        draw_segmentation_masks(**{"image": BASE, "masks": rectangles(), **arguments})
+
+
+# Keypoints -----------------------------------------------------------------------------------------------------------
+
+
+def test_keypoints_are_discs_around_their_centre() -> None:
+    output = draw_keypoints(BLACK, torch.tensor([[[10, 8]], [[20.9, 12.2]]]), colors="red", radius=1)
+    expected = torch.zeros(20, 30, dtype=torch.bool)
+    for x, y in ((10, 8), (20, 12)):
+        expected[y, x - 1 : x + 2] = True
+        expected[y - 1 : y + 2, x] = True
+    drawn = output[0] > 0
+    assert (drawn & expected).sum() == expected.sum()
+    assert not drawn[:, :9].any()
+    assert drawn.sum() <= 18
+    assert output[1:].sum() == 0
+
+
+def test_invisible_keypoints_take_their_lines_along() -> None:
+    points = torch.tensor([[[4, 4], [14, 4], [24, 4]]])
+    connectivity = [(0, 1), (1, 2)]
+    visibility = torch.tensor([[1, 1, 0]])
+    for shown in (visibility, visibility.bool(), visibility[..., None]):
+        output = draw_keypoints(BLACK, points, connectivity, colors="red", radius=1, width=1, visibility=shown)
+        assert output[:, 4, 9].tolist() == [255, 255, 255]  # the line is white
+        assert output[:, :, 16:].sum() == 0
+    hidden = torch.tensor([[[4, 4], [14, 4], [math.nan, math.inf]]])
+    assert torch.equal(draw_keypoints(BLACK, hidden, connectivity, "red", 1, 1, visibility), output)
+
+
+def test_without_keypoints_the_picture_is_unchanged() -> None:
+    for points in (torch.empty(0, 17, 2), torch.empty(3, 0, 2)):
+        assert torch.equal(draw_keypoints(BASE, points, colors="red"), BASE)
+    outside = torch.tensor([[[-1e9, 5.0], [1e9, 5.0]]])
+    assert torch.equal(draw_keypoints(BASE, outside, colors="red"), BASE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"keypoints": KEYPOINTS[0]}, r"\[N, K, 2\], got \[3, 2\]"),
+        ({"keypoints": torch.ones(1, 3, 3)}, r"\[N, K, 2\], got \[1, 3, 3\]"),
+        ({"keypoints": torch.full((1, 3, 2), math.nan)}, "NaN.*visibility"),
+        ({"visibility": torch.ones(2, 3)}, r"visibility of shape \[1, 3\], got \[2, 3\]"),
+        ({"connectivity": [(0, 3)]}, r"keypoints \(0, 3\), but there are only 3"),
+        ({"connectivity": [(-1, 0)]}, "there are only 3"),
+        ({"image": BASE[:1]}, "3 channels"),
+    ],
+)
+def test_wrong_keypoints(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        draw_keypoints(**{"image": BASE, "keypoints": KEYPOINTS, **arguments})
+
+
+# Flow ----------------------------------------------------------------------------------------------------------------
+
+
+def test_flow_directions_have_the_colours_of_the_wheel() -> None:
+    """Right is red, left is cyan, and no motion is white."""
+    vectors = torch.tensor([[0.0, 0.0], [8.0, 0.0], [-8.0, 1e-6], [4.0, 0.0]]).T[:, None]
+    colors = flow_to_image(vectors)[:, 0].T.tolist()
+    assert colors[0] == [255, 255, 255]
+    assert colors[1] in ([255, 0, 0], [255, 0, 43], [255, 0, 42])
+    assert colors[2][0] == 0
+    assert colors[2][2] == 255
+    assert colors[3][0] == 255
+    assert colors[3][1] == 127  # half the length, half the saturation
+
+
+def test_flow_in_batches_shares_one_scale() -> None:
+    small = flow()
+    batch = torch.stack([small, 2 * small])
+    images = flow_to_image(batch)
+    assert images.shape == (2, 3, 24, 32)
+    assert torch.equal(images[1], flow_to_image(small))
+    assert images[0].float().mean() > images[1].float().mean()  # paler
+    assert flow_to_image(batch[:0]).shape == (0, 3, 24, 32)
+    assert (flow_to_image(torch.zeros(2, 4, 5)) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("input", "error", "message"),
+    [
+        (torch.zeros(3, 4, 4), ValueError, r"\[2, H, W\], got \[3, 4, 4\]"),
+        (torch.zeros(4, 4), ValueError, r"got \[4, 4\]"),
+        (torch.zeros(2, 4, 4, dtype=torch.float64), ValueError, r"float32, got torch\.float64"),
+        (torch.full((2, 4, 4), math.nan), ValueError, "NaN"),
+        (None, TypeError, "flow as a tensor"),
+    ],
+)
+def test_wrong_flow(input: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        flow_to_image(input)
+
+
+# Grids ---------------------------------------------------------------------------------------------------------------
+
+
+def test_grid_by_hand() -> None:
+    pictures = torch.arange(1.0, 4.0).view(3, 1, 1, 1).expand(3, 3, 1, 2)
+    grid = make_grid(pictures, nrow=2, padding=1, pad_value=9)
+    expected = [
+        [9, 9, 9, 9, 9, 9, 9],
+        [9, 1, 1, 9, 2, 2, 9],
+        [9, 9, 9, 9, 9, 9, 9],
+        [9, 3, 3, 9, 9, 9, 9],
+        [9, 9, 9, 9, 9, 9, 9],
+    ]
+    assert grid.tolist() == [expected] * 3
+
+
+def test_grid_of_one_is_the_picture() -> None:
+    picture = noise(0, 1, 4, 5)
+    for input in (picture, picture[0], picture[None], [picture]):
+        assert torch.equal(make_grid(input), picture.expand(3, -1, -1))
+    assert make_grid(noise(0, 5, 4, 4, 4)).shape == (4, 4 + 4, 5 * 6 + 2)
+
+
+def test_grid_normalises_all_together_or_each() -> None:
+    pictures = torch.tensor([[0.0, 1.0], [2.0, 4.0]]).view(2, 1, 1, 2)
+    arguments: dict[str, Any] = {"padding": 0, "normalize": True}
+    assert make_grid(pictures, **arguments)[0].tolist() == [[0, 0.25, 0.5, 1]]
+    assert make_grid(pictures, scale_each=True, **arguments)[0].tolist() == [[0, 1, 0, 1]]
+    assert make_grid(pictures, value_range=(1, 3), **arguments)[0].tolist() == [[0, 0, 0.5, 1]]
+    assert make_grid(torch.full((2, 1, 1, 1), 7.0), **arguments).isfinite().all()
+    assert pictures.flatten().tolist() == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "arguments", "error", "message"),
+    [
+        ("picture", {}, TypeError, "got str"),
+        (["a", "b"], {}, TypeError, "got list"),
+        ([], {}, ValueError, "one shape, got none"),
+        ([torch.zeros(3, 4, 4), torch.zeros(3, 4, 5)], {}, ValueError, r"one shape, got .*\(3, 4, 4\), \(3, 4, 5\)"),
+        (torch.zeros(0, 3, 4, 4), {}, ValueError, "at least one picture"),
+        (torch.zeros(1, 1, 3, 4, 4), {}, ValueError, "shape"),
+        (torch.zeros(2, 3, 4, 4), {"nrow": 0}, ValueError, "nrow"),
+        (torch.zeros(2, 3, 4, 4), {"padding": -1}, ValueError, "padding"),
+        (torch.zeros(2, 3, 4, 4), {"normalize": True, "value_range": (1, 0)}, ValueError, "value_range"),
+        (noise(0, 2, 3, 4, 4), {"normalize": True}, TypeError, r"uint8.*\.float\(\)"),
+    ],
+)
+def test_wrong_grids(tensor: Any, arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make_grid(tensor, **arguments)
+
+
+def test_save_image(tmp_path: Path) -> None:
+    pictures = noise(0, 3, 3, 6, 7) / 255
+    save_image(pictures, tmp_path / "grid.png", nrow=2, padding=1)
+    assert torch.equal(read_image(tmp_path / "grid.png"), (make_grid(pictures, nrow=2, padding=1) * 255).round().byte())
+    with (tmp_path / "stream").open("wb") as file:
+        save_image(torch.tensor([[[-1.0, 2.0, 0.5]]]), file, format="PNG")
+    assert read_image(tmp_path / "stream").tolist() == [[[0, 255, 128]]] * 3
+    with pytest.raises(TypeError, match="write_png"):
+        save_image(noise(0, 3, 4, 4), tmp_path / "levels.png")
+    with pytest.raises(ValueError, match="unknown file extension"):
+        save_image(pictures, tmp_path / "grid.nothing")
+
+
+# Labels --------------------------------------------------------------------------------------------------------------
+
+SCORES = [("Ankle boot", 0.75), ("Sneaker", 0.25), ("Bag", 0.0)]
+
+
+def test_tiny_pictures_are_enlarged_pixel_by_pixel() -> None:
+    tiny = noise(0, 1, 28, 28)
+    output = pil_to_tensor(draw_labels(tiny, SCORES))
+    factor = 11  # 28 * 11 = 308, nearest to 320
+    left = (320 - 28 * factor) // 2
+    assert output.shape[2] == 320
+    enlarged = tiny.repeat_interleave(factor, 1).repeat_interleave(factor, 2).expand(3, -1, -1)
+    assert torch.equal(output[:, : 28 * factor, left : left + 28 * factor], enlarged)
+
+
+def test_the_picture_stays_unobstructed() -> None:
+    picture = noise(0, 3, 400, 500)
+    output = pil_to_tensor(draw_labels(to_pil_image(picture), SCORES))
+    assert torch.equal(output[:, :400, :500], picture)
+    assert output.shape[1] > 400 + 3 * 14
+
+
+def test_bars_are_as_long_as_the_scores() -> None:
+    output = pil_to_tensor(draw_labels(torch.zeros(3, 400, 500), SCORES)).permute(1, 2, 0)
+    bar = (output == torch.tensor(drawing._BAR)).all(dim=-1)
+    ground = (output == torch.tensor(drawing._BAR_GROUND)).all(dim=-1)
+    rows = [row for row in range(400, output.shape[0]) if (bar[row] | ground[row]).sum() > 300]
+    lengths = {round((bar[row].sum() / (bar[row] | ground[row]).sum()).item(), 2) for row in rows}
+    assert lengths == {0.75, 0.25, 0.0}
+
+
+def test_the_text_grows_with_the_picture() -> None:
+    heights = [draw_labels(Image.new("RGB", (size, size)), SCORES).height - size for size in (320, 640, 1280, 2560)]
+    assert heights == sorted(heights)
+    assert heights[3] > 3 * heights[0]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (28, 28), (319, 200), (1, 320)])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "I;16"])
+def test_every_size_and_mode_gets_readable_text(size: tuple[int, int], mode: str) -> None:
+    output = draw_labels(Image.new(mode, size), [*SCORES, "text alone"])
+    assert output.mode == "RGB"
+    assert output.width >= 320
+    panel = pil_to_tensor(output)[:, -4 * 26 :]
+    assert (panel > 180).all(0).sum() > 30
+
+
+def test_long_labels_are_cut_before_the_score() -> None:
+    long = draw_labels(Image.new("RGB", (320, 320)), [("a very long label indeed " * 20, 0.5)])
+    assert long.width == 320
+    panel = pil_to_tensor(long)[0, 320:].float()
+    columns = (panel > 200).any(dim=0)
+    gap = columns[200:].logical_not().long()
+    assert gap.sum() >= 14  # between the label and the number
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "two\nlines", ("nan", math.nan), ("beyond", 1.7), ("below", -0.2), ("猫 Käfer", 0.5), ("x" * 10_000, 1.0)],
+)
+def test_strange_lines(line: Any) -> None:
+    output = draw_labels(Image.new("RGB", (320, 240)), [line])
+    assert output.width == 320
+    assert 240 + 14 < output.height < 300
+
+
+def test_no_lines_and_wrong_pictures() -> None:
+    picture = Image.new("RGB", (400, 300), "red")
+    output = draw_labels(picture, [])
+    assert (output.size, output is picture) == ((400, 300), False)
+    with pytest.raises(ValueError, match="empty"):
+        draw_labels(Image.new("RGB", (0, 5)), SCORES)
+    with pytest.raises(ValueError, match="shape"):
+        draw_labels(noise(0, 2, 3, 8, 8), SCORES)
+    with pytest.raises(TypeError, match="got str"):
+        draw_labels("picture.png", SCORES)  # type: ignore[arg-type]
