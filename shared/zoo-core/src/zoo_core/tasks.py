@@ -8,7 +8,7 @@ A package names its adapter in the entry point group ``zoo.tasks``, under the na
 
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import nn
 
+from zoo_core.registry import get_model
 from zoo_core.weights import WeightsEnum
 
 ENTRY_POINT_GROUP = "zoo.tasks"
@@ -30,19 +31,23 @@ class Option:
     """An option of ``zoo predict`` that a task adds: ``--threshold 0.5``, or ``--mask`` for a ``bool``.
 
     Args:
-        name: with its dashes, ``"--threshold"``. Its value is the attribute ``threshold`` of :attr:`Task.options`.
-        type: ``int``, ``float``, ``str`` or ``bool``.
-        default: the value where the option is not given.
+        name: with its dashes, ``"--threshold"``. Its value is the item ``"threshold"`` of :attr:`Task.options`.
+        type: ``int``, ``float``, ``str`` or ``bool``; a ``bool`` is ``False`` where the option is not given.
+        default: the value where the option is not given; ``None`` goes with any type but ``bool``.
         help: one line for the help text.
+        minimum, maximum: the least and the greatest value of a number.
     """
 
     name: str
     type: type
     default: Any
     help: str
+    minimum: float | None = None
+    maximum: float | None = None
 
     @property
     def key(self) -> str:
+        """The name without dashes: a Python identifier."""
         return self.name.lstrip("-").replace("-", "_")
 
 
@@ -69,7 +74,7 @@ class Task(ABC, Generic[Input, Result]):
         model: the model, in eval mode on ``device``.
         weights: what it was loaded with; gives preprocessing and labels.
         device: where inputs go.
-        options: values of :attr:`extra_options` and of ``topk``; what is left out has its default.
+        options: values of :attr:`extra_options` by key; what is left out has its default.
     """
 
     suffixes: ClassVar[frozenset[str]] = IMAGE_SUFFIXES
@@ -77,6 +82,17 @@ class Task(ABC, Generic[Input, Result]):
 
     extra_options: ClassVar[tuple[Option, ...]] = ()
     """What ``zoo predict`` takes beside its own options for this task."""
+
+    batch_size: ClassVar[int] = 8
+    """How many inputs run at a time if the user does not say."""
+
+    device_types: ClassVar[frozenset[str] | None] = None
+    """The kinds of device that models of this task run on (``{"cpu"}``); ``None`` for any."""
+
+    @classmethod
+    def build(cls, name: str, weights: WeightsEnum) -> nn.Module:
+        """Makes the model of that name with its weights, for inference."""
+        return get_model(name, weights=weights)
 
     def __init__(
         self, model: nn.Module, weights: WeightsEnum, device: torch.device, options: Mapping[str, Any] | None = None
@@ -88,12 +104,28 @@ class Task(ABC, Generic[Input, Result]):
 
     @classmethod
     def group(cls, paths: Sequence[Path]) -> list[tuple[Path, ...]]:
-        """Which files make one input: each by itself, unless the task needs more of them."""
+        """Which files belong together: each by itself, unless the task needs more of them (a pair of pictures).
+
+        Raises:
+            ValueError: they cannot be grouped, because one is left over for instance.
+        """
         return [(path,) for path in paths]
+
+    def inputs(self, paths: tuple[Path, ...]) -> Iterator[Input]:
+        """What a group of files holds: one input, or many that are read one after the other (the frames of a video).
+
+        Raises:
+            ValueError, OSError: as :meth:`read`, also after some inputs came out.
+        """
+        yield self.read(paths)
+
+    def count(self, paths: tuple[Path, ...]) -> int:
+        """How many inputs :meth:`inputs` will give, for the progress bar; a guess will do. Never raises."""
+        return 1
 
     @abstractmethod
     def read(self, paths: tuple[Path, ...]) -> Input:
-        """Reads one input.
+        """Reads a group of files as one input.
 
         Raises:
             ValueError, OSError: it cannot be read; the message names the file.
@@ -101,7 +133,11 @@ class Task(ABC, Generic[Input, Result]):
 
     @abstractmethod
     def run(self, inputs: Sequence[Input]) -> list[Result]:
-        """Runs the model on a batch of inputs, which may differ in size."""
+        """Runs the model on a batch of inputs, which may differ in size. Called in inference mode.
+
+        Raises:
+            ValueError, RuntimeError: the model does not take one of them, or its results are no numbers.
+        """
 
     @abstractmethod
     def describe(self, result: Result) -> list[str]:
@@ -109,11 +145,16 @@ class Task(ABC, Generic[Input, Result]):
 
     @abstractmethod
     def save(self, input: Input, result: Result, directory: Path, stem: str) -> list[Path]:
-        """Writes the input with the result drawn on it, in files whose names begin with ``stem``. Returns them."""
+        """Writes the input with the result drawn on it, in files named ``stem`` and an extension, with a dot and
+        a word in between where there are several (``photo.png``, ``photo.mask.png``). Returns them.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
 
     @abstractmethod
     def to_json(self, result: Result) -> dict[str, Any]:
-        """The result as plain data."""
+        """The result as plain data. The keys ``file``, ``files``, ``index``, ``error`` and ``output`` are taken."""
 
     @abstractmethod
     def score(self) -> Score[Result]:
@@ -128,7 +169,13 @@ def task_class(name: str) -> type[Task[Any, Any]]:
     """
     found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=name)
     for entry_point in found:
-        return entry_point.load()
+        loaded = entry_point.load()
+        if not (isinstance(loaded, type) and issubclass(loaded, Task)):
+            raise ValueError(
+                f"the entry point {name} = {entry_point.value!r} in the group {ENTRY_POINT_GROUP} must name a "
+                f"subclass of zoo_core.tasks.Task, not {loaded!r}"
+            )
+        return loaded
     raise ValueError(
         f"no installed package can show results of the task {name!r}; the package with its models is to name a "
         f"zoo_core.tasks.Task in the entry point group {ENTRY_POINT_GROUP!r}"

@@ -1,0 +1,111 @@
+"""``zoo cache``: what takes up the disk, and how to get it back."""
+
+import fnmatch
+import sys
+from typing import Annotated
+
+import typer
+
+from zoo_core import checkpoints
+from zoo_core.cli import facts, output
+from zoo_core.cli.errors import UsageError
+
+_COLUMNS = (
+    output.Column("file"),
+    output.Column("size", right=True, spare=1),
+    output.Column("written", spare=3),
+    output.Column("weights of", spare=2),
+)
+
+_EXAMPLES = """\b
+Examples:
+  zoo cache                        what is there
+  zoo cache 'vgg*' --clear         delete some of it, after asking
+  zoo cache --clear --yes          delete all that belongs to models of installed packages
+  zoo cache --clear --unknown      ... and whatever else lies in the same directory
+
+The directory is torch.hub's own: other programs may keep files there. These are shown, and deleted only with --unknown
+or when a pattern names them.
+"""
+
+
+def register(app: typer.Typer, arguments: list[str]) -> None:
+    app.command("cache", epilog=_EXAMPLES)(cache)
+
+
+def cache(
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATTERN", help="Only files with these names; shell patterns.", show_default=False),
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete the files, after asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="Delete files too that no installed package knows.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the list as JSON.")] = False,
+) -> int:
+    """Show the downloaded checkpoints, or delete them."""
+    if (yes or unknown) and not clear:
+        raise UsageError("--yes and --unknown go with --clear")
+    if clear and as_json:
+        raise UsageError("--json lists files; leave out --clear")
+    directory = checkpoints.cache_dir()
+    owners = {path.name: owner for path, owner in facts.by_file().items() if path.parent == directory}
+    files = checkpoints.cached_files()
+    if patterns:
+        files = [file for file in files if any(fnmatch.fnmatch(file.name, pattern) for pattern in patterns)]
+        if not files:
+            raise ValueError(f"no file in {directory} matches {' '.join(patterns)}")
+
+    if clear:
+        chosen = files if unknown or patterns else [file for file in files if file.name in owners]
+        return _clear([file.name for file in chosen], sum(file.size for file in chosen), len(files) - len(chosen), yes)
+    if as_json:
+        output.write_json(
+            [
+                {
+                    "path": str(file.path),
+                    "bytes": file.size,
+                    "modified": file.modified.isoformat(),
+                    "model": owners[file.name][0].name if file.name in owners else None,
+                    "weights": owners[file.name][1].name if file.name in owners else None,
+                }
+                for file in files
+            ]
+        )
+        return 0
+    print(f"{directory}: {len(files)} files, {output.size(sum(file.size for file in files))}")
+    if files:
+        print()
+        output.write_table(
+            _COLUMNS,
+            [
+                [
+                    file.name,
+                    output.size(file.size),
+                    f"{file.modified:%Y-%m-%d %H:%M}",
+                    "{0[0].name} {0[1].name}".format(owners[file.name]) if file.name in owners else "(unknown)",
+                ]
+                for file in files
+            ],
+        )
+    return 0
+
+
+def _clear(names: list[str], size: int, left: int, yes: bool) -> int:
+    others = f"; {left} files that no installed package knows stay (--unknown deletes these too)" if left else ""
+    if not names:
+        output.note(f"nothing to delete{others}")
+        return 0
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ValueError(f"{len(names)} files would be deleted, and nobody is there to ask; --yes deletes them")
+        question = f"Delete {len(names)} files ({output.size(size)}) from {checkpoints.cache_dir()}{others}?"
+        if not typer.confirm(question, err=True):
+            output.note("nothing was deleted")
+            return 1
+    removed = checkpoints.clear(names)
+    freed = sum(file.size for file in removed)
+    output.note(f"deleted {len({file.name for file in removed} & set(names))} files, {output.size(freed)}{others}")
+    return 0

@@ -1,0 +1,73 @@
+"""``zoo download``: fetches checkpoints before they are needed."""
+
+from typing import Annotated
+
+import typer
+
+from zoo_core import catalog, checkpoints
+from zoo_core.catalog import Checkpoint
+from zoo_core.cli import facts, output
+from zoo_core.cli.errors import UsageError
+
+_EXAMPLES = """\b
+Examples:
+  zoo download resnet50                           its default weights
+  zoo download resnet50 --weights IMAGENET1K_V1
+  zoo download 'efficientnet_b[0-3]' --weights ALL
+  zoo download --task detection
+
+\b
+The paths of the files are written on stdout. Where files come from and go to:
+  TORCH_HOME     they lie in $TORCH_HOME/hub/checkpoints, as those of torch.hub
+  ZOO_MIRROR     an address or a directory that takes the place of the published host
+  ZOO_OFFLINE=1  never touch the network
+"""
+
+
+def register(app: typer.Typer, arguments: list[str]) -> None:
+    app.command("download", epilog=_EXAMPLES)(download)
+
+
+def download(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODEL", help="Names of models, or shell patterns.", show_default=False),
+    ] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="All models of this task.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All models of the installed packages.")] = False,
+    weights: Annotated[
+        str, typer.Option(metavar="NAME", help="Which weights of each model: a member's name, DEFAULT, or ALL.")
+    ] = "DEFAULT",
+) -> int:
+    """Download checkpoints into the cache, and check them."""
+    if bool(names) + (task is not None) + everything != 1:
+        raise UsageError("give names of models, or --task, or --all")
+    if names:
+        models = facts.select(names, exact=True)
+    else:
+        models = list(catalog.models().values()) if task is None else facts.of_task(task)
+
+    wanted: dict[str, Checkpoint] = {}
+    for model in models:
+        for checkpoint in model.checkpoints.values() if weights == "ALL" else [model.checkpoint(weights)]:
+            wanted.setdefault(checkpoint.url, checkpoint)
+    missing = [checkpoint for checkpoint in wanted.values() if facts.place(checkpoint) is None]
+    if len(wanted) > 1:
+        megabytes = sum(checkpoint.file_size or 0 for checkpoint in missing)
+        output.note(f"{len(wanted)} files, {len(missing)} of them to download: {output.size(megabytes * 2**20)}")
+
+    failed = 0
+    for checkpoint in wanted.values():
+        try:
+            path = checkpoints.fetch(checkpoint.url, sha256_prefix=checkpoint.sha256_prefix)
+        except checkpoints.CheckpointError as error:
+            # What fails for one file of many may work for the next; a full disk will not.
+            if len(wanted) == 1 or isinstance(error, checkpoints.CacheWriteError):
+                raise
+            output.error(str(error))
+            failed += 1
+        else:
+            print(path, flush=True)
+    if failed:
+        output.error(f"{failed} of {len(wanted)} files could not be had")
+    return 1 if failed else 0

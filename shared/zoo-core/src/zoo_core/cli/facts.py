@@ -1,0 +1,95 @@
+"""What several commands ask of the catalogue and of the files on this machine."""
+
+import contextlib
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from zoo_core import catalog, checkpoints
+from zoo_core.catalog import Checkpoint, Model
+
+
+def place(checkpoint: Checkpoint) -> str | None:
+    """How a checkpoint is at hand: ``"embedded"`` in a package, ``"cached"``, a ``"local"`` file; or ``None``."""
+    if not checkpoints.is_cached(checkpoint.url):
+        return None
+    if checkpoint.embedded:
+        return "embedded"
+    return "local" if checkpoint.url.startswith("file:") else "cached"
+
+
+def embedded() -> list[tuple[Model, Checkpoint]]:
+    """The checkpoints that ship in installed packages."""
+    return [
+        (model, checkpoint)
+        for model in sorted(catalog.models().values(), key=lambda model: (model.task, model.name))
+        for checkpoint in model.checkpoints.values()
+        if place(checkpoint) == "embedded"
+    ]
+
+
+def by_file() -> Mapping[Path, tuple[Model, Checkpoint]]:
+    """Every checkpoint of the catalogue by the path that it has, or will have, on this machine."""
+    found = {}
+    for model in catalog.models().values():
+        for checkpoint in model.checkpoints.values():
+            with contextlib.suppress(checkpoints.CheckpointError):  # it lies in a package that is not installed
+                found[checkpoints.locate(checkpoint.url)] = model, checkpoint
+    return found
+
+
+def select(patterns: Iterable[str], *, exact: bool = False) -> list[Model]:
+    """The models that any of the patterns names, each once.
+
+    Args:
+        patterns: names or shell patterns (``"resnet*"``).
+        exact: whether a pattern without wildcards is a whole name. If not, any part of one will do.
+
+    Raises:
+        zoo_core.catalog.UnknownModelError: a pattern names none.
+    """
+    found: dict[str, Model] = {}
+    for pattern in patterns:
+        is_name = not set(pattern) & set("*?[")
+        if is_name and exact:
+            found[pattern.lower()] = catalog.model(pattern.lower())
+            continue
+        names = catalog.match(catalog.models(), f"*{pattern.lower()}*" if is_name else pattern, None)
+        if not names:
+            if is_name:
+                raise catalog.unknown_model(pattern, catalog.models())
+            raise catalog.UnknownModelError(f"no model matches {pattern!r}; `zoo list` shows those there are")
+        found |= {name: catalog.models()[name] for name in names}
+    return list(found.values())
+
+
+def of_task(task: str) -> list[Model]:
+    """The models of a task.
+
+    Raises:
+        ValueError: no installed package has the task; the message names the package to install, or the tasks there are.
+    """
+    models = [model for model in catalog.models().values() if model.task == task]
+    if models:
+        return models
+    if f"zoo-{task}" in catalog.published_models():
+        raise ValueError(f"models of the task {task} are in a package that is not installed: pip install zoo-{task}")
+    tasks = sorted({model.task for model in catalog.models().values()})
+    near = difflib.get_close_matches(task, tasks, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(tasks) or 'none, as no package is installed'}"
+    raise ValueError(f"unknown task {task!r}; {hint}")
+
+
+def describe(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What is known about a checkpoint, as plain data."""
+    return {
+        "name": checkpoint.name,
+        "url": checkpoint.url,
+        "sha256_prefix": checkpoint.sha256_prefix,
+        "available": place(checkpoint),
+        "num_params": checkpoint.num_params,
+        "gflops": checkpoint.ops,
+        "file_size_mb": checkpoint.file_size,
+        "metrics": checkpoint.metrics,
+    }

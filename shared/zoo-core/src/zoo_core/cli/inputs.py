@@ -1,0 +1,95 @@
+"""Which files the words of a command line mean, and what the files written for them are called."""
+
+import glob
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+
+def find_files(words: Iterable[str], suffixes: Collection[str]) -> tuple[list[Path], list[str]]:
+    """The files that words name: paths, shell patterns (``**`` goes through folders), and folders with all below them.
+
+    Args:
+        words: as the user gave them.
+        suffixes: endings, in lower case, of the files that are taken from a folder; hidden ones never are. A file that
+            is named itself may end in any way.
+
+    Returns:
+        The files in the order of the words, those of a pattern or a folder sorted; and, for each word that means no
+        file, a message.
+    """
+    files: list[Path] = []
+    problems: list[str] = []
+    for word in words:
+        path = Path(word)
+        is_pattern = not path.exists() and glob.has_magic(word)
+        matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))] if is_pattern else [path]
+        if not matches:
+            problems.append(f"{word}: no file matches")
+        for match in matches:
+            if match.is_dir():
+                below = _files_below(match, suffixes)
+                files += below
+                if not below and not is_pattern:
+                    problems.append(f"{word}: no file in this folder ends in {', '.join(sorted(suffixes))}")
+            elif is_pattern or match.exists():
+                files.append(match)
+            else:
+                problems.append(f"{word}: no such file")
+    return files, problems
+
+
+def _files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
+def unique_stems(groups: Sequence[Sequence[Path]]) -> list[str]:
+    """Names for the files that are written for each group of files: the stem of its first file, with a number behind it
+    where that would be taken.
+
+    A task may put a dot and a word behind the name, so none of the names is another with a dot and more behind it. They
+    differ even where upper and lower case are the same.
+    """
+    own = {paths[0].stem.casefold() for paths in groups}
+    taken: set[str] = set()
+    beginnings_of_taken: set[str] = set()
+
+    def is_free(name: str) -> bool:
+        return name not in taken and name not in beginnings_of_taken and not taken.intersection(_beginnings(name))
+
+    names = []
+    for paths in groups:
+        name = paths[0].stem
+        if not is_free(name.casefold()):
+            numbered = (f"{paths[0].stem}-{number}" for number in itertools.count(2))
+            name = next(n for n in numbered if n.casefold() not in own and is_free(n.casefold()))
+        taken.add(name.casefold())
+        beginnings_of_taken.update(_beginnings(name.casefold()))
+        names.append(name)
+    return names
+
+
+def _beginnings(name: str) -> list[str]:
+    """``"a.b.c"`` -> ``["a", "a.b"]``."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def make_output_directory(directory: Path, inputs: Iterable[Path]) -> None:
+    """Makes the directory for pictures, unless what is written there could overwrite an input.
+
+    Raises:
+        ValueError: an input lies in that directory.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in inputs:
+        if path.resolve().parent == directory.resolve():
+            raise ValueError(
+                f"{path} lies in the folder for the pictures, and could be overwritten; choose another --output"
+            )

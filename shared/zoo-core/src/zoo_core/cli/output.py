@@ -1,0 +1,116 @@
+"""What the commands write: results on stdout, everything else on stderr."""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_GAP = "  "
+
+
+def error(message: str) -> None:
+    """Says on stderr what went wrong, in one line."""
+    note(f"error: {message}")
+
+
+def warning(message: str) -> None:
+    """Says on stderr what the user should know, in one line."""
+    note(f"warning: {message}")
+
+
+def note(message: str) -> None:
+    """Says something on stderr, in one line."""
+    print(" ".join(message.split()), file=sys.stderr, flush=True)
+
+
+def write_json(value: Any) -> None:
+    """Writes one JSON document on stdout. Numbers that JSON does not have (NaN, infinity) become null."""
+    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        title: its heading.
+        right: aligned right, for numbers.
+        spare: what a terminal too narrow leaves out first: the column with the highest number. 0 always stays.
+    """
+
+    title: str
+    right: bool = False
+    spare: int = 0
+
+
+def write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Writes rows below their titles, one line each.
+
+    Nothing is ever shortened. On a terminal that is too narrow whole columns are left out; into a pipe all are written.
+    """
+    widths = [max(len(text) for text in texts) for texts in zip([c.title for c in columns], *rows, strict=True)]
+    shown = list(range(len(columns)))
+    if sys.stdout.isatty():
+        room = shutil.get_terminal_size().columns
+        while sum(widths[i] for i in shown) + len(_GAP) * (len(shown) - 1) > room:
+            first = max(shown, key=lambda i: columns[i].spare)
+            if not columns[first].spare:
+                break
+            shown.remove(first)
+
+    def line(texts: Sequence[str]) -> str:
+        cells = (texts[i].rjust(widths[i]) if columns[i].right else texts[i].ljust(widths[i]) for i in shown)
+        return _GAP.join(cells).rstrip()
+
+    print(bold(line([column.title for column in columns])))
+    for row in rows:
+        print(line(row))
+
+
+def bold(text: str) -> str:
+    """The text, in bold if stdout is a terminal that can show it."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else f"\x1b[1m{text}\x1b[0m"
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: ``"97.8 MB"``. A megabyte has 2**20 bytes, as in the catalogue."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    unit, power = next(((u, p) for u, p in (("KB", 1), ("MB", 2)) if count < 1024 ** (p + 1)), ("GB", 3))
+    return f"{count / 1024**power:.1f} {unit}"
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr while the ``with`` block runs, if that is a terminal and there is more than one step.
+
+    Yields:
+        A function that takes how many more steps are done.
+    """
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda steps: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # What is printed meanwhile goes above the bar; but a stdout that is no terminal must get what it is due.
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps: bar.advance(task, steps)
