@@ -77,16 +77,22 @@ class _NoDraws(TorchFunctionMode):
     """
 
     _FILLS = frozenset(
-        getattr(Tensor, name)
-        for name in ("add_", "bernoulli_", "clamp_", "div_", "erfinv_", "fill_", "mul_", "normal_", "uniform_", "zero_")
+        [
+            *(getattr(nn.init, name) for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")),
+            *(getattr(Tensor, name) for name in ("bernoulli_", "clamp_", "erfinv_", "fill_", "normal_", "uniform_")),
+        ]
     )
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in self._FILLS and args and args[0].is_meta:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in self._FILLS:
+            # torch.nn.init hands its tensor on by name.
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
 
 
 def load(model: Model, weights: WeightsEnum, progress: bool = True) -> Model:
