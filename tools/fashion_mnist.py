@@ -2,14 +2,19 @@
 
 `Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms <https://arxiv.org/abs/1708.07747>`__:
 28 x 28 grey pictures of ten kinds of clothing, 60,000 for training and 10,000 held out. MIT licence.
+
+    python -m tools.fashion_mnist DIRECTORY     # writes the first held-out picture of each kind as a PNG file
 """
 
+import argparse
 import gzip
 import struct
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from zoo_core.images import write_png
 
 DIRECTORY = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = (
@@ -56,3 +61,25 @@ def _read(path: Path, dims: int) -> Tensor:
     if (zero, zero2, kind, found) != (0, 0, 8, dims):
         raise ValueError(f"{path} is no IDX file of uint8 with {dims} dimensions")
     return torch.frombuffer(bytearray(content[head:]), dtype=torch.uint8).reshape(shape)
+
+
+def write_samples(directory: Path) -> list[Path]:
+    """Writes the first held-out picture of each class, named by its class: ``ankle-boot.png``. Returns the files."""
+    pictures, classes = load("t10k")
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for index, name in enumerate(CLASSES):
+        first = int((classes == index).nonzero()[0])
+        written.append(directory / f"{name.lower().replace('/', '-').replace(' ', '-')}.png")
+        write_png(pictures[first].unsqueeze(0), str(written[-1]), compression_level=9)
+    return written
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path)
+    print("\n".join(map(str, write_samples(parser.parse_args().directory))))
+
+
+if __name__ == "__main__":
+    main()

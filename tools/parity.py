@@ -1,0 +1,87 @@
+"""Compares our models with torchvision's as a black box, on inputs that the committed reference does not have.
+
+    python -m tools.parity [PATTERN ...]        # shell patterns of model names; all that can run by default
+
+Both get the same parameters through `load_state_dict`, so the names, shapes and order of the state dict are compared as
+well. Detection is left out: it needs torchvision's compiled operators, which have no build for this torch.
+"""
+
+import argparse
+import gc
+import inspect
+
+import torch
+from torch import Tensor, nn
+
+from tests.support import reference
+from tools import oracle
+from zoo_core import catalog, get_model_builder
+
+TOLERANCE = 1e-4
+
+
+def inputs(name: str, task: str) -> tuple[Tensor, ...]:
+    """Inputs of another size and seed than the reference's, where the model takes any."""
+    if task == "flow":
+        return tuple(2 * reference.image(seed, 1, 3, 136, 144) - 1 for seed in (11, 12))
+    if task == "video":
+        frames, size = (8, 112) if name.startswith("swin3d") else (16, 224 if name.startswith("mvit") else 112)
+        return (reference.image(11, 1, 3, max(frames, 14), size, size),)
+    if name.startswith(("vit_", "maxvit_")):
+        return (reference.image(11, 1, 3, 224, 224),)
+    return (reference.image(11, 1, 3, 203, 229),)
+
+
+def outputs(result: object) -> list[Tensor]:
+    if isinstance(result, Tensor):
+        return [result]
+    values = result.values() if isinstance(result, dict) else result
+    return [tensor for value in values for tensor in outputs(value)]  # type: ignore[attr-defined]
+
+
+def difference(name: str, task: str) -> float:
+    """The largest difference of the outputs, relative to their largest value.
+
+    Raises:
+        AssertionError: the state dicts or the number of outputs differ.
+    """
+    ours_builder, theirs_builder = get_model_builder(name), oracle.builder(name)
+    kwargs = {"weights_backbone": None} if "weights_backbone" in inspect.signature(ours_builder).parameters else {}
+    if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
+        kwargs["init_weights"] = True  # type: ignore[assignment]
+    with reference.no_random_init():
+        ours: nn.Module = reference.fill_parameters(ours_builder(**kwargs))
+        theirs: nn.Module = theirs_builder(**kwargs).eval()
+    assert list(ours.state_dict()) == list(theirs.state_dict()), "the keys of the state dicts differ"
+    theirs.load_state_dict(ours.state_dict(), assign=True)
+    x = inputs(name, task)
+    with torch.inference_mode():
+        pairs = list(zip(outputs(ours(*x)), outputs(theirs(*x)), strict=True))
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("patterns", nargs="*", metavar="PATTERN")
+    names = catalog.match(catalog.models(), parser.parse_args().patterns or None, None)
+    failed = []
+    for name in names:
+        task = catalog.models()[name].task
+        if task == "detection":
+            continue
+        try:
+            error = difference(name, task)
+            verdict = "equal" if error <= TOLERANCE else "DIFFERS"
+            print(f"{name:40s} {error:.1e}  {verdict}", flush=True)
+        except AssertionError as problem:
+            verdict = f"DIFFERS: {problem}"
+            print(f"{name:40s} {verdict}", flush=True)
+        if verdict != "equal":
+            failed.append(name)
+        gc.collect()
+    if failed:
+        raise SystemExit(f"{len(failed)} of {len(names)} models differ: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
