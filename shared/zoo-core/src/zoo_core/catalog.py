@@ -239,23 +239,35 @@ def sources() -> tuple[Source, ...]:
     """The catalogues of this environment, sorted by task: those of installed packages, and those added by hand."""
     found = {(source.task, source.package): source for source in _added_sources}
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        package, folder = entry_point.module, entry_point.attr
+        package, _, folder = (part.strip() for part in entry_point.value.partition(":"))
         if (entry_point.name, package) in found:
             continue
-        # Finding a top-level package's spec does not import it.
-        spec = importlib.util.find_spec(package.partition(".")[0])
-        if spec is None or not spec.submodule_search_locations:
+        directory = _folder_in_package(package, folder) if folder else None
+        if directory is None or not directory.is_dir():
             warnings.warn(
                 f"the entry point {entry_point.name} = {entry_point.value!r} in the group {ENTRY_POINT_GROUP} names no "
-                "package that can be found, so its models are left out; reinstall or remove that package",
+                'folder that can be found (expected "package:folder in it"), so its models are left out; reinstall or '
+                "remove the package",
                 CatalogWarning,
                 stacklevel=2,
             )
             continue
-        root = Path(next(iter(spec.submodule_search_locations)))
-        directory = root.joinpath(*package.split(".")[1:], *folder.split("."))
         found[entry_point.name, package] = Source(entry_point.name, package, directory)
     return tuple(found[key] for key in sorted(found))
+
+
+def _folder_in_package(package: str, folder: str) -> Path | None:
+    try:
+        # Finding a top-level package's spec does not import it.
+        spec = importlib.util.find_spec(package.partition(".")[0])
+    except ValueError:  # the name is empty, or that of a module which was put together at run time
+        return None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    candidates = [
+        Path(root).joinpath(*package.split(".")[1:], *folder.split(".")) for root in spec.submodule_search_locations
+    ]
+    return next((candidate for candidate in candidates if candidate.is_dir()), candidates[0])
 
 
 @functools.cache
@@ -484,7 +496,10 @@ def _labels(where: str, source: Source, value: str | list[str] | None) -> tuple[
         return tuple(value)
     for path in _label_files(source.directory, value):
         if path.is_file():
-            return _read_labels(path)
+            try:
+                return _read_labels(path)
+            except (OSError, UnicodeDecodeError) as error:
+                raise CatalogError(f"{where}: {path} cannot be read as UTF-8: {error}") from error
     tried = " nor ".join(str(path) for path in _label_files(source.directory, value))
     raise CatalogError(f"{where} = {value!r} is no label set: there is neither {tried}")
 

@@ -1,0 +1,266 @@
+"""The catalogue: the schema and its errors, sources, patterns, and what is said about names that are not there."""
+
+import inspect
+import os
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import pytest
+
+from support import toy_package
+from zoo_core import catalog, presets
+
+GOOD = """
+[net]
+builder = "pack.family:net"
+weights = "Net_Weights"
+default = "B"
+
+[net.checkpoints.A]
+url = "https://example.org/net-0123abcd.pth"
+sha256_prefix = "0123abcd"
+transforms = { preset = "ImageClassification", crop_size = 224 }
+categories = ["cat", "dog"]
+
+[net.checkpoints.B]
+url = "package:pack/net.pth"
+transforms = { preset = "ImageClassification", crop_size = [224, 192], mean = [0.5, 0.5, 0.5] }
+min_size = [32, 64]
+metrics = { "Data" = { "acc@1" = 80, "acc@5" = 95.5 } }
+"""
+
+
+def read(tmp_path: Path, text: str) -> "dict[str, catalog.Model]":
+    path = tmp_path / "pack" / "catalog" / "family.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    catalog.clear_cache()
+    return dict(catalog.read_file(path, catalog.Source("toys", "pack", path.parent)))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_cache():
+    yield
+    catalog.clear_cache()
+
+
+def test_reads_what_is_in_the_file(tmp_path):
+    model = read(tmp_path, GOOD)["net"]
+    assert (model.name, model.task, model.module, model.function) == ("net", "toys", "pack.family", "net")
+    assert (model.weights, model.default, model.pretrained) == ("Net_Weights", "B", "A")  # pretrained: the oldest
+    assert list(model.checkpoints) == ["A", "B"]
+    a, b = model.checkpoints.values()
+    assert (a.sha256_prefix, a.categories, a.embedded) == ("0123abcd", ("cat", "dog"), False)
+    assert a.preset_arguments == {"crop_size": 224}
+    assert b.preset_arguments == {"crop_size": (224, 192), "mean": (0.5, 0.5, 0.5)}
+    assert (b.sha256_prefix, b.categories, b.min_size, b.embedded) == (None, None, (32, 64), True)
+    assert b.metrics == {"Data": {"acc@1": 80, "acc@5": 95.5}}
+    for name in ("B", "DEFAULT", "Net_Weights.B", "Net_Weights.DEFAULT"):
+        assert model.checkpoint(name) is b
+    with pytest.raises(catalog.UnknownModelError, match=r"net has no weights 'C'; there are A, B, DEFAULT"):
+        model.checkpoint("C")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('default = "B"', 'default = "B"\ndefualt = "B"', r"\[net\]: unknown key 'defualt'; did you mean 'default'\?"),
+        ('weights = "Net_Weights"', "", r"\[net\]: the key 'weights' is missing"),
+        ('weights = "Net_Weights"', "weights = 3", r"\[net\]: weights = 3 must be str"),
+        ('default = "B"', 'default = "C"', r"default = 'C' is none of its checkpoints A, B"),
+        ('default = "B"', 'default = "B"\npretrained = "C"', r"pretrained = 'C' is none of its checkpoints A, B"),
+        ('"pack.family:net"', '"pack.family.net"', r'is not of the form "package\.module:function"'),
+        ('"pack.family:net"', '"pack.family:not a name"', r"is not of the form"),
+        ('"pack.family:net"', '"pack.other:net"', r"models of pack\.other belong in other\.toml"),
+        ('url = "package:pack/net.pth"', "", r"\[net\.checkpoints\.B\]: the key 'url' is missing"),
+        ('"package:pack/net.pth"', '"ftp://x/net.pth"', r"must begin with one of https:, http:, file:, package:"),
+        ('"package:pack/net.pth"', "7", r"url = 7 must be str"),
+        ('sha256_prefix = "0123abcd"', 'sha256_prefix = "0123ABCD"', r"must be 6 to 64 lower-case hex digits"),
+        ('sha256_prefix = "0123abcd"', 'sha256_prefix = "012"', r"must be 6 to 64 lower-case hex digits"),
+        ("crop_size = 224 }", "crop_sise = 224 }", r"transforms: unknown key 'crop_sise'; did you mean 'crop_size'\?"),
+        ("crop_size = 224 }", "resize_size = 9 }", r"transforms: the key 'crop_size' is missing"),
+        ("crop_size = 224 }", "crop_size = 2.5 }", r"crop_size = 2\.5 must be int or list"),
+        ("crop_size = 224 }", "crop_size = true }", r"crop_size = True must be int or list"),
+        ('"ImageClassification", crop_size = 224', '"Imagery"', r"'Imagery' must be one of ImageClassification,"),
+        ('{ preset = "ImageClassification", crop_size = 224 }', '"none"', r"transforms = 'none' must be dict"),
+        ("min_size = [32, 64]", "min_size = [32]", r"min_size = \[32\] must be \[height, width\]"),
+        ("min_size = [32, 64]", "min_size = [0, 64]", r"must be \[height, width\]"),
+        ('"acc@1" = 80', '"acc@1" = "80"', r"metrics\.Data must be a table of numbers"),
+        ('{ "Data" = { "acc@1" = 80, "acc@5" = 95.5 } }', '{ "acc@1" = 80 }', r"metrics\.acc@1 must be a table"),
+        ('["cat", "dog"]', '["cat", 3]', r"categories must be a list of strings"),
+        ('["cat", "dog"]', "[]", r"categories must be a list of strings"),
+        (
+            '["cat", "dog"]',
+            '"no_such_set"',
+            r"'no_such_set' is no label set: .*no_such_set\.txt nor .*no_such_set\.txt",
+        ),
+        ("min_size = [32, 64]", "num_params = true", r"num_params = True must be int"),
+        ("[net.checkpoints.B]", "[net.checkpoints.B", r"not valid TOML"),
+    ],
+)
+def test_schema_errors_name_file_table_and_key(tmp_path, old, new, message):
+    assert old in GOOD
+    with pytest.raises(catalog.CatalogError, match=message) as caught:
+        read(tmp_path, GOOD.replace(old, new))
+    assert str(tmp_path / "pack" / "catalog" / "family.toml") in str(caught.value)
+
+
+def test_a_model_without_checkpoints_or_that_is_no_table(tmp_path):
+    with pytest.raises(catalog.CatalogError, match=r"\[net\]: has no checkpoints; add a table"):
+        read(tmp_path, '[net]\nbuilder = "pack.family:net"\nweights = "W"\ndefault = "A"\ncheckpoints = {}')
+    with pytest.raises(catalog.CatalogError, match=r"\[net\] must be a table, not 3"):
+        read(tmp_path, "net = 3")
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    source = catalog.Source("toys", "pack", tmp_path)
+    with pytest.raises(catalog.CatalogError, match="cannot be read: No such file"):
+        catalog.read_file(tmp_path / "absent.toml", source)
+    (tmp_path / "latin.toml").write_bytes(b'a = "\xe9"')
+    with pytest.raises(catalog.CatalogError, match="not valid TOML"):
+        catalog.read_file(tmp_path / "latin.toml", source)
+
+
+def test_label_sets(tmp_path):
+    text = GOOD.replace('["cat", "dog"]', '"animals"')
+    labels = tmp_path / "pack" / "catalog" / "labels" / "animals.txt"
+    labels.parent.mkdir(parents=True)
+    labels.write_text("cat\n__background__\nN/A\n\nélan, moose\n", encoding="utf-8")
+    assert read(tmp_path, text)["net"].checkpoint("A").categories == ("cat", "__background__", "N/A", "", "élan, moose")
+    labels.write_bytes(b"caf\xe9\n")
+    catalog._read_labels.cache_clear()
+    with pytest.raises(catalog.CatalogError, match=r"animals\.txt cannot be read as UTF-8"):
+        read(tmp_path, text)
+    # Without a set of its own, the package gets zoo-core's.
+    imagenet = read(tmp_path, GOOD.replace('["cat", "dog"]', '"imagenet1k"'))["net"].checkpoint("A").categories
+    assert len(imagenet) == 1000
+    assert (imagenet[0], imagenet[999]) == ("tench", "toilet tissue")
+
+
+def test_the_schema_of_presets_is_that_of_their_classes():
+    for name, arguments in catalog.PRESETS.items():
+        parameters = inspect.signature(getattr(presets, name)).parameters
+        assert arguments.keys() <= parameters.keys(), name
+        required = {p.name for p in parameters.values() if p.default is p.empty and p.kind is p.KEYWORD_ONLY}
+        assert required == catalog._REQUIRED_PRESET_ARGUMENTS.get(name, set()), name
+
+
+def test_match():
+    names = ["resnet18", "resnet50", "wide_resnet50_2", "vgg16", "VGG16"]
+    assert catalog.match(names, None, None) == ["VGG16", "resnet18", "resnet50", "vgg16", "wide_resnet50_2"]
+    assert catalog.match(names, "resnet*", None) == ["resnet18", "resnet50"]
+    assert catalog.match(names, ["*50*", "vgg??"], None) == ["resnet50", "vgg16", "wide_resnet50_2"]
+    assert catalog.match(names, "*resnet*", ["wide*", "*18"]) == ["resnet50"]
+    assert catalog.match(names, [], None) == []
+    assert catalog.match(iter(names), "resnet[!1]*", ()) == ["resnet50"]
+
+
+def test_published_models_are_the_121():
+    published = catalog.published_models()
+    assert sum(map(len, published.values())) == 121
+    assert "maskrcnn_resnet50_fpn" in published["zoo-detection"]
+    assert "raft_small" in published["zoo-flow"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "maskrcnn_resnet50_fpn",
+            r"^maskrcnn_resnet50_fpn is in a package that is not installed: pip install zoo-detection$",
+        ),
+        ("raft_smal", r"unknown model 'raft_smal'; did you mean raft_small"),
+        ("brihgtnet", r"did you mean brightnet"),
+        ("b4", r"did you mean efficientnet_b4\?"),  # no near spelling, but part of a name
+        ("", r"unknown model ''; `zoo list` shows the models there are"),
+        ("xyzzy", r"unknown model 'xyzzy'; `zoo list` shows"),
+    ],
+)
+def test_unknown_names(name, message):
+    error = catalog.unknown_model(name, ["brightnet"])
+    assert isinstance(error, ValueError)
+    with pytest.raises(catalog.UnknownModelError, match=message):
+        raise error
+
+
+def test_a_package_joins_by_entry_point(tmp_path):
+    toys = toy_package.write(tmp_path)
+    with toy_package.installed(tmp_path), warnings.catch_warnings():
+        warnings.simplefilter("error", catalog.CatalogWarning)
+        model = catalog.model("brightnet")
+        assert model.task == "toys"
+        assert model.source == catalog.Source("toys", "toyzoo", toys.root / "catalog")
+        assert "toyzoo" not in sys.modules, "reading a catalogue imports no package"
+        assert list(catalog.models()) == sorted(catalog.models())
+    assert "brightnet" not in catalog.models()
+
+
+def test_a_broken_file_leaves_out_only_its_own_models(tmp_path):
+    toys = toy_package.write(tmp_path)
+    (toys.root / "catalog" / "broken.toml").write_text('[other]\nbuilder = "toyzoo.broken:other"')
+    with toy_package.installed(tmp_path):
+        with pytest.warns(catalog.CatalogWarning, match=r"broken\.toml: \[other\]: .* are left out"):
+            assert "brightnet" in catalog.models()
+        assert "other" not in catalog.models()
+
+
+@pytest.mark.parametrize(
+    "entry_point", ["toyzoo", "toyzoo:nothing", "no_such_package:catalog", "not a name!", ":catalog", "tomllib_x.y:c"]
+)
+def test_a_broken_entry_point_leaves_out_only_its_own_models(tmp_path, entry_point):
+    toy_package.write(tmp_path)
+    (tmp_path / "toyzoo-1.2.dist-info" / "entry_points.txt").write_text(
+        f"[zoo.catalogs]\ntoys = toyzoo:catalog\nother = {entry_point}\n"
+    )
+    left_out = pytest.warns(catalog.CatalogWarning, match=r"names no folder that can be found .* left out")
+    with toy_package.installed(tmp_path), left_out:
+        assert "brightnet" in catalog.models()
+
+
+def test_two_packages_with_a_model_of_one_name(tmp_path):
+    toy_package.write(tmp_path)
+    rival = tmp_path / "rival"
+    rival.mkdir()
+    (rival / "brightnet.toml").write_text(GOOD.replace("[net", "[brightnet").replace("pack.family", "rival.brightnet"))
+    with toy_package.installed(tmp_path):
+        catalog.add_source("zzz", "rival", rival)
+        catalog.add_source("zzz", "rival", rival)
+        try:
+            assert [source.task for source in catalog.sources()].count("zzz") == 1
+            with pytest.warns(catalog.CatalogWarning, match=r"defines the model 'brightnet', which toyzoo has already"):
+                assert catalog.model("brightnet").source.package == "toyzoo"
+        finally:
+            catalog._added_sources.clear()
+
+
+def test_weights_of_an_enum(tmp_path):
+    read(tmp_path, GOOD)
+    path = catalog.file_of_module(tmp_path / "pack" / "family.py")
+    assert path == tmp_path / "pack" / "catalog" / "family.toml"
+    assert catalog.weights_in_file(path, "Net_Weights").name == "net"
+    with pytest.raises(catalog.CatalogError, match='no model has weights = "Other_Weights"; add its table'):
+        catalog.weights_in_file(path, "Other_Weights")
+
+
+def test_no_torch(tmp_path):
+    """Neither reading the catalogue nor anything that it needs imports torch."""
+    toy_package.write(tmp_path)
+    code = """
+        import sys
+        import zoo_core
+        from zoo_core import catalog
+        assert "brightnet" in catalog.models() and catalog.published_models()
+        try:
+            catalog.model("brightne")
+        except catalog.UnknownModelError:
+            pass
+        print([name for name in ("torch", "PIL", "requests", "toyzoo") if name in sys.modules])
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"

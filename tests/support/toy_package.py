@@ -1,0 +1,203 @@
+"""A small package from outside that joins the zoo: a catalogue, a model, an adapter, and entry points for both.
+
+The model tells dark pictures from bright ones, with parameters set by hand, so that its results are known.
+"""
+
+import hashlib
+import importlib
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from zoo_core import catalog, registry
+
+CATALOG = """
+[brightnet]
+builder = "toyzoo.brightnet:brightnet"
+weights = "BrightNet_Weights"
+default = "HAND_V1"
+
+[brightnet.checkpoints.HAND_V1]
+url = "package:toyzoo/checkpoints/{embedded}"
+sha256_prefix = "{sha256}"
+transforms = {{ preset = "ImageClassification", crop_size = 8, resize_size = 8, mean = [0, 0, 0], std = [1, 1, 1] }}
+categories = ["dark", "bright"]
+num_params = 8
+min_size = [1, 1]
+metrics = {{ "Toys" = {{ "acc@1" = 87.5, "acc@5" = 100.0 }} }}
+ops = 0.25
+file_size = 0.5
+recipe = "set by hand"
+
+[brightnet.checkpoints.FILE_V1]
+url = "{file_url}"
+transforms = {{ preset = "ImageClassification", crop_size = 8, resize_size = 8 }}
+categories = ["dark", "bright"]
+metrics = {{ "Toys" = {{ "acc@1" = nan }} }}
+
+[brightnet.checkpoints.REMOTE_V1]
+url = "https://example.invalid/models/brightnet-0123abcd.pth"
+sha256_prefix = "0123abcd"
+transforms = {{ preset = "ImageClassification", crop_size = 8 }}
+categories = ["dark", "bright"]
+file_size = 3.0
+"""
+
+MODULE = """
+from enum import auto
+from typing import Any
+
+from torch import nn
+
+from zoo_core.builders import build
+from zoo_core.registry import register_model
+from zoo_core.weights import WeightsEnum
+
+
+class BrightNet(nn.Module):
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__()
+        self.body = nn.Linear(3, 1)
+        self.fc = nn.Linear(1, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.body(x.mean((2, 3))))
+
+
+class BrightNet_Weights(WeightsEnum):
+    HAND_V1 = auto()
+    FILE_V1 = auto()
+    REMOTE_V1 = auto()
+    DEFAULT = HAND_V1
+
+
+@register_model
+def brightnet(*, weights: BrightNet_Weights | None = None, progress: bool = True, **kwargs: Any) -> BrightNet:
+    return build(BrightNet, weights, progress, **kwargs)
+"""
+
+ADAPTER = """
+import torch
+
+from zoo_core.drawing import draw_labels
+from zoo_core.images import open_image
+from zoo_core.tasks import Option, Score, Task
+
+
+class ToyTask(Task):
+    extra_options = (
+        Option("--level", float, 0.5, "From which probability on a picture counts as bright.", minimum=0, maximum=1),
+        Option("--shout", bool, False, "Write in capitals."),
+        Option("--prefix", str, None, "Text before the label."),
+    )
+
+    def read(self, paths):
+        return open_image(*paths)
+
+    def run(self, inputs):
+        if any(picture.width == 13 for picture in inputs):
+            raise ValueError("pictures 13 pixels wide bring bad luck")
+        preprocess = self.weights.transforms()
+        batch = torch.stack([preprocess(picture) for picture in inputs]).to(self.device)
+        assert torch.is_inference_mode_enabled() and not self.model.training
+        return self.model(batch).softmax(1)[:, 1].tolist()
+
+    def describe(self, result):
+        label = self.weights.meta["categories"][result >= self.options["level"]]
+        label = label.upper() if self.options["shout"] else label
+        return [f"{self.options['prefix'] or ''}{label}"]
+
+    def save(self, input, result, directory, stem):
+        path = directory / f"{stem}.png"
+        draw_labels(input, self.describe(result)).save(path)
+        return [path]
+
+    def to_json(self, result):
+        return {"brightness": result}
+
+    def score(self):
+        raise NotImplementedError
+"""
+
+
+@dataclass(frozen=True)
+class ToyPackage:
+    """Where the package was written.
+
+    Args:
+        path: to be put on ``sys.path`` or ``PYTHONPATH``.
+        root: the package's own folder.
+        embedded: the checkpoint that ships in it.
+        file: the checkpoint that a ``file:`` url names.
+    """
+
+    path: Path
+    root: Path
+    embedded: Path
+    file: Path
+
+
+def write(path: Path, task: str = "toys", adapter: str | None = "toyzoo.adapter:ToyTask") -> ToyPackage:
+    """Writes the package as an installer would.
+
+    Args:
+        path: an empty folder for it.
+        task: the task that its catalogue is for.
+        adapter: entry point of the task's adapter, if the package brings one.
+    """
+    root = path / "toyzoo"
+    (root / "catalog").mkdir(parents=True)
+    (root / "checkpoints").mkdir()
+    parameters = {
+        "body.weight": torch.full((1, 3), 1 / 3),
+        "body.bias": torch.tensor([-0.5]),
+        "fc.weight": torch.tensor([[-10.0], [10.0]]),
+        "fc.bias": torch.zeros(2),
+    }
+    file = path / "elsewhere" / "bright net.pth"
+    file.parent.mkdir()
+    torch.save(parameters, file)
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    embedded = root / "checkpoints" / f"brightnet-{sha256}.pth"
+    embedded.write_bytes(file.read_bytes())
+
+    (root / "__init__.py").write_text("")
+    (root / "brightnet.py").write_text(MODULE)
+    (root / "adapter.py").write_text(ADAPTER)
+    (root / "catalog" / "brightnet.toml").write_text(
+        CATALOG.format(embedded=embedded.name, sha256=sha256, file_url=file.as_uri())
+    )
+    info = path / "toyzoo-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toyzoo\nVersion: 1.2\n")
+    entry_points = f"[zoo.catalogs]\n{task} = toyzoo:catalog\n"
+    if adapter is not None:
+        entry_points += f"\n[zoo.tasks]\n{task} = {adapter}\n"
+    (info / "entry_points.txt").write_text(textwrap.dedent(entry_points))
+    return ToyPackage(path, root, embedded, file)
+
+
+@contextmanager
+def installed(path: Path) -> Iterator[None]:
+    """Makes a folder of packages part of this process while the ``with`` block runs."""
+    sys.path.insert(0, str(path))
+    importlib.invalidate_caches()
+    catalog.clear_cache()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(path))
+        names = {entry.stem if entry.suffix == ".py" else entry.name for entry in path.iterdir()}
+        for module in [name for name in sys.modules if name.partition(".")[0] in names]:
+            del sys.modules[module]
+        for model in [
+            n for n, builder in registry._registered.items() if builder.__module__.partition(".")[0] in names
+        ]:
+            del registry._registered[model]
+        importlib.invalidate_caches()
+        catalog.clear_cache()
