@@ -1,0 +1,84 @@
+"""AlexNet.
+
+`One weird trick for parallelizing convolutional neural networks <https://arxiv.org/abs/1404.5997>`__, the form of
+AlexNet with a single tower.
+"""
+
+from enum import auto
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_classification.inputs import check_image
+from zoo_core.builders import build
+from zoo_core.registry import register_model
+from zoo_core.weights import WeightsEnum
+
+__all__ = [
+    "AlexNet",
+    "AlexNet_Weights",
+    "alexnet",
+]
+
+
+class AlexNet(nn.Module):
+    """Five convolutions and three fully connected layers.
+
+    Args:
+        num_classes: size of the output.
+        dropout: probability of an element before the first two fully connected layers to be zeroed.
+
+    Shape:
+        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; H and W of at least 63.
+    """
+
+    def __init__(self, num_classes: int = 1000, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.Conv2d(64, 192, kernel_size=5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.Conv2d(192, 384, kernel_size=3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 256, kernel_size=3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(256, 256, kernel_size=3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d((6, 6))
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(256 * 6 * 6, 4096),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(4096, 4096),
+            nn.ReLU(inplace=True),
+            nn.Linear(4096, num_classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_image(x, model=type(self).__name__, min_size=(63, 63))
+        x = self.avgpool(self.features(x))
+        return self.classifier(torch.flatten(x, 1))
+
+
+class AlexNet_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+@register_model
+def alexnet(*, weights: AlexNet_Weights | None = None, progress: bool = True, **kwargs: Any) -> AlexNet:
+    """AlexNet, from `One weird trick for parallelizing convolutional neural networks <https://arxiv.org/abs/1404.5997>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`AlexNet`, and of :func:`zoo_core.builders.build`.
+    """
+    return build(AlexNet, weights, progress, **kwargs)
