@@ -1,0 +1,589 @@
+"""EfficientNet and EfficientNetV2.
+
+- `EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks <https://arxiv.org/abs/1905.11946>`__
+- `EfficientNetV2: Smaller Models and Faster Training <https://arxiv.org/abs/2104.00298>`__
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import auto
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_classification.initialization import initialize_convolution
+from zoo_classification.inputs import check_image
+from zoo_core.builders import build
+from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth, make_divisible
+from zoo_core.registry import register_model
+from zoo_core.weights import WeightsEnum
+
+__all__ = [
+    "EfficientNet",
+    "EfficientNet_B0_Weights",
+    "EfficientNet_B1_Weights",
+    "EfficientNet_B2_Weights",
+    "EfficientNet_B3_Weights",
+    "EfficientNet_B4_Weights",
+    "EfficientNet_B5_Weights",
+    "EfficientNet_B6_Weights",
+    "EfficientNet_B7_Weights",
+    "EfficientNet_V2_L_Weights",
+    "EfficientNet_V2_M_Weights",
+    "EfficientNet_V2_S_Weights",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "efficientnet_b3",
+    "efficientnet_b4",
+    "efficientnet_b5",
+    "efficientnet_b6",
+    "efficientnet_b7",
+    "efficientnet_v2_l",
+    "efficientnet_v2_m",
+    "efficientnet_v2_s",
+]
+
+
+@dataclass
+class _MBConvConfig:
+    """A stage: a row of table 1 of the EfficientNet paper, or of table 4 of the EfficientNetV2 paper.
+
+    Args:
+        expand_ratio: channels inside a block, as a multiple of its input's.
+        kernel: size of the kernel.
+        stride: step of the first block.
+        input_channels: channels of the stage's input.
+        out_channels: channels of its output.
+        num_layers: number of blocks.
+        block: makes a block from this configuration, the probability of stochastic depth, and ``norm_layer``.
+    """
+
+    expand_ratio: float
+    kernel: int
+    stride: int
+    input_channels: int
+    out_channels: int
+    num_layers: int
+    block: Callable[..., nn.Module]
+
+    @staticmethod
+    def adjust_channels(channels: int, width_mult: float, min_value: int | None = None) -> int:
+        return make_divisible(channels * width_mult, 8, min_value)
+
+
+class MBConvConfig(_MBConvConfig):
+    """A stage of :class:`MBConv` blocks, scaled as section 3 of the EfficientNet paper scales them.
+
+    Args:
+        expand_ratio: channels inside a block, as a multiple of its input's.
+        kernel: size of the depthwise kernel.
+        stride: step of the first block.
+        input_channels: channels of the stage's input, at width 1.
+        out_channels: channels of its output, at width 1.
+        num_layers: number of blocks, at depth 1.
+        width_mult: factor for the channels, which are rounded to multiples of 8.
+        depth_mult: factor for the number of blocks, which is rounded up.
+        block: makes a block; :class:`MBConv` by default.
+    """
+
+    def __init__(
+        self,
+        expand_ratio: float,
+        kernel: int,
+        stride: int,
+        input_channels: int,
+        out_channels: int,
+        num_layers: int,
+        width_mult: float = 1.0,
+        depth_mult: float = 1.0,
+        block: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__(
+            expand_ratio,
+            kernel,
+            stride,
+            self.adjust_channels(input_channels, width_mult),
+            self.adjust_channels(out_channels, width_mult),
+            self.adjust_depth(num_layers, depth_mult),
+            block or MBConv,
+        )
+
+    @staticmethod
+    def adjust_depth(num_layers: int, depth_mult: float) -> int:
+        return math.ceil(num_layers * depth_mult)
+
+
+class FusedMBConvConfig(_MBConvConfig):
+    """A stage of :class:`FusedMBConv` blocks. For the arguments see :class:`MBConvConfig`."""
+
+    def __init__(
+        self,
+        expand_ratio: float,
+        kernel: int,
+        stride: int,
+        input_channels: int,
+        out_channels: int,
+        num_layers: int,
+        block: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__(expand_ratio, kernel, stride, input_channels, out_channels, num_layers, block or FusedMBConv)
+
+
+class _ResidualBlock(nn.Module):
+    """Layers with a shortcut where input and output have one shape.
+
+    Args:
+        cnf: sizes of the block.
+        layers: what the shortcut goes around.
+        stochastic_depth_prob: probability of a sample to take only the shortcut in training.
+    """
+
+    def __init__(self, cnf: _MBConvConfig, layers: Sequence[nn.Module], stochastic_depth_prob: float) -> None:
+        super().__init__()
+        if cnf.stride not in (1, 2):
+            raise ValueError(f"{type(self).__name__} takes a stride of 1 or 2, not {cnf.stride}")
+        self.use_res_connect = cnf.stride == 1 and cnf.input_channels == cnf.out_channels
+        self.block = nn.Sequential(*layers)
+        self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
+        self.out_channels = cnf.out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = self.block(x)
+        if self.use_res_connect:
+            result = self.stochastic_depth(result)
+            result += x
+        return result
+
+
+class MBConv(_ResidualBlock):
+    """Expansion, depthwise convolution, squeeze-and-excitation, linear projection and shortcut.
+
+    Args:
+        cnf: sizes of the block.
+        stochastic_depth_prob: probability of a sample to take only the shortcut in training.
+        norm_layer: makes the normalisation from a number of channels.
+        se_layer: makes the squeeze-and-excitation from its channels, those between its layers, and ``activation=``.
+    """
+
+    def __init__(
+        self,
+        cnf: _MBConvConfig,
+        stochastic_depth_prob: float,
+        norm_layer: Callable[..., nn.Module],
+        se_layer: Callable[..., nn.Module] = SqueezeExcitation,
+    ) -> None:
+        conv_silu = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.SiLU)
+        expanded = cnf.adjust_channels(cnf.input_channels, cnf.expand_ratio)
+        layers: list[nn.Module] = []
+        if expanded != cnf.input_channels:
+            layers.append(conv_silu(cnf.input_channels, expanded, kernel_size=1))
+        layers += [
+            conv_silu(expanded, expanded, kernel_size=cnf.kernel, stride=cnf.stride, groups=expanded),
+            se_layer(expanded, max(1, cnf.input_channels // 4), activation=partial(nn.SiLU, inplace=True)),
+            Conv2dNormActivation(
+                expanded, cnf.out_channels, kernel_size=1, norm_layer=norm_layer, activation_layer=None
+            ),
+        ]
+        super().__init__(cnf, layers, stochastic_depth_prob)
+
+
+class FusedMBConv(_ResidualBlock):
+    """One convolution in place of :class:`MBConv`'s expansion and depthwise convolution: figure 2 of the V2 paper.
+
+    Args:
+        cnf: sizes of the block.
+        stochastic_depth_prob: probability of a sample to take only the shortcut in training.
+        norm_layer: makes the normalisation from a number of channels.
+    """
+
+    def __init__(self, cnf: _MBConvConfig, stochastic_depth_prob: float, norm_layer: Callable[..., nn.Module]) -> None:
+        conv_silu = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.SiLU)
+        expanded = cnf.adjust_channels(cnf.input_channels, cnf.expand_ratio)
+        if expanded != cnf.input_channels:
+            layers = [
+                conv_silu(cnf.input_channels, expanded, kernel_size=cnf.kernel, stride=cnf.stride),
+                Conv2dNormActivation(
+                    expanded, cnf.out_channels, kernel_size=1, norm_layer=norm_layer, activation_layer=None
+                ),
+            ]
+        else:
+            layers = [conv_silu(cnf.input_channels, cnf.out_channels, kernel_size=cnf.kernel, stride=cnf.stride)]
+        super().__init__(cnf, layers, stochastic_depth_prob)
+
+
+class EfficientNet(nn.Module):
+    """EfficientNet or EfficientNetV2.
+
+    Args:
+        inverted_residual_setting: the stages, in their order.
+        dropout: probability of an element before the last layer to be zeroed in training.
+        stochastic_depth_prob: probability of a sample to take only the shortcut of a block in training: what it would
+            be for the block after the last one; it grows from 0 at the first block in equal steps.
+        num_classes: size of the output.
+        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
+        last_channel: channels before the classifier; by default four times those of the last stage.
+
+    Shape:
+        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
+
+    Raises:
+        ValueError: there are no stages.
+        TypeError: ``inverted_residual_setting`` is no sequence of :class:`MBConvConfig` and :class:`FusedMBConvConfig`.
+    """
+
+    def __init__(
+        self,
+        inverted_residual_setting: Sequence[MBConvConfig | FusedMBConvConfig],
+        dropout: float,
+        stochastic_depth_prob: float = 0.2,
+        num_classes: int = 1000,
+        norm_layer: Callable[..., nn.Module] | None = None,
+        last_channel: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(inverted_residual_setting, Sequence) or not all(
+            isinstance(cnf, _MBConvConfig) for cnf in inverted_residual_setting
+        ):
+            raise TypeError(
+                f"inverted_residual_setting must be a list of MBConvConfig and FusedMBConvConfig, "
+                f"not {inverted_residual_setting!r}"
+            )
+        if not inverted_residual_setting:
+            raise ValueError("inverted_residual_setting is empty; give at least one stage")
+        norm_layer = norm_layer or nn.BatchNorm2d
+        conv_silu = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.SiLU)
+
+        last_stage_channels = inverted_residual_setting[-1].out_channels
+        last_channel = 4 * last_stage_channels if last_channel is None else last_channel
+        num_blocks = sum(cnf.num_layers for cnf in inverted_residual_setting)
+        drop_probs = (stochastic_depth_prob * i / num_blocks for i in range(num_blocks))
+        self.features = nn.Sequential(
+            conv_silu(3, inverted_residual_setting[0].input_channels, kernel_size=3, stride=2),
+            *(
+                nn.Sequential(*(cnf.block(cnf, next(drop_probs), norm_layer) for cnf in _blocks_of(stage)))
+                for stage in inverted_residual_setting
+            ),
+            conv_silu(last_stage_channels, last_channel, kernel_size=1),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(
+            nn.Dropout(p=dropout, inplace=True),
+            nn.Linear(last_channel, num_classes),
+        )
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets one module's own parameters as the reference implementation does."""
+        if isinstance(module, nn.Conv2d):
+            initialize_convolution(module)
+        elif isinstance(module, nn.Linear):
+            bound = 1.0 / math.sqrt(module.out_features)
+            nn.init.uniform_(module.weight, -bound, bound)
+            nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_image(x, model="EfficientNet", min_size=(1, 1))
+        x = self.avgpool(self.features(x))
+        return self.classifier(torch.flatten(x, 1))
+
+
+def _blocks_of(stage: _MBConvConfig) -> list[_MBConvConfig]:
+    """The configuration of each block of a stage: the first alone changes channels and size."""
+    others = copy.copy(stage)
+    others.input_channels = stage.out_channels
+    others.stride = 1
+    return [stage] + [others] * (stage.num_layers - 1)
+
+
+def efficientnet_stages(width_mult: float, depth_mult: float) -> list[MBConvConfig]:
+    """Stages 2 to 8 of table 1 of the EfficientNet paper, scaled in width and depth."""
+    row = partial(MBConvConfig, width_mult=width_mult, depth_mult=depth_mult)
+    return [
+        row(1, 3, 1, 32, 16, 1),
+        row(6, 3, 2, 16, 24, 2),
+        row(6, 5, 2, 24, 40, 2),
+        row(6, 3, 2, 40, 80, 3),
+        row(6, 5, 1, 80, 112, 3),
+        row(6, 5, 2, 112, 192, 4),
+        row(6, 3, 1, 192, 320, 1),
+    ]
+
+
+class EfficientNet_B0_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_B1_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    IMAGENET1K_V2 = auto()
+    DEFAULT = IMAGENET1K_V2
+
+
+class EfficientNet_B2_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_B3_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_B4_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_B5_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_B6_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_B7_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_V2_S_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_V2_M_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_V2_L_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+@register_model
+def efficientnet_b0(
+    *, weights: EfficientNet_B0_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNet:
+    """EfficientNet-B0, from `Rethinking Model Scaling for Convolutional Neural Networks
+    <https://arxiv.org/abs/1905.11946>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
+    """
+    stages = efficientnet_stages(width_mult=1.0, depth_mult=1.0)
+    kwargs.setdefault("dropout", 0.2)
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+
+
+@register_model
+def efficientnet_b1(
+    *, weights: EfficientNet_B1_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNet:
+    """EfficientNet-B1, from `Rethinking Model Scaling for Convolutional Neural Networks
+    <https://arxiv.org/abs/1905.11946>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
+    """
+    stages = efficientnet_stages(width_mult=1.0, depth_mult=1.1)
+    kwargs.setdefault("dropout", 0.2)
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+
+
+@register_model
+def efficientnet_b2(
+    *, weights: EfficientNet_B2_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNet:
+    """EfficientNet-B2, from `Rethinking Model Scaling for Convolutional Neural Networks
+    <https://arxiv.org/abs/1905.11946>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
+    """
+    stages = efficientnet_stages(width_mult=1.1, depth_mult=1.2)
+    kwargs.setdefault("dropout", 0.3)
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+
+
+@register_model
+def efficientnet_b3(
+    *, weights: EfficientNet_B3_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNet:
+    """EfficientNet-B3, from `Rethinking Model Scaling for Convolutional Neural Networks
+    <https://arxiv.org/abs/1905.11946>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
+    """
+    stages = efficientnet_stages(width_mult=1.2, depth_mult=1.4)
+    kwargs.setdefault("dropout", 0.3)
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+
+
+@register_model
+def efficientnet_b4(
+    *, weights: EfficientNet_B4_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNet:
+    """EfficientNet-B4, from `Rethinking Model Scaling for Convolutional Neural Networks
+    <https://arxiv.org/abs/1905.11946>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
+    """
+    stages = efficientnet_stages(width_mult=1.4, depth_mult=1.8)
+    kwargs.setdefault("dropout", 0.4)
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+
+
+@register_model
+def efficientnet_b5(
+    *, weights: EfficientNet_B5_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNet:
+    """EfficientNet-B5, from `Rethinking Model Scaling for Convolutional Neural Networks
+    <https://arxiv.org/abs/1905.11946>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
+    """
+    stages = efficientnet_stages(width_mult=1.6, depth_mult=2.2)
+    kwargs.setdefault("dropout", 0.4)
+    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001, momentum=0.01))
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+
+
+@register_model
+def efficientnet_b6(
+    *, weights: EfficientNet_B6_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNet:
+    """EfficientNet-B6, from `Rethinking Model Scaling for Convolutional Neural Networks
+    <https://arxiv.org/abs/1905.11946>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
+    """
+    stages = efficientnet_stages(width_mult=1.8, depth_mult=2.6)
+    kwargs.setdefault("dropout", 0.5)
+    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001, momentum=0.01))
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+
+
+@register_model
+def efficientnet_b7(
+    *, weights: EfficientNet_B7_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNet:
+    """EfficientNet-B7, from `Rethinking Model Scaling for Convolutional Neural Networks
+    <https://arxiv.org/abs/1905.11946>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
+    """
+    stages = efficientnet_stages(width_mult=2.0, depth_mult=3.1)
+    kwargs.setdefault("dropout", 0.5)
+    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001, momentum=0.01))
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+
+
+@register_model
+def efficientnet_v2_s(
+    *, weights: EfficientNet_V2_S_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNet:
+    """EfficientNetV2-S, from `EfficientNetV2: Smaller Models and Faster Training
+    <https://arxiv.org/abs/2104.00298>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
+    """
+    stages = [
+        FusedMBConvConfig(1, 3, 1, 24, 24, 2),
+        FusedMBConvConfig(4, 3, 2, 24, 48, 4),
+        FusedMBConvConfig(4, 3, 2, 48, 64, 4),
+        MBConvConfig(4, 3, 2, 64, 128, 6),
+        MBConvConfig(6, 3, 1, 128, 160, 9),
+        MBConvConfig(6, 3, 2, 160, 256, 15),
+    ]
+    kwargs.setdefault("dropout", 0.2)
+    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001))
+    kwargs.setdefault("last_channel", 1280)
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+
+
+@register_model
+def efficientnet_v2_m(
+    *, weights: EfficientNet_V2_M_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNet:
+    """EfficientNetV2-M, from `EfficientNetV2: Smaller Models and Faster Training
+    <https://arxiv.org/abs/2104.00298>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
+    """
+    stages = [
+        FusedMBConvConfig(1, 3, 1, 24, 24, 3),
+        FusedMBConvConfig(4, 3, 2, 24, 48, 5),
+        FusedMBConvConfig(4, 3, 2, 48, 80, 5),
+        MBConvConfig(4, 3, 2, 80, 160, 7),
+        MBConvConfig(6, 3, 1, 160, 176, 14),
+        MBConvConfig(6, 3, 2, 176, 304, 18),
+        MBConvConfig(6, 3, 1, 304, 512, 5),
+    ]
+    kwargs.setdefault("dropout", 0.3)
+    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001))
+    kwargs.setdefault("last_channel", 1280)
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+
+
+@register_model
+def efficientnet_v2_l(
+    *, weights: EfficientNet_V2_L_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNet:
+    """EfficientNetV2-L, from `EfficientNetV2: Smaller Models and Faster Training
+    <https://arxiv.org/abs/2104.00298>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
+    """
+    stages = [
+        FusedMBConvConfig(1, 3, 1, 32, 32, 4),
+        FusedMBConvConfig(4, 3, 2, 32, 64, 7),
+        FusedMBConvConfig(4, 3, 2, 64, 96, 7),
+        MBConvConfig(4, 3, 2, 96, 192, 10),
+        MBConvConfig(6, 3, 1, 192, 224, 19),
+        MBConvConfig(6, 3, 2, 224, 384, 25),
+        MBConvConfig(6, 3, 1, 384, 640, 7),
+    ]
+    kwargs.setdefault("dropout", 0.4)
+    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001))
+    kwargs.setdefault("last_channel", 1280)
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
