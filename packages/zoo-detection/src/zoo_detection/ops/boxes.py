@@ -1,0 +1,387 @@
+"""Boxes: non-maximum suppression, areas, overlaps and conversions.
+
+Unless said otherwise boxes are ``(x1, y1, x2, y2)`` in pixels with ``x1 <= x2`` and ``y1 <= y2``, in a tensor of shape
+(N, 4).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from zoo_detection.ops import _library  # noqa: F401  (defines torch.ops.zoo)
+from zoo_detection.ops._checks import require, require_floating, require_same_device, shape_of
+
+
+def _check_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
+    if boxes.dim() != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes must have shape (N, 4), but their shape is {shape_of(boxes)}")
+    if scores.dim() != 1:
+        raise ValueError(f"scores must have shape (N,), but their shape is {shape_of(scores)}")
+    require(
+        scores.shape[0] == boxes.shape[0],
+        lambda: f"there must be one score per box, but there are {scores.shape[0]} scores and {boxes.shape[0]} boxes",
+    )
+    require_floating("boxes", boxes)
+    require_floating("scores", scores)
+    if boxes.dtype != scores.dtype and not torch.is_autocast_enabled(boxes.device.type):
+        raise TypeError(
+            f"boxes and scores must have the same dtype, but they are {boxes.dtype} and {scores.dtype}; convert one"
+        )
+    require_same_device("boxes", boxes, "scores", scores)
+    if not 0 <= iou_threshold <= 1:
+        raise ValueError(f"iou_threshold must be between 0 and 1, but it is {iou_threshold}")
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Non-maximum suppression: drops each box that overlaps a box of higher score too much.
+
+    Goes through the boxes by decreasing score and keeps a box unless its intersection over union with one that was kept
+    is greater than ``iou_threshold``.
+
+    Args:
+        boxes: float tensor of shape (N, 4), any floating dtype; half precision is computed in float32. A box that is
+            empty (``x2 <= x1`` or ``y2 <= y1``), has a NaN coordinate, or an infinite area overlaps nothing and is
+            kept.
+        scores: tensor of shape (N,), of the dtype of the boxes. Equal scores go by index; NaN is above every number, as
+            in :func:`torch.sort`.
+        iou_threshold: in [0, 1].
+
+    Returns:
+        int64 tensor: the indices of the boxes that stay, by decreasing score. Equal on every device.
+
+    Raises:
+        ValueError: a wrong shape or threshold, or tensors on different devices.
+        TypeError: a dtype that is not floating, or two different ones.
+    """
+    _check_nms(boxes, scores, iou_threshold)
+    return torch.ops.zoo.nms(boxes, scores, iou_threshold)
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Non-maximum suppression in each category by itself.
+
+    The result is what :func:`nms` gives for each category alone, whatever the coordinates are: boxes are not shifted
+    apart, a common trick that rounds them.
+
+    Args:
+        boxes: float tensor of shape (N, 4), as for :func:`nms`.
+        scores: tensor of shape (N,).
+        idxs: integer tensor of shape (N,): the category of each box. Boxes of different categories do not suppress each
+            other.
+        iou_threshold: in [0, 1].
+
+    Returns:
+        int64 tensor: the indices of the boxes that stay, by decreasing score over all categories.
+
+    Raises:
+        ValueError: a wrong shape or threshold, or tensors on different devices.
+        TypeError: a wrong dtype.
+    """
+    _check_nms(boxes, scores, iou_threshold)
+    if idxs.dim() != 1:
+        raise ValueError(f"idxs must have shape (N,), but their shape is {shape_of(idxs)}")
+    require(
+        idxs.shape[0] == boxes.shape[0],
+        lambda: f"there must be one category per box, but there are {idxs.shape[0]} idxs and {boxes.shape[0]} boxes",
+    )
+    if idxs.is_floating_point() or idxs.is_complex():
+        raise TypeError(f"idxs must be integers, but their dtype is {idxs.dtype}")
+    require_same_device("boxes", boxes, "idxs", idxs)
+    return torch.ops.zoo.batched_nms(boxes, scores, idxs.long(), iou_threshold)
+
+
+def remove_small_boxes(boxes: Tensor, min_size: float) -> Tensor:
+    """The indices of the boxes whose sides are both at least ``min_size``.
+
+    Args:
+        boxes: tensor of shape (N, 4).
+        min_size: in pixels.
+
+    Returns:
+        int64 tensor of the indices, ascending.
+    """
+    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    return torch.where((widths >= min_size) & (heights >= min_size))[0]
+
+
+def clip_boxes_to_image(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Moves what lies outside of an image to its border.
+
+    Args:
+        boxes: tensor of shape (..., 4).
+        size: height and width of the image.
+
+    Returns:
+        Boxes of the same shape and dtype, with x in [0, width] and y in [0, height].
+    """
+    height, width = size
+    x = boxes[..., 0::2].clamp(min=0, max=width)
+    y = boxes[..., 1::2].clamp(min=0, max=height)
+    return torch.stack((x, y), -1).flatten(-2)
+
+
+# Conversions. Every format is turned into xyxy, or, if it has an angle, into cxcywhr, and from there into any other.
+
+
+def _xywh_to_xyxy(boxes: Tensor) -> Tensor:
+    x, y, w, h = boxes.unbind(-1)
+    return torch.stack((x, y, x + w, y + h), -1)
+
+
+def _cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    x, y, w, h = boxes.unbind(-1)
+    return torch.stack((x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h), -1)
+
+
+def _xyxy_to_xywh(boxes: Tensor) -> Tensor:
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack((x1, y1, x2 - x1, y2 - y1), -1)
+
+
+def _xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1), -1)
+
+
+def _turned(dx: Tensor, dy: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor]:
+    """The vector (dx, dy), turned counter-clockwise as seen in an image, whose y axis points down."""
+    cos, sin = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
+    return dx * cos + dy * sin, dy * cos - dx * sin
+
+
+def _cxcywhr_to_xywhr(boxes: Tensor) -> Tensor:
+    x, y, w, h, r = boxes.unbind(-1)
+    dx, dy = _turned(-w / 2, -h / 2, r)
+    return torch.stack((x + dx, y + dy, w, h, r), -1)
+
+
+def _xywhr_to_cxcywhr(boxes: Tensor) -> Tensor:
+    x, y, w, h, r = boxes.unbind(-1)
+    dx, dy = _turned(w / 2, h / 2, r)
+    return torch.stack((x + dx, y + dy, w, h, r), -1)
+
+
+def _cxcywhr_to_corners(boxes: Tensor) -> Tensor:
+    x, y, w, h, r = boxes.unbind(-1)
+    corners = []
+    for sign_x, sign_y in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
+        dx, dy = _turned(sign_x * w / 2, sign_y * h / 2, r)
+        corners += [x + dx, y + dy]
+    return torch.stack(corners, -1)
+
+
+def _corners_to_cxcywhr(boxes: Tensor) -> Tensor:
+    x1, y1, x2, y2, x3, y3, x4, y4 = boxes.unbind(-1)
+    return torch.stack(
+        (
+            (x1 + x3) / 2,
+            (y1 + y3) / 2,
+            torch.hypot(x2 - x1, y2 - y1),
+            torch.hypot(x4 - x1, y4 - y1),
+            torch.rad2deg(torch.atan2(y1 - y2, x2 - x1)),
+        ),
+        -1,
+    )
+
+
+def _same(boxes: Tensor) -> Tensor:
+    return boxes
+
+
+_UPRIGHT: dict[str, tuple[int, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "xyxy": (4, _same, _same),
+    "xywh": (4, _xywh_to_xyxy, _xyxy_to_xywh),
+    "cxcywh": (4, _cxcywh_to_xyxy, _xyxy_to_cxcywh),
+}
+_ROTATED: dict[str, tuple[int, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "cxcywhr": (5, _same, _same),
+    "xywhr": (5, _xywhr_to_cxcywhr, _cxcywhr_to_xywhr),
+    "xyxyxyxy": (8, _corners_to_cxcywhr, _cxcywhr_to_corners),
+}
+
+
+def box_convert(boxes: Tensor, in_fmt: str, out_fmt: str) -> Tensor:
+    """Converts boxes from one format to another.
+
+    ========== ======================================================================
+    xyxy       left, top, right and bottom
+    xywh       left and top, width, height
+    cxcywh     centre, width, height
+    xywhr      corner, width, height, and rotation about that corner in degrees
+    cxcywhr    centre, width, height, rotation about the centre in degrees
+    xyxyxyxy   the four corners, beginning at the top left one of the unrotated box
+    ========== ======================================================================
+
+    Args:
+        boxes: tensor of shape (..., 4), (..., 5) or (..., 8), as ``in_fmt`` says. Rotated boxes must be floating.
+        in_fmt: the format that they have.
+        out_fmt: the format to give them, both with a rotation or both without.
+
+    Returns:
+        A new tensor in the other format. Rotations are counter-clockwise as seen in the image.
+
+    Raises:
+        ValueError: an unknown format, formats that cannot be converted to each other, or a wrong last dimension.
+    """
+    for formats in (_UPRIGHT, _ROTATED):
+        if in_fmt not in formats or out_fmt not in formats:
+            continue
+        width, to_base, _ = formats[in_fmt]
+        if boxes.shape[-1] != width:
+            raise ValueError(f"{in_fmt} boxes have a last dimension of {width}, but the shape is {shape_of(boxes)}")
+        if in_fmt == out_fmt:
+            return boxes.clone()
+        if formats is _ROTATED:
+            require_floating("rotated boxes", boxes)
+        return formats[out_fmt][2](to_base(boxes)).to(boxes.dtype)
+    known = (*_UPRIGHT, *_ROTATED)
+    for fmt in (in_fmt, out_fmt):
+        if fmt not in known:
+            raise ValueError(f"unknown box format {fmt!r}; expected one of {', '.join(known)}")
+    raise ValueError(f"{in_fmt} cannot be converted to {out_fmt}: one of them has a rotation and the other has none")
+
+
+def _upcast(boxes: Tensor) -> Tensor:
+    """To a dtype in which areas do not overflow."""
+    if boxes.is_floating_point():
+        return boxes if boxes.dtype in (torch.float32, torch.float64) else boxes.float()
+    return boxes if boxes.dtype in (torch.int32, torch.int64) else boxes.int()
+
+
+def _upright(name: str, boxes: Tensor, fmt: str) -> Tensor:
+    if fmt not in _UPRIGHT:
+        raise ValueError(f"unknown box format {fmt!r}; expected one of {', '.join(_UPRIGHT)}")
+    if boxes.shape[-1] != 4:
+        raise ValueError(f"{name} must have shape (N, 4), but the shape is {shape_of(boxes)}")
+    return boxes if fmt == "xyxy" else box_convert(boxes, fmt, "xyxy")
+
+
+def box_area(boxes: Tensor, fmt: str = "xyxy") -> Tensor:
+    """Areas of boxes.
+
+    Args:
+        boxes: tensor of shape (..., 4).
+        fmt: ``"xyxy"``, ``"xywh"`` or ``"cxcywh"``, see :func:`box_convert`.
+
+    Returns:
+        Tensor of shape (...). Half precision is computed, and returned, in float32, and small integers in int32.
+    """
+    boxes = _upcast(boxes)
+    if fmt in ("xywh", "cxcywh"):
+        return boxes[..., 2] * boxes[..., 3]
+    boxes = _upright("boxes", boxes, fmt)
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def _inter_union(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection and union of each pair, (N, M)."""
+    top_left = torch.maximum(boxes1[..., :, None, :2], boxes2[..., None, :, :2])
+    bottom_right = torch.minimum(boxes1[..., :, None, 2:], boxes2[..., None, :, 2:])
+    sides = _upcast(bottom_right - top_left).clamp(min=0)
+    inter = sides[..., 0] * sides[..., 1]
+    return inter, box_area(boxes1)[..., :, None] + box_area(boxes2)[..., None, :] - inter
+
+
+def box_iou(boxes1: Tensor, boxes2: Tensor, fmt: str = "xyxy") -> Tensor:
+    """Intersection over union of each pair of boxes.
+
+    Args:
+        boxes1: tensor of shape (N, 4).
+        boxes2: tensor of shape (M, 4).
+        fmt: format of both, see :func:`box_convert`: ``"xyxy"``, ``"xywh"`` or ``"cxcywh"``.
+
+    Returns:
+        Tensor of shape (N, M), values in [0, 1]; NaN for two boxes without area.
+    """
+    inter, union = _inter_union(_upright("boxes1", boxes1, fmt), _upright("boxes2", boxes2, fmt))
+    return inter / union
+
+
+def _enclosing_sides(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """Width and height of the smallest box around each pair, (N, M, 2)."""
+    top_left = torch.minimum(boxes1[..., :, None, :2], boxes2[..., None, :, :2])
+    bottom_right = torch.maximum(boxes1[..., :, None, 2:], boxes2[..., None, :, 2:])
+    return _upcast(bottom_right - top_left).clamp(min=0)
+
+
+def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """Generalized IoU of each pair of boxes, from `Generalized Intersection over Union
+    <https://arxiv.org/abs/1902.09630>`__: IoU less the share of the enclosing box that neither of the two covers.
+
+    Args:
+        boxes1: tensor of shape (N, 4).
+        boxes2: tensor of shape (M, 4).
+
+    Returns:
+        Tensor of shape (N, M), values in (-1, 1].
+    """
+    inter, union = _inter_union(boxes1, boxes2)
+    enclosing = _enclosing_sides(boxes1, boxes2).prod(-1)
+    return inter / union - (enclosing - union) / enclosing
+
+
+def distance_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tensor:
+    """Distance IoU of each pair of boxes, from `Distance-IoU Loss <https://arxiv.org/abs/1911.08287>`__: IoU less the
+    squared distance of the centres over the squared diagonal of the enclosing box.
+
+    Args:
+        boxes1: tensor of shape (N, 4).
+        boxes2: tensor of shape (M, 4).
+        eps: is added to the squared diagonal.
+
+    Returns:
+        Tensor of shape (N, M).
+    """
+    boxes1, boxes2 = _upcast(boxes1), _upcast(boxes2)
+    diagonal = (_enclosing_sides(boxes1, boxes2) ** 2).sum(-1) + eps
+    centres1 = (boxes1[..., :2] + boxes1[..., 2:]) / 2
+    centres2 = (boxes2[..., :2] + boxes2[..., 2:]) / 2
+    distance = ((centres1[..., :, None, :] - centres2[..., None, :, :]) ** 2).sum(-1)
+    return box_iou(boxes1, boxes2) - distance / diagonal
+
+
+def complete_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tensor:
+    """Complete IoU of each pair of boxes, from `Distance-IoU Loss <https://arxiv.org/abs/1911.08287>`__: distance IoU
+    less a term for different aspect ratios.
+
+    Args:
+        boxes1: tensor of shape (N, 4).
+        boxes2: tensor of shape (M, 4).
+        eps: keeps the quotients finite.
+
+    Returns:
+        Tensor of shape (N, M).
+    """
+    boxes1, boxes2 = _upcast(boxes1), _upcast(boxes2)
+    iou = box_iou(boxes1, boxes2)
+    angles = [torch.atan((b[..., 2] - b[..., 0]) / (b[..., 3] - b[..., 1])) for b in (boxes1, boxes2)]
+    v = (4 / math.pi**2) * (angles[0][..., :, None] - angles[1][..., None, :]) ** 2
+    with torch.no_grad():
+        alpha = v / (1 - iou + v + eps)
+    return distance_box_iou(boxes1, boxes2, eps) - alpha * v
+
+
+def masks_to_boxes(masks: Tensor) -> Tensor:
+    """The smallest boxes around masks.
+
+    Args:
+        masks: tensor of shape (N, H, W), any dtype: what is not zero belongs to the mask.
+
+    Returns:
+        float32 tensor of shape (N, 4): the first and the last column and row of each mask, as ``x1, y1, x2, y2``, both
+        included. Zeros for an empty mask.
+    """
+    if masks.dim() != 3:
+        raise ValueError(f"masks must have shape (N, H, W), but their shape is {shape_of(masks)}")
+    if masks.numel() == 0:
+        return masks.new_zeros((masks.shape[0], 4), dtype=torch.float32)
+    covered = masks != 0
+    sides = []
+    for dim in (1, 2):  # over the rows: columns
+        line = covered.any(dim).to(torch.uint8)
+        last = line.shape[1] - 1 - line.flip(1).argmax(1)
+        sides.append((line.argmax(1), last.where(line.any(1), 0)))
+    (x1, x2), (y1, y2) = sides
+    return torch.stack((x1, y1, x2, y2), 1).float()

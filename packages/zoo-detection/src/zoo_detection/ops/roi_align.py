@@ -1,0 +1,206 @@
+"""RoIAlign: features of a fixed size for regions of any size, from one feature map or from a pyramid."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoo_detection.ops import _library  # noqa: F401  (defines torch.ops.zoo)
+from zoo_detection.ops._checks import require_floating, require_same_device, shape_of
+
+
+def _check_rois(rois: Tensor, input: Tensor) -> None:
+    if rois.dim() != 2 or rois.shape[1] != 5:
+        raise ValueError(f"boxes as a tensor must have shape (K, 5), but the shape is {shape_of(rois)}")
+    require_floating("boxes", rois)
+    require_same_device("input", input, "boxes", rois)
+    half = input.dtype in (torch.float16, torch.bfloat16)
+    fits = rois.dtype == input.dtype or (half and rois.dtype == torch.float32)
+    if not fits and not torch.is_autocast_enabled(input.device.type):
+        raise TypeError(
+            f"boxes must have the dtype of the features ({input.dtype}){', or float32' if half else ''}, "
+            f"but their dtype is {rois.dtype}; convert one of them"
+        )
+
+
+def _check_features(name: str, features: Tensor) -> None:
+    if features.dim() != 4:
+        raise ValueError(f"{name} must have shape (N, C, H, W), but its shape is {shape_of(features)}")
+    require_floating(name, features)
+
+
+def _boxes_to_rois(boxes: Sequence[Tensor], batch: int, like: Tensor) -> Tensor:
+    """(K, 5) from one (L, 4) per image: the image's index, then the box."""
+    if len(boxes) != batch:
+        raise ValueError(f"there must be one tensor of boxes per image, but there are {len(boxes)} for {batch} images")
+    for i, image_boxes in enumerate(boxes):
+        if image_boxes.dim() != 2 or image_boxes.shape[1] != 4:
+            raise ValueError(f"boxes[{i}] must have shape (L, 4), but its shape is {shape_of(image_boxes)}")
+    if not boxes:
+        return like.new_zeros((0, 5))
+    images = [torch.full_like(image_boxes[:, :1], i) for i, image_boxes in enumerate(boxes)]
+    return torch.cat((torch.cat(images), torch.cat(list(boxes))), 1)
+
+
+def _pair(name: str, size: int | Sequence[int]) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise ValueError(f"{name} must be positive, but it is {size}")
+    return height, width
+
+
+def roi_align(
+    input: Tensor,
+    boxes: Tensor | list[Tensor],
+    output_size: int | Sequence[int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+    aligned: bool = False,
+) -> Tensor:
+    """Pools the features of regions with bilinear interpolation, from `Mask R-CNN
+    <https://arxiv.org/abs/1703.06870>`__.
+
+    Args:
+        input: feature map of shape (N, C, H, W): float32, float64, float16 or bfloat16 (half precision is accumulated
+            in float32), any strides.
+        boxes: regions ``x1, y1, x2, y2`` in the coordinates of the image. Either one tensor of shape (L, 4) per image,
+            or a tensor of shape (K, 5) whose first column is the index of the image in the batch. Of the dtype of the
+            input, or float32 for half-precision input. A region with a NaN or infinite coordinate gives zeros.
+        output_size: height and width of the result, or one number for both.
+        spatial_scale: pixels of the feature map per pixel of the image.
+        sampling_ratio: samples per output bin and axis. If zero or negative, as many as the bin has pixels, rounded up.
+        aligned: take pixel centres at half-integer coordinates, which is the exact alignment. False is what Mask
+            R-CNN's first implementation and the published checkpoints use, and makes each region at least one pixel
+            large.
+
+    Returns:
+        Tensor of shape (K, C, output height, output width), channels-last if the input is.
+
+    Raises:
+        ValueError: a wrong shape, number or output size, or tensors on different devices.
+        TypeError: a wrong dtype.
+        RuntimeError: an image index that is not in the batch (on CUDA such a region gives NaN instead).
+    """
+    _check_features("input", input)
+    height, width = _pair("output_size", output_size)
+    rois = boxes if isinstance(boxes, Tensor) else _boxes_to_rois(boxes, input.shape[0], input)
+    _check_rois(rois, input)
+    return torch.ops.zoo.roi_align(input, rois, spatial_scale, height, width, sampling_ratio, aligned)
+
+
+class RoIAlign(nn.Module):
+    """:func:`roi_align` as a module.
+
+    Args:
+        output_size: height and width of the result, or one number for both.
+        spatial_scale: pixels of the feature map per pixel of the image.
+        sampling_ratio: samples per output bin and axis; zero or negative for an adaptive number.
+        aligned: take pixel centres at half-integer coordinates.
+    """
+
+    def __init__(
+        self, output_size: int | Sequence[int], spatial_scale: float, sampling_ratio: int, aligned: bool = False
+    ) -> None:
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+        self.sampling_ratio = sampling_ratio
+        self.aligned = aligned
+
+    def forward(self, input: Tensor, rois: Tensor | list[Tensor]) -> Tensor:
+        return roi_align(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned)
+
+    def extra_repr(self) -> str:
+        return (
+            f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
+            f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}"
+        )
+
+
+class MultiScaleRoIAlign(nn.Module):
+    """RoIAlign over the levels of a feature pyramid, each region on the level that suits its size, by equation 1 of
+    `Feature Pyramid Networks <https://arxiv.org/abs/1612.03144>`__.
+
+    Args:
+        featmap_names: which of the feature maps to use, finest first.
+        output_size: height and width of the result, or one number for both.
+        sampling_ratio: samples per output bin and axis; zero or negative for an adaptive number.
+        canonical_scale: the square root of the area, in pixels of the image, of a region that belongs to
+            ``canonical_level``.
+        canonical_level: the level for those regions; level k has 1 / 2**k of the image's resolution.
+    """
+
+    def __init__(
+        self,
+        featmap_names: list[str],
+        output_size: int | Sequence[int],
+        sampling_ratio: int,
+        *,
+        canonical_scale: int = 224,
+        canonical_level: int = 4,
+    ) -> None:
+        super().__init__()
+        self.featmap_names = featmap_names
+        self.output_size = _pair("output_size", output_size)
+        self.sampling_ratio = sampling_ratio
+        self.canonical_scale = canonical_scale
+        self.canonical_level = canonical_level
+        self.scales: list[float] | None = None  # of the levels, as the last call found them
+
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        """Pools the regions of each image.
+
+        Args:
+            x: feature maps by name, each of shape (N, C, H, W) with N and C in common.
+            boxes: for each image a tensor of shape (L, 4), ``x1, y1, x2, y2`` in pixels of the image.
+            image_shapes: height and width of each image, before they were padded to a batch.
+
+        Returns:
+            Tensor of shape (sum of L, C, output height, output width), the regions in the order of ``boxes``.
+        """
+        features = [x[name] for name in self.featmap_names if name in x]
+        if not features:
+            raise ValueError(f"none of the feature maps {self.featmap_names} is among {list(x)}")
+        for i, feature in enumerate(features):
+            _check_features(f"feature map {i}", feature)
+        rois = _boxes_to_rois(boxes, features[0].shape[0], features[0])
+        _check_rois(rois, features[0])
+        if self.scales is None or not torch.compiler.is_compiling():
+            self.scales = _pyramid_scales(features, image_shapes)
+        height, width = self.output_size
+        if len(features) == 1:
+            return torch.ops.zoo.roi_align(features[0], rois, self.scales[0], height, width, self.sampling_ratio, False)
+        levels = self._levels(rois, self.scales)
+        return torch.ops.zoo.multiscale_roi_align(
+            features, rois, levels, self.scales, height, width, self.sampling_ratio, False
+        )
+
+    def _levels(self, rois: Tensor, scales: list[float]) -> Tensor:
+        """Index of the level of each region: int64 of shape (K,)."""
+        finest, coarsest = (-math.log2(scale) for scale in (scales[0], scales[-1]))
+        side = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
+        level = torch.floor(self.canonical_level + torch.log2(side / self.canonical_scale) + 1e-6)
+        return (level.nan_to_num(finest).clamp(finest, coarsest) - finest).long()
+
+    def extra_repr(self) -> str:
+        return (
+            f"featmap_names={self.featmap_names}, output_size={self.output_size}, sampling_ratio={self.sampling_ratio}"
+        )
+
+
+def _pyramid_scales(features: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]) -> list[float]:
+    """The scale of each feature map beside the images: the nearest power of two."""
+    if not image_shapes:
+        raise ValueError("image_shapes is empty; expected the (height, width) of each image")
+    sides = [max(shape[dim] for shape in image_shapes) for dim in (0, 1)]
+    scales = []
+    for feature in features:
+        exponents = [round(math.log2(feature.shape[2 + dim] / sides[dim])) for dim in (0, 1)]
+        if exponents[0] != exponents[1]:
+            raise ValueError(
+                f"a feature map of {tuple(feature.shape[2:])} does not have one scale beside images of {tuple(sides)}: "
+                f"1/{2.0 ** -exponents[0]:g} of the height, 1/{2.0 ** -exponents[1]:g} of the width"
+            )
+        scales.append(2.0 ** exponents[0])
+    return scales
