@@ -10,6 +10,7 @@ from torch import nn
 from support import reference
 from zoo_classification import MNASNet, mnasnet0_5, mnasnet1_0
 from zoo_classification.mnasnet import InvertedResidual
+from zoo_core.checkpoints import assign_state_dict
 
 # The stem of version 1: 32 channels, 16 after the depthwise separable convolution, whatever alpha.
 STEM_OF_VERSION_1 = {
@@ -92,6 +93,18 @@ def test_model_of_version_1_goes_on_as_such():
         model.load_state_dict(mnasnet0_5().state_dict())
     assert reference.manifest_of(model) == reference.manifest("mnasnet0_5")
     assert mnasnet0_5().state_dict()._metadata[""]["version"] == 2, "other models are as they were"
+
+
+def test_version_1_into_a_model_without_storage():
+    """As builders load."""
+    with torch.device("meta"):
+        model = mnasnet0_5()
+    saved = old_state_dict(counters=False)
+    with pytest.warns(UserWarning, match="version 1"):
+        assign_state_dict(model, saved, source="old file")
+    assert not any(tensor.is_meta for tensor in model.state_dict().values())
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in saved.items())
+    assert model.eval()(torch.rand(1, 3, 40, 40)).shape == (1, 1000)
 
 
 def test_version_1_inside_another_model():

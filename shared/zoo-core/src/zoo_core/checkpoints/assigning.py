@@ -46,8 +46,12 @@ def assign_state_dict(
     for pattern in allow_missing:
         missing = {key: None for key in missing if not fnmatchcase(key, pattern)}
     explained = {*outcome.missing, *outcome.misshapen}
+    # Modules may remake parts of themselves for an old file.
+    present = {id(slot.holder) for slot in _slots(model)}
     empty = [
-        slot.key for slot in slots if (held := slot.held) is not None and held.is_meta and slot.key not in explained
+        slot.key
+        for slot in slots
+        if id(slot.holder) in present and (held := slot.held) is not None and held.is_meta and slot.key not in explained
     ]
     problems = [
         *_listed("missing from the checkpoint", missing),
