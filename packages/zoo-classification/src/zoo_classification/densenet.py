@@ -33,14 +33,16 @@ __all__ = [
 
 
 @contextlib.contextmanager
-def _running_statistics_kept(norm: nn.BatchNorm2d) -> Iterator[None]:
-    """Lets batch normalisation use the batch's statistics without adding them to the running ones."""
-    tracked = norm.track_running_stats
-    norm.track_running_stats = False
+def _running_statistics_kept(norm: nn.Module) -> Iterator[None]:
+    """Lets normalisation run without adding the batch to its running statistics."""
+    statistics = dict(norm.named_buffers(recurse=False))
+    for name, buffer in statistics.items():
+        setattr(norm, name, buffer.clone())
     try:
         yield
     finally:
-        norm.track_running_stats = tracked
+        for name, buffer in statistics.items():
+            setattr(norm, name, buffer)
 
 
 class _DenseLayer(nn.Module):
