@@ -12,8 +12,8 @@ from zoo_classification.regnet import BlockParams, ResBottleneckBlock, SimpleSte
 @pytest.mark.parametrize(
     ("parameters", "depths", "widths", "group_width"),
     [
-        # The paper's tables of its best models. That of the first has 384 channels at the end, since 392 lies between two
-        # multiples of 16; the published checkpoints have 400.
+        # The paper's tables of its best models. That of the first has 384 channels at the end, since 392 lies between
+        # two multiples of 16; the published checkpoints have 400.
         ((22, 24, 24.48, 2.54, 16), [1, 2, 7, 12], [32, 64, 160, 400], 16),
         ((25, 88, 26.31, 2.25, 48), [2, 6, 15, 2], [96, 192, 432, 1008], 48),
         ((22, 216, 55.59, 2.1, 128), [2, 6, 13, 1], [256, 512, 896, 2048], 128),

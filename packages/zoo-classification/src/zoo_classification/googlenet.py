@@ -221,9 +221,9 @@ class GoogLeNet(nn.Module):
             self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters; the paper does not say how it does."""
+        """Sets one module's own parameters as torchvision's users know it; the paper does not say how it does."""
         if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.01)
+            nn.init.normal_(module.weight, std=0.01)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # The published file has auxiliary heads.
