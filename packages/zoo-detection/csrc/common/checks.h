@@ -43,26 +43,4 @@ inline void check_class_indices(const Tensor& boxes, const Tensor& idxs) {
         "zoo::batched_nms: idxs must be int64 of shape (N,), N as for boxes");
 }
 
-// rois: (K, 5) of the feature dtype, or float32 where the features are float16 or bfloat16.
-inline void check_rois(ScalarType feature_type, const Tensor& rois, int64_t pooled_height, int64_t pooled_width) {
-  check(is_floating(feature_type), "zoo::roi_align: features must be floating");
-  check(rois.dim() == 2 && rois.size(1) == 5, "zoo::roi_align: rois must have shape (K, 5)");
-  const bool half = feature_type == ScalarType::Half || feature_type == ScalarType::BFloat16;
-  check(rois.scalar_type() == feature_type || (half && rois.scalar_type() == ScalarType::Float),
-        "zoo::roi_align: rois must have the dtype of the features, or float32 for half-precision features");
-  check(pooled_height > 0 && pooled_width > 0, "zoo::roi_align: the output size must be positive");
-}
-
-inline void check_map_size(int64_t height, int64_t width) {
-  constexpr int64_t largest = std::numeric_limits<int32_t>::max() - 1;
-  check(height > 0 && width > 0 && height <= largest && width <= largest,
-        "zoo::roi_align: feature maps must have a height and width of at least 1");
-}
-
-// levels: int64 (K,), which of the maps each region reads; undefined where there is one map.
-inline void check_levels(const Tensor& rois, const Tensor& levels) {
-  check(levels.dim() == 1 && levels.size(0) == rois.size(0) && levels.scalar_type() == ScalarType::Long,
-        "zoo::multiscale_roi_align: levels must be int64 of shape (K,), K as for rois");
-}
-
 }  // namespace zoo

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #if defined(__CUDACC__)
 #define ZOO_HOST_DEVICE __host__ __device__ inline
@@ -42,6 +43,29 @@ template <typename T>
 ZOO_HOST_DEVICE T sample_position(const RoiAxis<T>& axis, int64_t bin_index, int64_t sample) {
   return axis.start + static_cast<T>(bin_index) * axis.bin +
          (static_cast<T>(sample) + T(0.5)) * axis.bin / static_cast<T>(axis.grid);
+}
+
+struct SampleRange {
+  int64_t first, last;  // [first, last)
+};
+
+// The samples of a bin that may lie inside a map of `size` pixels. Only a region that is huge beside its map has many
+// others, and those are not worth a walk.
+template <typename T>
+ZOO_HOST_DEVICE SampleRange samples_near_map(const RoiAxis<T>& axis, int64_t bin_index, int64_t size) {
+  constexpr int64_t kFewSamples = 1024;
+  if (axis.grid <= kFewSamples || axis.bin == T(0)) return {0, axis.grid};
+  const double step = static_cast<double>(axis.bin) / static_cast<double>(axis.grid);
+  const double start = static_cast<double>(axis.start) + static_cast<double>(bin_index) * static_cast<double>(axis.bin);
+  const double one_end = (-1 - start) / step;
+  const double other_end = (static_cast<double>(size) - start) / step;
+  const double magnitude = std::fabs(start) + std::fabs(static_cast<double>(axis.bin)) + static_cast<double>(size);
+  const double slack = 2 + 8 * static_cast<double>(std::numeric_limits<T>::epsilon()) * magnitude / std::fabs(step);
+  const double first = (one_end < other_end ? one_end : other_end) - slack;
+  const double last = (one_end < other_end ? other_end : one_end) + slack;
+  const double grid = static_cast<double>(axis.grid);
+  return {first > 0 ? (first < grid ? static_cast<int64_t>(first) : axis.grid) : 0,
+          last > 0 ? (last < grid ? static_cast<int64_t>(last) : axis.grid) : 0};
 }
 
 // Linear interpolation along one axis of `size` pixels: value = low_weight * v[low] + high_weight * v[high].

@@ -4,19 +4,17 @@
 // other map (or another type), a block of channels is packed first: all of it when the regions read most of it, or just the
 // window of each region when they read little. Work is divided by channel block, image and rows, never by region in
 // the backward pass, so gradients are summed in one order whatever the number of threads.
-#include "../common/checks.h"
+#include "../common/maps.h"
 #include "huge_pages.h"
 #include "kernels.h"
 #include "roi_plan.h"
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
-#include <torch/headeronly/core/MemoryFormat.h>
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <tuple>
 #include <type_traits>
@@ -32,23 +30,6 @@ using torch::stable::parallel_for;
 // Accumulates half-precision types in float.
 template <typename Scalar>
 using Compute = std::conditional_t<std::is_same_v<Scalar, double>, double, float>;
-
-struct Options {
-  Bins bins;
-  int64_t sampling_ratio;
-  bool aligned;
-};
-
-// Whether results go channels-last; the fake implementation decides by the same rule.
-bool is_channels_last(const Tensor& map) {
-  return map.size(1) > 1 && map.stride(1) == 1 && map.stride(3) == map.size(1);
-}
-
-Tensor new_map(const Tensor& like, std::array<int64_t, 4> shape, bool channels_last) {
-  using torch::headeronly::MemoryFormat;
-  return torch::stable::empty(shape, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
-                              channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
-}
 
 // One image of a (N, C, H, W) tensor.
 template <typename Scalar>
@@ -85,6 +66,8 @@ std::vector<Channels> cut_channels(int64_t first, int64_t channels) {
   }
   return blocks;
 }
+
+int64_t count_of(const Bins& bins) { return bins.height * bins.width; }
 
 struct Window {
   int64_t first_row, last_row, first_col, last_col;  // [first, last)
@@ -160,7 +143,7 @@ Image<Scalar> bins_of(const Tensor& pooled, bool channels_last, int64_t index) {
   return image;
 }
 
-Window window_of_bins(const Bins& bins) { return {0, 1, 0, bins.count()}; }
+Window window_of_bins(const Bins& bins) { return {0, 1, 0, count_of(bins)}; }
 
 // The regions of each level and image: those of image i on level l are [begin[l * batch + i], begin[l * batch + i + 1]).
 template <typename T>
@@ -264,7 +247,7 @@ class Forward {
 
  private:
   struct Scratch {
-    explicit Scratch(const Bins& bins) : line(bins.width * kWide), bins(bins.count() * kWide) {}
+    explicit Scratch(const Bins& bins) : line(bins.width * kWide), bins(count_of(bins) * kWide) {}
     std::vector<T> line, bins;
   };
 
@@ -372,7 +355,7 @@ class Backward {
     const int64_t bands = (image.height + band - 1) / band;
     parallel_for(0, static_cast<int64_t>(blocks.size()) * bands, 1, [&](int64_t first, int64_t last) {
       std::vector<T> line(bins_.width * kWide);
-      std::vector<T> bins(bins_.count() * kWide);
+      std::vector<T> bins(count_of(bins_) * kWide);
       std::vector<T> packed(band * widest_row);
       for (int64_t task = first; task < last; ++task) {
         const Channels& block = blocks[task / bands];
@@ -406,7 +389,7 @@ class Backward {
     Image<const Scalar> grad = image_of<const Scalar>(grad_, index);
     Window window = {0, bins_.height, 0, bins_.width};
     if (grad.row_stride == bins_.width * grad.col_stride) {
-      grad.width = bins_.count();
+      grad.width = count_of(bins_);
       window = window_of_bins(bins_);
     }
     pack(grad, block, window, bins);
@@ -471,22 +454,12 @@ void backward(const Tensor& grad, const Tensor& rois, const Tensor* levels, cons
 
 Tensor run_forward(const std::vector<Tensor>& maps, const Tensor& rois, const Tensor* levels,
                    const std::vector<double>& scales, const Options& options) {
-  check(!maps.empty() && maps.size() == scales.size(), "zoo::roi_align: one spatial scale per feature map is needed");
-  const ScalarType type = maps[0].scalar_type();
-  check_rois(type, rois, options.bins.height, options.bins.width);
-  for (const Tensor& map : maps) {
-    check(map.dim() == 4 && map.scalar_type() == type && map.size(0) == maps[0].size(0) &&
-              map.size(1) == maps[0].size(1),
-          "zoo::roi_align: feature maps must be (N, C, H, W), of one dtype, N and C");
-    if (rois.size(0) > 0) check_map_size(map.size(2), map.size(3));
-  }
-  if (levels != nullptr) check_levels(rois, *levels);
+  check_forward(maps, rois, levels, scales, options);
   const bool channels_last = is_channels_last(maps[0]);
-  const Tensor pooled =
-      new_map(maps[0], {rois.size(0), maps[0].size(1), options.bins.height, options.bins.width}, channels_last);
+  const Tensor pooled = new_pooled(maps[0], rois, options);
   if (pooled.numel() == 0) return pooled;
   advise_huge_pages(pooled.mutable_data_ptr(), pooled.numel() * pooled.element_size());
-  switch (type) {
+  switch (maps[0].scalar_type()) {
     case ScalarType::Double: forward<double>(maps, rois, levels, scales, options, pooled, channels_last); break;
     case ScalarType::Float: forward<float>(maps, rois, levels, scales, options, pooled, channels_last); break;
     case ScalarType::Half: forward<Half>(maps, rois, levels, scales, options, pooled, channels_last); break;
@@ -496,27 +469,16 @@ Tensor run_forward(const std::vector<Tensor>& maps, const Tensor& rois, const Te
 }
 
 std::vector<Tensor> run_backward(const Tensor& grad, const Tensor& rois, const Tensor* levels,
-                                 const std::vector<double>& scales, const Options& options, int64_t batch,
-                                 int64_t channels, const std::vector<int64_t>& heights,
-                                 const std::vector<int64_t>& widths) {
-  check(!scales.empty() && heights.size() == scales.size() && widths.size() == scales.size(),
-        "zoo::roi_align_backward: one spatial scale, height and width per feature map is needed");
-  check_rois(grad.scalar_type(), rois, options.bins.height, options.bins.width);
-  check(grad.dim() == 4 && grad.size(0) == rois.size(0) && grad.size(1) == channels &&
-            grad.size(2) == options.bins.height && grad.size(3) == options.bins.width,
-        "zoo::roi_align_backward: grad must have the shape of the output");
-  if (levels != nullptr) check_levels(rois, *levels);
-  const bool channels_last = is_channels_last(grad);
+                                 const std::vector<double>& scales, const Options& options,
+                                 const MapSizes& sizes) {
+  check_backward(grad, rois, levels, scales, options, sizes);
   std::vector<Tensor> map_grads;
   for (size_t level = 0; level < scales.size(); ++level) {
-    check(batch >= 0 && channels >= 0 && heights[level] >= 0 && widths[level] >= 0,
-          "zoo::roi_align_backward: sizes must not be negative");
-    if (rois.size(0) > 0) check_map_size(heights[level], widths[level]);
-    map_grads.push_back(new_map(grad, {batch, channels, heights[level], widths[level]}, channels_last));
+    map_grads.push_back(new_map(grad, sizes.shape(level), is_channels_last(grad)));
     const Tensor& map = map_grads.back();
     advise_huge_pages(map.mutable_data_ptr(), map.numel() * map.element_size());
   }
-  if (batch == 0 || channels == 0) return map_grads;
+  if (sizes.batch == 0 || sizes.channels == 0) return map_grads;
   if (rois.size(0) == 0) {
     for (Tensor& map : map_grads) torch::stable::zero_(map);
     return map_grads;
@@ -539,7 +501,7 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
                           int64_t pooled_width, int64_t batch, int64_t channels, int64_t height, int64_t width,
                           int64_t sampling_ratio, bool aligned) {
   return run_backward(grad, rois, nullptr, {spatial_scale}, {{pooled_height, pooled_width}, sampling_ratio, aligned},
-                      batch, channels, {height}, {width})[0];
+                      {batch, channels, {height}, {width}})[0];
 }
 
 Tensor multiscale_roi_align(const std::vector<Tensor>& inputs, const Tensor& rois, const Tensor& levels,
@@ -555,7 +517,7 @@ std::vector<Tensor> multiscale_roi_align_backward(const Tensor& grad, const Tens
                                                   const std::vector<int64_t>& widths, int64_t sampling_ratio,
                                                   bool aligned) {
   return run_backward(grad, rois, &levels, spatial_scales, {{pooled_height, pooled_width}, sampling_ratio, aligned},
-                      batch, channels, heights, widths);
+                      {batch, channels, heights, widths});
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 // the bin are merged by feature row and feature column. The loops below run over 16 or 64 channels at once.
 #pragma once
 
+#include "../common/bins.h"
+
 #include <cstddef>
 #include <cstdint>
 
@@ -40,13 +42,6 @@ struct Block {
   ptrdiff_t row_stride;
   ptrdiff_t col_stride;
   ptrdiff_t origin;
-};
-
-// The output size.
-struct Bins {
-  int64_t height;
-  int64_t width;
-  int64_t count() const { return height * width; }
 };
 
 template <typename T>

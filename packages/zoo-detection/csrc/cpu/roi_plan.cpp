@@ -3,30 +3,9 @@
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 namespace zoo::cpu {
 namespace {
-
-struct SampleRange {
-  int64_t first, last;  // [first, last)
-};
-
-// The samples of a bin that may lie inside the map. Only a region that is huge beside its map has many others.
-template <typename T>
-SampleRange samples_near_map(const RoiAxis<T>& axis, int64_t bin, int64_t size) {
-  constexpr int64_t kFewSamples = 1024;
-  if (axis.grid <= kFewSamples || axis.bin == T(0)) return {0, axis.grid};
-  const double step = static_cast<double>(axis.bin) / static_cast<double>(axis.grid);
-  const double start = static_cast<double>(axis.start) + static_cast<double>(bin) * static_cast<double>(axis.bin);
-  const double ends[] = {(-1 - start) / step, (static_cast<double>(size) - start) / step};
-  const double magnitude = std::fabs(start) + std::fabs(static_cast<double>(axis.bin)) + static_cast<double>(size);
-  const double slack = 2 + 8 * static_cast<double>(std::numeric_limits<T>::epsilon()) * magnitude / std::fabs(step);
-  const double grid = static_cast<double>(axis.grid);
-  return {static_cast<int64_t>(std::clamp(std::min(ends[0], ends[1]) - slack, 0.0, grid)),
-          static_cast<int64_t>(std::clamp(std::max(ends[0], ends[1]) + slack, 0.0, grid))};
-}
 
 template <typename T>
 int64_t tap_capacity(const RoiAxis<T>& axis, int64_t bins, int64_t size) {
