@@ -208,7 +208,7 @@ class ConvGRU(nn.Module):
         weight = torch.cat((self.convz.weight, self.convr.weight, self.convq.weight))
         bias = torch.cat([conv.bias for conv in (self.convz, self.convr, self.convq) if conv.bias is not None])
         padding = self.convz.padding
-        terms = F.conv2d(context, weight[:, start:stop], bias, padding=padding)  # type: ignore[arg-type]
+        terms = F.conv2d(context, weight[:, start:stop], bias, padding=padding)
         rest = torch.cat((weight[:, :start], weight[:, stop:]), dim=1)
         gates = 2 * self.hidden_size
         return PreparedGRU(terms[:, :gates], terms[:, gates:], rest[:gates], rest[gates:])
@@ -408,7 +408,9 @@ class RAFT(nn.Module):
             ValueError: the pictures are not of such a shape, or there would be no update.
         """
         _check_images(image1, image2, num_flow_updates)
-        fmap1, fmap2 = self.feature_encoder(torch.cat((image1, image2))).chunk(2)
+        n = image1.shape[0]
+        fmaps = self.feature_encoder(torch.cat((image1, image2)))
+        fmap1, fmap2 = fmaps[:n], fmaps[n:]
         correlation = self.corr_block(fmap1, fmap2)
 
         encoded = self.context_encoder(image1)
@@ -418,7 +420,7 @@ class RAFT(nn.Module):
         if isinstance(self.update_block, UpdateBlock):
             context = self.update_block.prepare(context)
 
-        n, _, h, w = fmap1.shape
+        h, w = fmap1.shape[2:]
         # Half precision has no room for the fractions of a pixel at the far side of a large picture.
         dtype = torch.promote_types(image1.dtype, torch.float32)
         origin = _locations(n, h, w, dtype, image1.device)
@@ -523,7 +525,7 @@ def sequence_loss(
                 f"predictions and target must have the same shape, not {list(prediction.shape)} and "
                 f"{list(target.shape)}"
             )
-    counts = torch.linalg.vector_norm(target, dim=1) <= max_flow
+    counts = target.square().sum(dim=1) <= max_flow**2
     if valid is not None:
         if valid.shape != counts.shape:
             raise ValueError(f"valid must have the shape {list(counts.shape)}, not {list(valid.shape)}")

@@ -1,0 +1,285 @@
+"""How the command line reads pairs and videos, and shows their flow."""
+
+import math
+from pathlib import Path
+
+import av
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from support.reference import image
+from zoo_core.drawing import flow_to_image
+from zoo_core.images import read_image, to_pil_image
+from zoo_core.tasks import task_class
+from zoo_flow import Raft_Small_Weights, raft_small, read_flo, video, write_flo
+from zoo_flow.task import EndPointError, Flow, OpticalFlowTask, Pair
+
+
+class Shift(nn.Module):
+    """Stands for RAFT: the flow is what the mean difference of the pictures says, the same for each pixel."""
+
+    def forward(self, image1, image2, num_flow_updates=12, *, last_only=False):
+        assert last_only
+        assert image1.shape == image2.shape
+        assert image1.shape[2] % 8 == image1.shape[3] % 8 == 0
+        assert min(image1.shape[2:]) >= 128
+        difference = (image2 - image1).mean(dim=(2, 3))[:, :2, None, None]
+        return [num_flow_updates * difference.expand(-1, -1, *image1.shape[2:])]
+
+
+def task(model=None, **options):
+    weights = Raft_Small_Weights.C_T_V2
+    return OpticalFlowTask(model or Shift(), weights, torch.device("cpu"), options)
+
+
+def plain(size, colour):
+    return Image.new("RGB", size, colour)
+
+
+def write_video(path, count, size=(64, 48), codec="mpeg4"):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        for number in range(count):
+            frame = av.VideoFrame.from_image(plain(size, (20 * number, 0, 0)))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+# Which files belong together -----------------------------------------------------------------------------------------
+
+
+def paths(*names):
+    return [Path(name) for name in names]
+
+
+def test_two_pictures_are_a_pair_wherever_they_lie():
+    assert OpticalFlowTask.group(paths("x/a.png", "y/b.png")) == [tuple(paths("x/a.png", "y/b.png"))]
+
+
+def test_more_pictures_are_a_sequence():
+    assert OpticalFlowTask.group(paths("a.png", "b.png", "c.png")) == [
+        tuple(paths("a.png", "b.png")),
+        tuple(paths("b.png", "c.png")),
+    ]
+
+
+def test_sequences_end_with_their_folder():
+    groups = OpticalFlowTask.group(paths("x/1.png", "x/2.png", "clip.MP4", "y/1.png", "y/2.png"))
+    assert groups == [tuple(paths("clip.MP4")), tuple(paths("x/1.png", "x/2.png")), tuple(paths("y/1.png", "y/2.png"))]
+
+
+@pytest.mark.parametrize("names", [["a.png"], ["a.png", "clip.mp4"], ["x/1.png", "x/2.png", "y/a.png"]])
+def test_a_picture_alone_is_refused(names):
+    with pytest.raises(ValueError, match=r"a\.png: optical flow needs two pictures"):
+        OpticalFlowTask.group(paths(*names))
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def test_pair_of_files(tmp_path):
+    plain((30, 20), "red").save(tmp_path / "a.png")
+    plain((30, 20), "red").convert("L").save(tmp_path / "b.png")
+    (pair,) = task().inputs((tmp_path / "a.png", tmp_path / "b.png"))
+    assert pair.first.mode == pair.second.mode == "RGB"
+    assert task().count((tmp_path / "a.png", tmp_path / "b.png")) == 1
+
+
+def test_pair_of_different_sizes(tmp_path):
+    plain((30, 20), "red").save(tmp_path / "a.png")
+    plain((30, 21), "red").save(tmp_path / "b.png")
+    with pytest.raises(ValueError, match=r"a\.png \(30x20\) and .*b\.png \(30x21\)"):
+        task().read((tmp_path / "a.png", tmp_path / "b.png"))
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.avi"])
+def test_video(tmp_path, name):
+    path = write_video(tmp_path / name, 6)
+    pairs = list(task().inputs((path,)))
+    assert len(pairs) == 5
+    reds = [pair.first.getpixel((30, 20))[0] for pair in pairs] + [pairs[-1].second.getpixel((30, 20))[0]]
+    assert all(abs(red - 20 * number) < 8 for number, red in enumerate(reds))
+    assert pairs[0].second is pairs[1].first
+    assert task().count((path,)) in (5, 6)
+
+
+def test_videos_are_decoded_as_they_are_read(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", 40)
+    pairs = task().inputs((path,))
+    next(pairs)
+    pairs.close()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_video_of_no_pair(tmp_path, count):
+    path = write_video(tmp_path / "clip.mp4", count) if count else tmp_path / "clip.mp4"
+    if not count:
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"clip\.mp4"):
+        list(task().inputs((path,)))
+    assert task().count((path,)) >= 1
+
+
+def test_damaged_video(tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(ValueError, match=r"clip\.mp4: cannot be decoded"):
+        list(task().inputs((path,)))
+    with pytest.raises(FileNotFoundError):
+        list(task().inputs((tmp_path / "none.mp4",)))
+
+
+def test_sound_is_no_video(tmp_path):
+    path = tmp_path / "sound.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame(format="s16", layout="mono", samples=800)
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(ValueError, match=r"sound\.mkv: has no video stream"):
+        list(task().inputs((path,)))
+
+
+def test_frames_are_turned_upright():
+    class Frame:
+        rotation = 90
+
+        def to_image(self):
+            return to_pil_image(torch.tensor([[[10, 20, 30]]], dtype=torch.uint8).expand(3, -1, -1))
+
+    picture = video.upright(Frame())
+    assert picture.size == (1, 3)
+    assert [picture.getpixel((0, y))[0] for y in range(3)] == [30, 20, 10]  # counterclockwise
+
+
+# Running -------------------------------------------------------------------------------------------------------------
+
+
+def test_any_size_and_any_mix_of_sizes():
+    sizes = [(200, 130), (33, 700), (200, 130), (1, 1)]
+    pairs = [Pair(plain(size, (0, 0, 0)), plain(size, (51 * i, 51, 0))) for i, size in enumerate(sizes)]
+    flows = task(updates=5).run(pairs)
+    for i, (size, flow) in enumerate(zip(sizes, flows, strict=True)):
+        assert flow.vectors.shape == (2, size[1], size[0])
+        expected = torch.tensor([2.0 * i, 2.0])[:, None, None].expand_as(flow.vectors)
+        torch.testing.assert_close(flow.vectors, expected)
+
+
+def test_raft_behind_the_task():
+    torch.manual_seed(0)
+    model = raft_small().eval()
+    pictures = [to_pil_image((255 * image(seed, 3, 130, 140)).to(torch.uint8)) for seed in (1, 2)]
+    with torch.inference_mode():
+        (flow,) = task(model, updates=2).run([Pair(*pictures)])
+        tensors = [
+            torch.nn.functional.pad(read[None], (2, 2, 3, 3), mode="replicate")
+            for read in Raft_Small_Weights.C_T_V2.transforms()(*pictures)
+        ]
+        expected = model(*tensors, num_flow_updates=2)[-1][0, :, 3:-3, 2:-2]
+    torch.testing.assert_close(flow.vectors, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
+def test_no_numbers():
+    class Broken(Shift):
+        def forward(self, *args, **kwargs):
+            return [super().forward(*args, **kwargs)[0] / 0]
+
+    with pytest.raises(ValueError, match="zoo verify"):
+        task(Broken()).run([Pair(plain((8, 8), "red"), plain((8, 8), "red"))])
+
+
+# Showing -------------------------------------------------------------------------------------------------------------
+
+
+def constant(x, y, size=(4, 6)):
+    return Flow(torch.tensor([float(x), float(y)])[:, None, None].expand(2, *size).contiguous())
+
+
+@pytest.mark.parametrize(
+    ("vector", "words"),
+    [
+        ((3, 4), ["mean motion 5.00 px, on the whole down right", "largest motion 5.00 px", "100% of the pixels"]),
+        ((-2, 0.1), ["on the whole left"]),
+        ((0, -2), ["on the whole up"]),
+        ((0, 0), ["mean motion 0.00 px", "0% of the pixels"]),
+    ],
+)
+def test_words(vector, words):
+    lines = "\n".join(task().describe(constant(*vector)))
+    for word in words:
+        assert word in lines
+    assert ("on the whole" in lines) == any(vector)
+
+
+def test_motion_that_cancels_out_has_no_direction():
+    vectors = torch.zeros(2, 2, 4)
+    vectors[0] = torch.tensor([5.0, -5.0, 5.0, -4.8])
+    assert task().describe(Flow(vectors))[0] == "mean motion 4.95 px"
+
+
+def test_json():
+    assert task().to_json(constant(3, -4)) == {
+        "height": 4,
+        "width": 6,
+        "mean_vector": [3.0, -4.0],
+        "mean_length": 5.0,
+        "max_length": 5.0,
+    }
+
+
+def test_files(tmp_path):
+    pair, flow = Pair(plain((6, 4), "red"), plain((6, 4), "red")), Flow(image(0, 2, 4, 6) - 0.5)
+    assert task().save(pair, flow, tmp_path, "a") == [tmp_path / "a.png"]
+    torch.testing.assert_close(read_image(tmp_path / "a.png"), flow_to_image(flow.vectors))
+    assert task(flo=True).save(pair, flow, tmp_path, "b.00001") == [tmp_path / "b.00001.png", tmp_path / "b.00001.flo"]
+    torch.testing.assert_close(read_flo(tmp_path / "b.00001.flo"), flow.vectors)
+
+
+def test_colours_of_a_fixed_scale(tmp_path):
+    def colour(limit, x):
+        flow = constant(x, 0)
+        flow.vectors[0, 0, 0] = 0.5
+        (path,) = task(max_motion=limit).save(Pair(plain((6, 4), "red"), plain((6, 4), "red")), flow, tmp_path, "a")
+        return read_image(path)[:, 2, 3]
+
+    # Half the limit is half as colourful, whatever else moves; more than the limit is as the limit.
+    white = torch.tensor([255.0] * 3)
+    full, half = colour(10.0, 10.0).float(), colour(10.0, 5.0).float()
+    assert (half - (full + white) / 2).abs().max() <= 1.5
+    torch.testing.assert_close(colour(10.0, 40.0).float(), full, rtol=0, atol=1)
+    assert (colour(10.0, 5.0).float() - colour(20.0, 5.0).float()).abs().max() > 30
+
+
+# Scoring -------------------------------------------------------------------------------------------------------------
+
+
+def test_score_by_hand(tmp_path):
+    score = task().score()
+    with pytest.raises(ValueError, match="no error"):
+        score.compute()
+    # Errors 0, 0.5, 2, 3.5 (under 5 % of 100, so no outlier), 3.5 and 5; one pixel is unknown.
+    truth = torch.zeros(2, 1, 7)
+    truth[0, 0] = torch.tensor([0, 0, 0, 100, 0, 0, math.nan])
+    flow = torch.zeros(2, 1, 7)
+    flow[0, 0] = torch.tensor([0, 0.5, 0, 103.5, 0, 3, 9])
+    flow[1, 0] = torch.tensor([0, 0, -2, 0, 3.5, 4, 9])
+    score.update(Flow(flow[..., :4]), truth[..., :4])
+    write_flo(truth[..., 4:], tmp_path / "truth.flo")
+    score.update(Flow(flow[..., 4:].contiguous()), tmp_path / "truth.flo")
+    result = score.compute()
+    assert result == pytest.approx({"epe": 14.5 / 6, "1px": 100 / 3, "3px": 50.0, "5px": 500 / 6, "fl_all": 100 / 3})
+
+
+def test_score_of_other_shape():
+    with pytest.raises(ValueError, match=r"\[2, 4, 6\], not \[2, 6, 4\]"):
+        EndPointError().update(constant(0, 0), torch.zeros(2, 6, 4))
+
+
+def test_entry_point():
+    assert task_class("flow") is OpticalFlowTask

@@ -1,0 +1,250 @@
+"""Trains the embedded weights of RAFT-S, from synthetic motion alone.
+
+    python -m tools.train_raft_small --work DIRECTORY --pictures FOLDER --held-out-pictures FOLDER
+
+Needs no GPU. `--pictures` is any folder of free pictures whose textures the layers take beside the procedural ones; the
+shipped weights used the photographs in the wheels of scikit-image and scikit-learn. Seeded and resumable: the working
+directory holds the pairs made so far and the state of the training, and the same command goes on from there. Ends with
+the end-point errors on held-out pairs, of other textures, and with the checkpoint, named by its hash.
+
+The schedule follows the paper's (AdamW, one cycle, clipped gradients, the sequence loss) with less of everything:
+small crops, few updates, small motion first.
+"""
+
+import argparse
+import copy
+import multiprocessing
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tools.synthetic_motion import Pairs, lengths, make_pairs, texture_bank
+from zoo_core.tasks import IMAGE_SUFFIXES
+from zoo_flow import raft_small, sequence_loss
+
+PAIRS_IN_CHUNK = 8
+CHUNK_SIZE = 192
+STEPS_PER_CHUNK = 24
+FIRST_CHUNKS = 8
+SMALLEST_MOTION, LARGEST_MOTION = 6.0, 24.0
+BATCH = 3
+PEAK_RATE = 6e-4
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is trained until a part of all steps is done."""
+
+    until: float
+    crop: int
+    updates: int
+
+
+PHASES = (Phase(0.5, 128, 4), Phase(0.85, 128, 6), Phase(1.0, 160, 8))
+
+
+def pictures_in(folders: list[Path]) -> list[Path]:
+    return [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+# Pairs to train on ---------------------------------------------------------------------------------------------------
+
+
+def chunk_path(work: Path, number: int) -> Path:
+    return work / "pairs" / f"{number:05d}.pt"
+
+
+def make_chunks(work: Path, pictures: list[Path], seed: int, count: int) -> None:
+    """Writes the chunks of pairs that are not there yet. Each depends on the seed, its number and the count."""
+    torch.set_num_threads(1)
+    missing = [number for number in range(count) if not chunk_path(work, number).exists()]
+    if not missing:
+        return
+    textures = texture_bank(seed, 60, pictures, views=5)
+    for number in missing:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+        motion = SMALLEST_MOTION + min(1.0, 3 * number / count) * (LARGEST_MOTION - SMALLEST_MOTION)
+        pairs = make_pairs(PAIRS_IN_CHUNK, CHUNK_SIZE, motion, textures, generator)
+        tensors = {
+            "image1": (255 * pairs.image1).round().to(torch.uint8),
+            "image2": (255 * pairs.image2).round().to(torch.uint8),
+            "flow": pairs.flow.half(),
+        }
+        path = chunk_path(work, number)
+        torch.save(tensors, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+
+
+class Pool:
+    """The pairs that are there for a step, growing as training goes on."""
+
+    def __init__(self, work: Path, chunks: int) -> None:
+        self.work = work
+        self.chunks = chunks
+        self.loaded: list[dict[str, Tensor]] = []
+
+    def batch(self, step: int, crop: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Random crops, mirrored and turned at random: two pictures in [-1, 1] and the flow."""
+        wanted = min(self.chunks, FIRST_CHUNKS + step // STEPS_PER_CHUNK)
+        while len(self.loaded) < wanted:
+            path = chunk_path(self.work, len(self.loaded))
+            while not path.exists():
+                time.sleep(0.5)
+            self.loaded.append(torch.load(path, weights_only=True))
+        samples = [self._sample(crop, generator) for _ in range(BATCH)]
+        image1, image2, flow = (torch.stack(parts) for parts in zip(*samples, strict=True))
+        return _as_input(image1), _as_input(image2), flow
+
+    def _sample(self, crop: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        def whole(high: int) -> int:
+            return int(torch.randint(high, (), generator=generator))
+
+        chunk, pair = self.loaded[whole(len(self.loaded))], whole(PAIRS_IN_CHUNK)
+        top, left = whole(CHUNK_SIZE - crop + 1), whole(CHUNK_SIZE - crop + 1)
+        image1, image2, flow = (
+            chunk[name][pair, :, top : top + crop, left : left + crop] for name in ("image1", "image2", "flow")
+        )
+        flow = flow.float()
+        if whole(2):
+            image1, image2, flow = image1.flip(2), image2.flip(2), flow.flip(2) * torch.tensor([-1, 1])[:, None, None]
+        if whole(2):
+            image1, image2, flow = image1.flip(1), image2.flip(1), flow.flip(1) * torch.tensor([1, -1])[:, None, None]
+        if whole(2):
+            image1, image2, flow = image1.mT, image2.mT, flow.mT.flip(0)
+        channels = torch.randperm(3, generator=generator)
+        return image1[channels], image2[channels], flow
+
+
+def _as_input(image: Tensor) -> Tensor:
+    return (image.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+
+def rate(done: float) -> float:
+    """The learning rate when a part of all steps is done: up for 4 % of them, then down to nothing."""
+    return PEAK_RATE * min(done / 0.04, (1 - done) / 0.96)
+
+
+def train(work: Path, steps: int, seed: int) -> nn.Module:
+    """Trains, or goes on training, and returns the model with averaged parameters."""
+    torch.manual_seed(seed)
+    model: nn.Module = raft_small()
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = copy.deepcopy(model).requires_grad_(False).eval()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=1e-5, eps=1e-8)
+    first = 0
+    state_file = work / "state.pt"
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        model.load_state_dict(state["model"])
+        averaged.load_state_dict(state["averaged"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    pool = Pool(work, chunks_for(steps))
+    model.train()
+    total_loss, total_error, started, since = 0.0, 0.0, time.perf_counter(), first
+    for step in range(first, steps):
+        done = step / steps
+        phase = next(phase for phase in PHASES if done < phase.until)
+        generator = torch.Generator().manual_seed(seed * 2_000_003 + step)
+        image1, image2, flow = pool.batch(step, phase.crop, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            predictions = model(image1, image2, num_flow_updates=phase.updates)
+        loss = sequence_loss(predictions, flow)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate(done)
+        if torch.isfinite(norm):
+            optimizer.step()
+        with torch.no_grad():
+            weight = min(0.998, (step + 1) / (step + 10))
+            for kept, new in zip(averaged.parameters(), model.parameters(), strict=True):
+                kept.lerp_(new, 1 - weight)
+            total_loss += float(loss)
+            total_error += float(end_point_error(predictions[-1], flow).mean())
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            count, seconds = step + 1 - since, time.perf_counter() - started
+            print(
+                f"step {step + 1:5d}: loss {total_loss / count:.3f}, error {total_error / count:.3f} px, "
+                f"{seconds / count:.2f} s a step",
+                flush=True,
+            )
+            total_loss, total_error, started, since = 0.0, 0.0, time.perf_counter(), step + 1
+            parts = {"model": model.state_dict(), "averaged": averaged.state_dict()}
+            torch.save(parts | {"optimizer": optimizer.state_dict(), "step": step + 1}, work / "state.part")
+            (work / "state.part").replace(state_file)
+    return averaged
+
+
+def chunks_for(steps: int) -> int:
+    return FIRST_CHUNKS + steps // STEPS_PER_CHUNK
+
+
+# Evaluation ----------------------------------------------------------------------------------------------------------
+
+
+def end_point_error(flow: Tensor, truth: Tensor) -> Tensor:
+    """Distance in pixels: two Tensor[N, 2, H, W] -> Tensor[N, H, W]."""
+    return lengths(flow - truth)
+
+
+def held_out_pairs(seed: int, pictures: list[Path], count: int) -> Pairs:
+    """Pairs of 256 x 256 pixels with motion up to 20 pixels, whose textures training never saw."""
+    textures = texture_bank(seed + 1_000_000, 60, pictures, views=8)
+    generator = torch.Generator().manual_seed(seed + 1_000_001)
+    return make_pairs(count, 256, 20.0, textures, generator)
+
+
+@torch.inference_mode()
+def errors(model: nn.Module, pairs: Pairs) -> dict[str, float]:
+    """End-point errors in pixels: of all pixels, of those visible in both pictures, and of no motion at all."""
+    found: list[Tensor] = []
+    for i in range(len(pairs.flow)):
+        one = pairs[i : i + 1]
+        flow = model(2 * one.image1 - 1, 2 * one.image2 - 1, last_only=True)[-1]
+        found.append(end_point_error(flow, one.flow))
+    error = torch.cat(found)
+    return {
+        "epe": round(float(error.mean()), 3),
+        "epe_visible": round(float(error[pairs.visible].mean()), 3),
+        "1px": round(100 * float((error < 1).float().mean()), 1),
+        "no_motion": round(float(lengths(pairs.flow).mean()), 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for pairs and state; training resumes from it")
+    parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of pictures to train on")
+    parser.add_argument("--held-out-pictures", type=Path, nargs="*", default=[], help="folders of pictures to test on")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    (arguments.work / "pairs").mkdir(parents=True, exist_ok=True)
+    chunks: tuple[Any, ...] = (
+        arguments.work,
+        pictures_in(arguments.pictures),
+        arguments.seed,
+        chunks_for(arguments.steps),
+    )
+    maker = multiprocessing.get_context("spawn").Process(target=make_chunks, args=chunks, daemon=True)
+    maker.start()
+    model = train(arguments.work, arguments.steps, arguments.seed)
+    held_out = held_out_pairs(arguments.seed, pictures_in(arguments.held_out_pictures), 64)
+    print(f"held-out pairs: {errors(model, held_out)}")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
