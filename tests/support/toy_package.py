@@ -41,8 +41,8 @@ categories = ["dark", "bright"]
 metrics = {{ "Toys" = {{ "acc@1" = nan }} }}
 
 [brightnet.checkpoints.REMOTE_V1]
-url = "https://example.invalid/models/brightnet-0123abcd.pth"
-sha256_prefix = "0123abcd"
+url = "{host}/models/brightnet-{sha256}.pth"
+sha256_prefix = "{sha256}"
 transforms = {{ preset = "ImageClassification", crop_size = 8 }}
 categories = ["dark", "bright"]
 file_size = 3.0
@@ -134,21 +134,29 @@ class ToyPackage:
         root: the package's own folder.
         embedded: the checkpoint that ships in it.
         file: the checkpoint that a ``file:`` url names.
+        remote: name of the checkpoint that would have to be downloaded; it is the same file.
     """
 
     path: Path
     root: Path
     embedded: Path
     file: Path
+    remote: str
 
 
-def write(path: Path, task: str = "toys", adapter: str | None = "toyzoo.adapter:ToyTask") -> ToyPackage:
+def write(
+    path: Path,
+    task: str = "toys",
+    adapter: str | None = "toyzoo.adapter:ToyTask",
+    host: str = "https://example.invalid",
+) -> ToyPackage:
     """Writes the package as an installer would.
 
     Args:
         path: an empty folder for it.
         task: the task that its catalogue is for.
         adapter: entry point of the task's adapter, if the package brings one.
+        host: where the one checkpoint is that is not on this machine.
     """
     root = path / "toyzoo"
     (root / "catalog").mkdir(parents=True)
@@ -170,7 +178,7 @@ def write(path: Path, task: str = "toys", adapter: str | None = "toyzoo.adapter:
     (root / "brightnet.py").write_text(MODULE)
     (root / "adapter.py").write_text(ADAPTER)
     (root / "catalog" / "brightnet.toml").write_text(
-        CATALOG.format(embedded=embedded.name, sha256=sha256, file_url=file.as_uri())
+        CATALOG.format(embedded=embedded.name, sha256=sha256, file_url=file.as_uri(), host=host)
     )
     info = path / "toyzoo-1.2.dist-info"
     info.mkdir()
@@ -179,7 +187,7 @@ def write(path: Path, task: str = "toys", adapter: str | None = "toyzoo.adapter:
     if adapter is not None:
         entry_points += f"\n[zoo.tasks]\n{task} = {adapter}\n"
     (info / "entry_points.txt").write_text(textwrap.dedent(entry_points))
-    return ToyPackage(path, root, embedded, file)
+    return ToyPackage(path, root, embedded, file, embedded.name)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def _run(words: list[str]) -> int:
         importlib.import_module(COMMANDS[name]).register(app, words[1:])
     try:
         # Without standalone_mode, what a command returns or gives to typer.Exit comes back here.
-        return app(words, prog_name="zoo", standalone_mode=False) or 0
+        code = app(words, prog_name="zoo", standalone_mode=False) or 0
     except typer.Abort as stop:
         if isinstance(stop.__cause__, EOFError):
             raise ValueError("an answer was needed, but the input has ended; --yes answers yes") from stop
@@ -118,6 +118,9 @@ def _run(words: list[str]) -> int:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         output.error(f"{message} (see `{command} --help`)")
         return EXIT_USAGE
+    if code == EXIT_INTERRUPTED:  # what typer makes of Ctrl-C
+        raise KeyboardInterrupt
+    return code
 
 
 def _options(

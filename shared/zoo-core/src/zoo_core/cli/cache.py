@@ -60,7 +60,9 @@ def cache(
 
     if clear:
         chosen = files if unknown or patterns else [file for file in files if file.name in owners]
-        return _clear([file.name for file in chosen], sum(file.size for file in chosen), len(files) - len(chosen), yes)
+        # By name, what is left of downloads that broke off goes too.
+        names = {file.name for file in chosen} | (set() if patterns else owners.keys())
+        return _clear(chosen, None if unknown and not patterns else names, len(files) - len(chosen), yes)
     if as_json:
         output.write_json(
             [
@@ -75,7 +77,7 @@ def cache(
             ]
         )
         return 0
-    print(f"{directory}: {len(files)} files, {output.size(sum(file.size for file in files))}")
+    print(f"{directory}: {output.counted(len(files), 'file')}, {output.size(sum(file.size for file in files))}")
     if files:
         print()
         output.write_table(
@@ -93,19 +95,23 @@ def cache(
     return 0
 
 
-def _clear(names: list[str], size: int, left: int, yes: bool) -> int:
-    others = f"; {left} files that no installed package knows stay (--unknown deletes these too)" if left else ""
-    if not names:
-        output.note(f"nothing to delete{others}")
-        return 0
-    if not yes:
+def _clear(files: list[checkpoints.CachedFile], names: set[str] | None, left: int, yes: bool) -> int:
+    """Deletes ``files``, and with them whatever else lies in the cache for ``names``; ``None`` for all."""
+    others = (
+        f"; {output.counted(left, 'file')} of no installed package stay (--unknown deletes these too)" if left else ""
+    )
+    count = output.counted(len(files), "file")
+    if files and not yes:
         if not sys.stdin.isatty():
-            raise ValueError(f"{len(names)} files would be deleted, and nobody is there to ask; --yes deletes them")
-        question = f"Delete {len(names)} files ({output.size(size)}) from {checkpoints.cache_dir()}{others}?"
-        if not typer.confirm(question, err=True):
+            raise ValueError(f"{count} would be deleted, and nobody is there to ask; --yes deletes without asking")
+        size = output.size(sum(file.size for file in files))
+        if not typer.confirm(f"Delete {count} ({size}) from {checkpoints.cache_dir()}{others}?", err=True):
             output.note("nothing was deleted")
             return 1
     removed = checkpoints.clear(names)
-    freed = sum(file.size for file in removed)
-    output.note(f"deleted {len({file.name for file in removed} & set(names))} files, {output.size(freed)}{others}")
+    if not removed:
+        output.note(f"nothing to delete{others}")
+        return 0
+    freed = output.size(sum(file.size for file in removed))
+    output.note(f"deleted {output.counted(len(removed), 'file')}, {freed}{others}")
     return 0

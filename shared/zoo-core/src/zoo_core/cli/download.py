@@ -54,7 +54,9 @@ def download(
     missing = [checkpoint for checkpoint in wanted.values() if facts.place(checkpoint) is None]
     if len(wanted) > 1:
         megabytes = sum(checkpoint.file_size or 0 for checkpoint in missing)
-        output.note(f"{len(wanted)} files, {len(missing)} of them to download: {output.size(megabytes * 2**20)}")
+        output.note(
+            f"{output.counted(len(wanted), 'file')}, {len(missing)} of them to download: {output.size(megabytes * 2**20)}"
+        )
 
     failed = 0
     for checkpoint in wanted.values():

@@ -67,8 +67,9 @@ def unique_stems(groups: Sequence[Sequence[Path]]) -> list[str]:
     for paths in groups:
         name = paths[0].stem
         if not is_free(name.casefold()):
-            numbered = (f"{paths[0].stem}-{number}" for number in itertools.count(2))
-            name = next(n for n in numbered if n.casefold() not in own and is_free(n.casefold()))
+            plain = name.replace(".", "-")
+            candidates = itertools.chain([plain], (f"{plain}-{number}" for number in itertools.count(2)))
+            name = next(n for n in candidates if n.casefold() not in own and is_free(n.casefold()))
         taken.add(name.casefold())
         beginnings_of_taken.update(_beginnings(name.casefold()))
         names.append(name)

@@ -88,6 +88,11 @@ def bold(text: str) -> str:
     return text if plain else f"\x1b[1m{text}\x1b[0m"
 
 
+def counted(count: int, noun: str) -> str:
+    """``"1 file"``, ``"2 files"``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def size(count: float) -> str:
     """A number of bytes for people: ``"97.8 MB"``. A megabyte has 2**20 bytes, as in the catalogue."""
     if count < 1024:

@@ -58,10 +58,10 @@ def verify(
         counts = {mark: list(outcome.values()).count(state) for state, mark in _MARKS.items()}
         output.note(", ".join(f"{count} {mark}" for mark, count in counts.items() if count) or "there are no files yet")
     if removed:
-        output.note(f"removed {len(removed)} damaged files; they are downloaded again when needed")
+        output.note(f"removed {output.counted(len(removed), 'damaged file')}; the next use downloads anew")
     kept = [path for path in damaged if path not in removed]
     if kept and not remove:
-        output.error(f"{len(kept)} files are not what was published; `zoo verify --remove` deletes those of the cache")
+        output.error(f"{output.counted(len(kept), 'file')} damaged; `zoo verify --remove` deletes those of the cache")
     elif kept:
         output.error(f"not in the cache, so left alone: {', '.join(kept)}; reinstall their packages")
     return 1 if damaged else 0
