@@ -53,10 +53,8 @@ def download(
             wanted.setdefault(checkpoint.url, checkpoint)
     missing = [checkpoint for checkpoint in wanted.values() if facts.place(checkpoint) is None]
     if len(wanted) > 1:
-        megabytes = sum(checkpoint.file_size or 0 for checkpoint in missing)
-        output.note(
-            f"{output.counted(len(wanted), 'file')}, {len(missing)} of them to download: {output.size(megabytes * 2**20)}"
-        )
+        size = output.size(2**20 * sum(checkpoint.file_size or 0 for checkpoint in missing))
+        output.note(f"{output.counted(len(wanted), 'file')}, {len(missing)} of them to download: {size}")
 
     failed = 0
     for checkpoint in wanted.values():
