@@ -554,6 +554,24 @@ def test_strange_lines(line: Any) -> None:
     assert 240 + 14 < output.height < 300
 
 
+def test_a_legend_marks_lines_with_colours() -> None:
+    colors = [(200, 10, 20), "blue", "#00ff7f"]
+    output = pil_to_tensor(draw_labels(torch.zeros(3, 400, 500), SCORES, colors=colors)).permute(1, 2, 0)
+    rows, columns = [], []
+    for color in ((200, 10, 20), (0, 0, 255), (0, 255, 127)):
+        mark = (output == torch.tensor(color)).all(dim=-1).nonzero()
+        assert len(mark) > 50
+        rows.append(mark[:, 0].float().mean().item())
+        columns.append(mark[:, 1].max().item())
+    assert rows == sorted(rows)
+    text = (output[400:] == torch.tensor(drawing._INK)).all(dim=-1).nonzero()[:, 1]
+    assert text.min() > max(columns)
+    cut = draw_labels(Image.new("RGB", (320, 320)), [("x" * 200, 0.5)], colors="red")
+    assert cut.width == 320
+    with pytest.raises(ValueError, match="3 objects, got 2"):
+        draw_labels(torch.zeros(3, 400, 500), SCORES, colors=["red", "blue"])
+
+
 def test_no_lines_and_wrong_pictures() -> None:
     picture = Image.new("RGB", (400, 300), "red")
     output = draw_labels(picture, [])

@@ -438,6 +438,7 @@ def draw_labels(
     image: Tensor | Image.Image,
     lines: Sequence[str | tuple[str, float]],
     min_size: int = 320,
+    colors: Colors | None = None,
 ) -> Image.Image:
     """Puts a panel of text under a picture: one line for each label, with its score as number and bar.
 
@@ -449,13 +450,14 @@ def draw_labels(
         lines: From top to bottom, texts or pairs of a text and a score in [0, 1].
         min_size: Length in pixels that the longer side of small pictures is brought near to, and the least width of
             the result.
+        colors: For a legend: one colour for each line, shown before its text. Default: no such mark.
 
     Returns:
         A new RGB picture.
 
     Raises:
-        TypeError: ``image`` is neither a PIL picture nor a tensor.
-        ValueError: The picture is empty or has an impossible shape.
+        TypeError: ``image`` is neither a PIL picture nor a tensor, or a colour is none.
+        ValueError: The picture is empty or has an impossible shape, or there are fewer colours than lines.
     """
     picture = convert_mode(image if isinstance(image, Image.Image) else to_pil_image(image), "RGB")
     if picture.width == 0 or picture.height == 0:
@@ -475,6 +477,7 @@ def draw_labels(
 
     draw = ImageDraw.Draw(canvas)
     right = width - margin
+    marks = None if colors is None else _parse_colors(colors, len(lines))
     for index, line in enumerate(lines):
         text, score = (line, None) if isinstance(line, str) else line
         baseline = picture.height + index * row_height + round(1.35 * font_size)
@@ -488,8 +491,14 @@ def draw_labels(
             length = round((right - margin) * min(max(score, 0.0), 1.0)) if math.isfinite(score) else 0
             if length > 0:
                 draw.rectangle((margin, top, margin + length - 1, top + bar_height - 1), fill=_BAR)
+        left = margin
+        if marks is not None:
+            square = (margin, baseline - round(0.75 * font_size), margin + round(0.75 * font_size), baseline)
+            draw.rectangle(square, fill=marks[index], outline=_FAINT_INK)
+            left += round(1.25 * font_size)
+            room -= left - margin
         text = _cut(draw, " ".join(text.split()), font, room)
-        draw.text((margin, baseline), text, fill=_INK if index == 0 else _FAINT_INK, font=font, anchor="ls")
+        draw.text((left, baseline), text, fill=_INK if index == 0 else _FAINT_INK, font=font, anchor="ls")
     return canvas
 
 
