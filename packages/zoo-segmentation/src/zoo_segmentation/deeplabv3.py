@@ -1,0 +1,250 @@
+"""DeepLabV3.
+
+`Rethinking Atrous Convolution for Semantic Image Segmentation <https://arxiv.org/abs/1706.05587>`__
+"""
+
+from collections.abc import Callable, Sequence
+from enum import auto
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
+from zoo_classification.resnet import ResNet, ResNet50_Weights, ResNet101_Weights, resnet50, resnet101
+from zoo_core.registry import register_model
+from zoo_core.weights import WeightsEnum
+from zoo_segmentation.fcn import FCNHead
+from zoo_segmentation.segmentation_model import (
+    DEFAULT_CLASSES,
+    SegmentationModel,
+    build_segmentation,
+    mobilenet_backbone,
+    resnet_backbone,
+)
+
+__all__ = [
+    "DeepLabHead",
+    "DeepLabV3",
+    "DeepLabV3_MobileNet_V3_Large_Weights",
+    "DeepLabV3_ResNet50_Weights",
+    "DeepLabV3_ResNet101_Weights",
+    "deeplabv3_mobilenet_v3_large",
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
+]
+
+
+class DeepLabV3(SegmentationModel):
+    """Atrous spatial pyramid pooling on a dilated backbone: figure 5 of the paper.
+
+    Args:
+        backbone: gives a mapping with the features ``"out"``, and ``"aux"`` if there is an ``aux_classifier``, each
+            Tensor[N, C, h, w].
+        classifier: turns the features ``"out"`` into scores, Tensor[N, num_classes, h, w].
+        aux_classifier: the same for the features ``"aux"``, for an auxiliary loss in training.
+
+    Shape:
+        Tensor[N, 3, H, W] -> ``{"out": Tensor[N, num_classes, H, W]}``, and ``"aux"`` likewise if there is an
+        ``aux_classifier``; any H and W. In training, N is at least 2.
+    """
+
+
+class DeepLabHead(nn.Sequential):
+    """Pyramid pooling, a 3x3 convolution, and a 1x1 convolution to the scores of the classes.
+
+    Args:
+        in_channels: channels of the features.
+        num_classes: number of classes.
+        atrous_rates: dilations of the pyramid's 3x3 convolutions.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, atrous_rates: Sequence[int] = (12, 24, 36)) -> None:
+        super().__init__(
+            ASPP(in_channels, atrous_rates),
+            nn.Conv2d(256, 256, 3, padding=1, bias=False),
+            nn.BatchNorm2d(256),
+            nn.ReLU(),
+            nn.Conv2d(256, num_classes, 1),
+        )
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: convolutions that see ever wider surroundings, beside one another.
+
+    Args:
+        in_channels: channels of the input.
+        atrous_rates: dilations of the 3x3 convolutions.
+        out_channels: channels of each branch and of the output.
+    """
+
+    def __init__(self, in_channels: int, atrous_rates: Sequence[int], out_channels: int = 256) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()
+                ),
+                *(ASPPConv(in_channels, out_channels, rate) for rate in atrous_rates),
+                ASPPPooling(in_channels, out_channels),
+            ]
+        )
+        self.project = nn.Sequential(
+            nn.Conv2d(len(self.convs) * out_channels, out_channels, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(torch.cat([branch(x) for branch in self.convs], dim=1))
+
+
+class ASPPConv(nn.Sequential):
+    """A branch with a 3x3 convolution of some dilation."""
+
+    def __init__(self, in_channels: int, out_channels: int, dilation: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+        )
+
+
+class ASPPPooling(nn.Sequential):
+    """The branch that sees the whole image: the mean of its features, everywhere."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(in_channels, out_channels, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self[2].training and not torch.compiler.is_compiling() and x.shape[0] == 1:
+            raise ValueError(
+                "DeepLabV3 cannot be trained on a batch of one image: its image-level branch has a single value a "
+                "channel then, which batch normalisation cannot normalise; give at least two images, or put that "
+                "branch into eval mode"
+            )
+        return super().forward(x).expand(-1, -1, *x.shape[-2:])
+
+
+def _deeplabv3_resnet(
+    builder: Callable[..., ResNet],
+    weights_backbone: WeightsEnum | None,
+    progress: bool,
+    aux_loss: bool,
+    num_classes: int = DEFAULT_CLASSES,
+) -> DeepLabV3:
+    backbone = resnet_backbone(builder, weights_backbone, progress, aux_loss)
+    return DeepLabV3(backbone, DeepLabHead(2048, num_classes), FCNHead(1024, num_classes) if aux_loss else None)
+
+
+def _deeplabv3_mobilenet(
+    weights_backbone: WeightsEnum | None, progress: bool, aux_loss: bool, num_classes: int = DEFAULT_CLASSES
+) -> DeepLabV3:
+    layers = {"4": "aux", "16": "out"} if aux_loss else {"16": "out"}
+    backbone = mobilenet_backbone(mobilenet_v3_large, weights_backbone, progress, layers)
+    return DeepLabV3(backbone, DeepLabHead(960, num_classes), FCNHead(40, num_classes) if aux_loss else None)
+
+
+class DeepLabV3_ResNet50_Weights(WeightsEnum):
+    COCO_WITH_VOC_LABELS_V1 = auto()
+    DEFAULT = COCO_WITH_VOC_LABELS_V1
+
+
+class DeepLabV3_ResNet101_Weights(WeightsEnum):
+    COCO_WITH_VOC_LABELS_V1 = auto()
+    DEFAULT = COCO_WITH_VOC_LABELS_V1
+
+
+class DeepLabV3_MobileNet_V3_Large_Weights(WeightsEnum):
+    COCO_WITH_VOC_LABELS_V1 = auto()
+    DEFAULT = COCO_WITH_VOC_LABELS_V1
+
+
+@register_model
+def deeplabv3_resnet50(
+    *,
+    weights: DeepLabV3_ResNet50_Weights | None = None,
+    progress: bool = True,
+    num_classes: int | None = None,
+    aux_loss: bool | None = None,
+    weights_backbone: ResNet50_Weights | None = ResNet50_Weights.IMAGENET1K_V1,
+    **kwargs: Any,
+) -> DeepLabV3:
+    """DeepLabV3 on a ResNet-50, from `Rethinking Atrous Convolution <https://arxiv.org/abs/1706.05587>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for a head of random parameters.
+        progress: show a progress bar for a download.
+        num_classes: number of classes, the background included; by default the checkpoint's, or 21.
+        aux_loss: have the auxiliary classifier, whose scores come as ``"aux"``; by default only with ``weights``.
+        weights_backbone: what the backbone starts from; ignored if ``weights`` are given.
+        **kwargs: arguments of :func:`zoo_core.builders.build`.
+    """
+    return build_segmentation(
+        partial(_deeplabv3_resnet, resnet50),
+        weights,
+        progress,
+        weights_backbone,
+        num_classes=num_classes,
+        aux_loss=aux_loss,
+        **kwargs,
+    )
+
+
+@register_model
+def deeplabv3_resnet101(
+    *,
+    weights: DeepLabV3_ResNet101_Weights | None = None,
+    progress: bool = True,
+    num_classes: int | None = None,
+    aux_loss: bool | None = None,
+    weights_backbone: ResNet101_Weights | None = ResNet101_Weights.IMAGENET1K_V1,
+    **kwargs: Any,
+) -> DeepLabV3:
+    """DeepLabV3 on a ResNet-101, from `Rethinking Atrous Convolution <https://arxiv.org/abs/1706.05587>`__.
+
+    Args:
+        weights, progress, num_classes, aux_loss, weights_backbone, **kwargs: see :func:`deeplabv3_resnet50`.
+    """
+    return build_segmentation(
+        partial(_deeplabv3_resnet, resnet101),
+        weights,
+        progress,
+        weights_backbone,
+        num_classes=num_classes,
+        aux_loss=aux_loss,
+        **kwargs,
+    )
+
+
+@register_model
+def deeplabv3_mobilenet_v3_large(
+    *,
+    weights: DeepLabV3_MobileNet_V3_Large_Weights | None = None,
+    progress: bool = True,
+    num_classes: int | None = None,
+    aux_loss: bool | None = None,
+    weights_backbone: MobileNet_V3_Large_Weights | None = MobileNet_V3_Large_Weights.IMAGENET1K_V1,
+    **kwargs: Any,
+) -> DeepLabV3:
+    """DeepLabV3 on a MobileNetV3-Large, from `Rethinking Atrous Convolution <https://arxiv.org/abs/1706.05587>`__.
+
+    Args:
+        weights, progress, num_classes, aux_loss, weights_backbone, **kwargs: see :func:`deeplabv3_resnet50`.
+    """
+    return build_segmentation(
+        _deeplabv3_mobilenet,
+        weights,
+        progress,
+        weights_backbone,
+        num_classes=num_classes,
+        aux_loss=aux_loss,
+        **kwargs,
+    )

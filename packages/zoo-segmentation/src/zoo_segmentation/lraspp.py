@@ -1,0 +1,127 @@
+"""LR-ASPP, the segmentation head of MobileNetV3.
+
+`Searching for MobileNetV3 <https://arxiv.org/abs/1905.02244>`__
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from enum import auto
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_classification.inputs import check_image
+from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
+from zoo_core.registry import register_model
+from zoo_core.weights import WeightsEnum
+from zoo_segmentation.segmentation_model import (
+    DEFAULT_CLASSES,
+    build_segmentation,
+    extract_features,
+    mobilenet_backbone,
+    upsample_to,
+)
+
+__all__ = [
+    "LRASPP",
+    "LRASPPHead",
+    "LRASPP_MobileNet_V3_Large_Weights",
+    "lraspp_mobilenet_v3_large",
+]
+
+
+class LRASPP(nn.Module):
+    """Lite reduced atrous spatial pyramid pooling on a dilated backbone.
+
+    Args:
+        backbone: gives a mapping with the features ``"low"`` and ``"high"``, each Tensor[N, C, h, w]; the low ones are
+            from nearer to the input, and larger.
+        low_channels: channels of the low features.
+        high_channels: channels of the high features.
+        num_classes: number of classes, the background included.
+        inter_channels: channels that the high features are reduced to.
+
+    Shape:
+        Tensor[N, 3, H, W] -> ``{"out": Tensor[N, num_classes, H, W]}``; any H and W.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, low_channels: int, high_channels: int, num_classes: int, inter_channels: int = 128
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = LRASPPHead(low_channels, high_channels, num_classes, inter_channels)
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        check_image(x, model="LRASPP", min_size=(1, 1))
+        features = extract_features(self.backbone, x)
+        return OrderedDict(out=upsample_to(x, self.classifier(features)))
+
+
+class LRASPPHead(nn.Module):
+    """Classifies low and high features, the latter scaled by what the whole image says: figure 10 of the paper.
+
+    Args:
+        low_channels: channels of the low features.
+        high_channels: channels of the high features.
+        num_classes: number of classes.
+        inter_channels: channels that the high features are reduced to.
+    """
+
+    def __init__(self, low_channels: int, high_channels: int, num_classes: int, inter_channels: int) -> None:
+        super().__init__()
+        self.cbr = nn.Sequential(
+            nn.Conv2d(high_channels, inter_channels, 1, bias=False),
+            nn.BatchNorm2d(inter_channels),
+            nn.ReLU(inplace=True),
+        )
+        self.scale = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(high_channels, inter_channels, 1, bias=False), nn.Sigmoid()
+        )
+        self.low_classifier = nn.Conv2d(low_channels, num_classes, 1)
+        self.high_classifier = nn.Conv2d(inter_channels, num_classes, 1)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """The scores Tensor[N, num_classes, h, w], of the low features' size."""
+        low, high = features["low"], features["high"]
+        # Interpolation commutes with the 1x1 convolution, and there are fewer classes than channels.
+        scores = self.high_classifier(self.cbr(high) * self.scale(high))
+        scores = F.interpolate(scores, size=low.shape[-2:], mode="bilinear", align_corners=False)
+        return self.low_classifier(low) + scores
+
+
+def _lraspp(weights_backbone: WeightsEnum | None, progress: bool, num_classes: int = DEFAULT_CLASSES) -> LRASPP:
+    backbone = mobilenet_backbone(mobilenet_v3_large, weights_backbone, progress, {"4": "low", "16": "high"})
+    return LRASPP(backbone, low_channels=40, high_channels=960, num_classes=num_classes)
+
+
+class LRASPP_MobileNet_V3_Large_Weights(WeightsEnum):
+    COCO_WITH_VOC_LABELS_V1 = auto()
+    DEFAULT = COCO_WITH_VOC_LABELS_V1
+
+
+@register_model
+def lraspp_mobilenet_v3_large(
+    *,
+    weights: LRASPP_MobileNet_V3_Large_Weights | None = None,
+    progress: bool = True,
+    num_classes: int | None = None,
+    weights_backbone: MobileNet_V3_Large_Weights | None = MobileNet_V3_Large_Weights.IMAGENET1K_V1,
+    **kwargs: Any,
+) -> LRASPP:
+    """LR-ASPP on a MobileNetV3-Large, from `Searching for MobileNetV3 <https://arxiv.org/abs/1905.02244>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for a head of random parameters.
+        progress: show a progress bar for a download.
+        num_classes: number of classes, the background included; by default the checkpoint's, or 21.
+        weights_backbone: what the backbone starts from; ignored if ``weights`` are given.
+        **kwargs: arguments of :func:`zoo_core.builders.build`.
+
+    Raises:
+        NotImplementedError: ``aux_loss`` is asked for.
+    """
+    if kwargs.pop("aux_loss", False):
+        raise NotImplementedError("LR-ASPP has no auxiliary classifier; leave out aux_loss")
+    return build_segmentation(_lraspp, weights, progress, weights_backbone, num_classes=num_classes, **kwargs)

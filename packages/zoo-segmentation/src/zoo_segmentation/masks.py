@@ -1,0 +1,73 @@
+"""Indexed masks: label maps as PNG files, in which a pixel's number is its class and a palette gives it a colour."""
+
+import os
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from zoo_core.images import pil_to_tensor, to_pil_image
+
+__all__ = ["pascal_palette", "read_mask", "write_mask"]
+
+
+def pascal_palette(count: int = 256) -> list[tuple[int, int, int]]:
+    """The colours that the Pascal VOC data set gives its classes: black, dark red, dark green, ...
+
+    The bits of an index are dealt out to red, green and blue in turn, and fill each of these from the highest bit on.
+
+    Args:
+        count: how many; from 512 on the colours repeat.
+
+    Returns:
+        ``(red, green, blue)`` in 0..255 for the indices from 0 on.
+    """
+    return [(_dealt(index), _dealt(index >> 1), _dealt(index >> 2)) for index in range(count)]
+
+
+def _dealt(bits: int) -> int:
+    """The level whose highest bits are the bits 0, 3 and 6 of a number."""
+    return (bits & 1) << 7 | (bits >> 3 & 1) << 6 | (bits >> 6 & 1) << 5
+
+
+def write_mask(labels: Tensor, path: str | os.PathLike[str]) -> None:
+    """Writes a label map as an indexed PNG file in the palette of Pascal VOC.
+
+    Args:
+        labels: class of each pixel, Tensor[H, W] of whole numbers in 0..255.
+        path: where to write.
+
+    Raises:
+        ValueError: a label is outside of 0..255, or the shape is another.
+        OSError: the file cannot be written.
+    """
+    if labels.ndim != 2 or not labels.numel():
+        raise ValueError(f"a mask is a Tensor[H, W] with at least one pixel, not of shape {list(labels.shape)}")
+    low, high = (int(value) for value in labels.aminmax())
+    if low < 0 or high > 255:
+        raise ValueError(f"an indexed PNG file holds labels from 0 to 255, not {low if low < 0 else high}")
+    picture = to_pil_image(labels.to(torch.uint8), mode="P")
+    picture.putpalette([level for color in pascal_palette() for level in color])
+    picture.save(path, format="PNG")
+
+
+def read_mask(path: str | os.PathLike[str]) -> Tensor:
+    """Reads a label map from an indexed or grey picture file, as data sets for segmentation have them.
+
+    Args:
+        path: the file. Its palette does not matter.
+
+    Returns:
+        Tensor[H, W], uint8 in 0..255 (of a grey file with 16 bits uint16, with 32 bits int32).
+
+    Raises:
+        ValueError: the file is a picture of another kind.
+        OSError: the file cannot be read, or is no picture.
+    """
+    with Image.open(path) as picture:
+        if picture.mode not in ("P", "L", "I", "I;16"):
+            raise ValueError(
+                f"{os.fspath(path)}: a mask is an indexed or grey picture, whose numbers are classes, not one of mode "
+                f"{picture.mode}"
+            )
+        return pil_to_tensor(picture)[0]

@@ -1,0 +1,97 @@
+"""How well predicted label maps agree with true ones."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["ConfusionMatrix"]
+
+
+class ConfusionMatrix:
+    """Counts, image by image, which class pixels have and which one was predicted.
+
+    Args:
+        num_classes: number of classes, the background included.
+        ignore_index: true label of pixels that do not count (the void label of Pascal VOC is 255); ``None`` for none.
+
+    Attributes:
+        matrix: int64 Tensor[num_classes, num_classes] on the CPU: pixels by true class (row) and predicted class
+            (column). Matrices of parts of a data set may be added up.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int | None = 255) -> None:
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, not {num_classes}")
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Counts the pixels of one label map or of a batch of them.
+
+        Args:
+            prediction: predicted classes, Tensor[..., H, W] of whole numbers.
+            target: true classes, of the same shape.
+
+        Raises:
+            ValueError: the shapes differ, or there is a label that is no class.
+            TypeError: a tensor does not hold whole numbers.
+        """
+        for name, labels in (("prediction", prediction), ("target", target)):
+            if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+                hint = "; take scores.argmax(dim=1)" if name == "prediction" else ""
+                raise TypeError(f"{name} must hold whole numbers, the indices of classes, not {labels.dtype}{hint}")
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"prediction and target must have the same shape, not {list(prediction.shape)} and "
+                f"{list(target.shape)}; resize the prediction to the target"
+            )
+        predicted = prediction.flatten()
+        true = target.flatten().to(prediction.device, torch.int64)
+        if self.ignore_index is not None:
+            counts = true != self.ignore_index
+            predicted, true = predicted[counts], true[counts]
+        self._check("prediction", predicted)
+        self._check("target", true)
+        cells = true * self.num_classes + predicted
+        self.matrix += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.matrix).cpu()
+
+    def _check(self, name: str, labels: Tensor) -> None:
+        if not labels.numel():
+            return
+        low, high = (int(value) for value in labels.aminmax())
+        if low < 0 or high >= self.num_classes:
+            ignored = "" if self.ignore_index is None else f" ({self.ignore_index} is ignored in targets)"
+            raise ValueError(
+                f"{name} has the label {low if low < 0 else high}, but classes are numbered from 0 to "
+                f"{self.num_classes - 1}{ignored}"
+            )
+
+    def per_class_iou(self) -> Tensor:
+        """Intersection over union of each class, float64 Tensor[num_classes] in [0, 1].
+
+        NaN for a class that occurs neither in targets nor in predictions.
+        """
+        hits = self.matrix.diagonal().double()
+        return hits / (self.matrix.sum(dim=0) + self.matrix.sum(dim=1) - hits)
+
+    def mean_iou(self) -> float:
+        """Mean of :meth:`per_class_iou` over the classes that occur, in [0, 1].
+
+        Raises:
+            ValueError: no pixel was counted yet.
+        """
+        self._check_counted()
+        return float(self.per_class_iou().nanmean())
+
+    def pixel_accuracy(self) -> float:
+        """Share of pixels whose class was predicted, in [0, 1].
+
+        Raises:
+            ValueError: no pixel was counted yet.
+        """
+        self._check_counted()
+        return float(self.matrix.diagonal().sum() / self.matrix.sum())
+
+    def _check_counted(self) -> None:
+        if not self.matrix.any():
+            raise ValueError("no pixel was counted yet, so there is no score; call update first")

@@ -1,0 +1,142 @@
+"""What FCN and DeepLabV3 have in common: a backbone, a classifier of its cells, and the way up to the input's size."""
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_classification.inputs import check_image
+from zoo_classification.mobilenetv3 import MobileNetV3
+from zoo_classification.resnet import ResNet
+from zoo_core.builders import build
+from zoo_core.features import IntermediateLayerGetter
+from zoo_core.weights import WeightsEnum
+
+# The classes of Pascal VOC and the background.
+DEFAULT_CLASSES = 21
+
+
+class SegmentationModel(nn.Module):
+    """Classifies each pixel by the features of a backbone, and in training also by features from halfway.
+
+    Args:
+        backbone: gives a mapping with the features ``"out"``, and ``"aux"`` if there is an ``aux_classifier``, each
+            Tensor[N, C, h, w] of a size of its own.
+        classifier: turns the features ``"out"`` into scores, Tensor[N, num_classes, h, w].
+        aux_classifier: the same for the features ``"aux"``.
+
+    Shape:
+        Tensor[N, 3, H, W] -> ``{"out": Tensor[N, num_classes, H, W]}``, and ``"aux"`` likewise if there is an
+        ``aux_classifier``; any H and W. The values are scores (logits) of the input's dtype.
+    """
+
+    aux_classifier: nn.Module | None
+
+    def __init__(self, backbone: nn.Module, classifier: nn.Module, aux_classifier: nn.Module | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = classifier
+        self.aux_classifier = aux_classifier
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        check_image(x, model=type(self).__name__, min_size=(1, 1))
+        features = extract_features(self.backbone, x)
+        scores = OrderedDict(out=upsample_to(x, self.classifier(features["out"])))
+        if self.aux_classifier is not None:
+            scores["aux"] = upsample_to(x, self.aux_classifier(features["aux"]))
+        return scores
+
+
+def extract_features(backbone: nn.Module, x: Tensor) -> Mapping[str, Tensor]:
+    """Runs a backbone on Tensor[N, 3, H, W].
+
+    Raises:
+        ValueError: in training, the images are so small that batch normalisation finds one value a channel.
+    """
+    try:
+        return backbone(x)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            f"a batch of {x.shape[0]} of {x.shape[2]}x{x.shape[3]} pixels is too small to train on: the backbone makes "
+            "a single value a channel of it, which batch normalisation cannot normalise; give larger or more images, "
+            "or put the normalisation into eval mode"
+        ) from error
+
+
+def upsample_to(x: Tensor, scores: Tensor) -> Tensor:
+    """Scores of coarse cells, Tensor[N, num_classes, h, w], for each pixel of ``x``, Tensor[N, 3, H, W]."""
+    return F.interpolate(scores, size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def resnet_backbone(
+    builder: Callable[..., ResNet], weights: WeightsEnum | None, progress: bool, aux: bool
+) -> IntermediateLayerGetter:
+    """A ResNet whose last two stages dilate, so that the features have 1/8 of the input's height and width.
+
+    Args:
+        builder: makes the ResNet.
+        weights: its checkpoint.
+        progress: show a progress bar for a download.
+        aux: also give the features of the last stage but one, as ``"aux"``.
+    """
+    resnet = builder(weights=weights, progress=progress, replace_stride_with_dilation=(False, True, True))
+    return IntermediateLayerGetter(resnet, {"layer3": "aux", "layer4": "out"} if aux else {"layer4": "out"})
+
+
+def mobilenet_backbone(
+    builder: Callable[..., MobileNetV3], weights: WeightsEnum | None, progress: bool, layers: Mapping[str, str]
+) -> IntermediateLayerGetter:
+    """A MobileNetV3-Large whose last stage dilates, so that its features have 1/16 of the input's height and width.
+
+    Args:
+        builder: makes the MobileNetV3.
+        weights: its checkpoint.
+        progress: show a progress bar for a download.
+        layers: index of a block -> name of its features. Block 4 is the first of those with 1/8 of the input's height
+            and width, and has 40 channels; 16 is the last one, and has 960.
+    """
+    return IntermediateLayerGetter(builder(weights=weights, progress=progress, dilated=True).features, layers)
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def build_segmentation(
+    construct: Callable[..., Model],
+    weights: WeightsEnum | None,
+    progress: bool,
+    weights_backbone: WeightsEnum | None,
+    *,
+    num_classes: int | None,
+    aux_loss: bool | None = None,
+    **kwargs: Any,
+) -> Model:
+    """Makes a segmentation model: see the builders.
+
+    Args:
+        construct: makes the model from ``num_classes``, ``weights_backbone``, ``progress`` and, if it can have one
+            with an auxiliary classifier, ``aux_loss``.
+        weights, progress, weights_backbone, num_classes, aux_loss: as for the builders.
+        **kwargs: arguments of :func:`zoo_core.builders.build`.
+    """
+    if num_classes is not None:
+        kwargs["num_classes"] = num_classes
+    if "aux_loss" in inspect.signature(construct).parameters:
+        # Published checkpoints hold the auxiliary classifier.
+        kwargs["aux_loss"] = bool(aux_loss) if weights is None else True
+    model = build(
+        construct,
+        weights,
+        progress,
+        weights_backbone=weights_backbone if weights is None else None,
+        progress=progress,
+        **kwargs,
+    )
+    if aux_loss is False and isinstance(model, SegmentationModel):
+        model.aux_classifier = None
+    return model
