@@ -89,8 +89,10 @@ def test_fresh_parameters_are_distributed_as_the_references(name):
         noise = 5 / math.sqrt(count)
         assert float(tensor.std()) == pytest.approx(std, rel=max(0.03, noise)), key
         assert float(tensor.mean()) == pytest.approx(mean, abs=2 * noise * std), key
-        # Tells uniform, truncated normal and normal distributions from each other.
-        assert float(tensor.abs().max()) / float(tensor.std()) == pytest.approx(largest / std, rel=0.35), key
+        if count >= 20_000:
+            # Tells uniform (1.7), truncated normal (2.0 or so) and normal distributions (over 4) from each other.
+            spread = min(4.0, float(tensor.abs().max()) / float(tensor.std()))
+            assert spread == pytest.approx(min(4.0, largest / std), rel=0.25), key
 
 
 def save_published(name, monkeypatch, home):
