@@ -1,11 +1,11 @@
 """Trains the embedded weights of RAFT-S, from synthetic motion alone.
 
-    python -m tools.train_raft_small --work DIRECTORY --pictures FOLDER --held-out-pictures FOLDER
+    python -m tools.train_raft_small --work DIRECTORY --pictures FOLDER --held-out-pictures FOLDER --output FOLDER
 
 Needs no GPU. `--pictures` is any folder of free pictures whose textures the layers take beside the procedural ones; the
 shipped weights used the photographs in the wheels of scikit-image and scikit-learn. Seeded and resumable: the working
 directory holds the pairs made so far and the state of the training, and the same command goes on from there. Ends with
-the end-point errors on held-out pairs, of other textures, and with the checkpoint, named by its hash.
+the checkpoint, in half precision and named by its hash, and with the errors of it that `tools.evaluate_flow` finds.
 
 The schedule follows the paper's (AdamW, one cycle, clipped gradients, the sequence loss) with less of everything:
 small crops, few updates, small motion first.
@@ -13,18 +13,19 @@ small crops, few updates, small motion first.
 
 import argparse
 import copy
+import hashlib
+import io
 import multiprocessing
-import os
 import time
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tools.synthetic_motion import Pairs, lengths, make_pairs, texture_bank
-from zoo_core.tasks import IMAGE_SUFFIXES
+from tools.evaluate_flow import evaluate, pictures_in
+from tools.synthetic_motion import lengths, make_pairs, texture_bank
 from zoo_flow import raft_small, sequence_loss
 
 PAIRS_IN_CHUNK = 8
@@ -46,10 +47,6 @@ class Phase:
 
 
 PHASES = (Phase(0.5, 128, 4), Phase(0.85, 128, 6), Phase(1.0, 160, 8))
-
-
-def pictures_in(folders: list[Path]) -> list[Path]:
-    return [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 # Pairs to train on ---------------------------------------------------------------------------------------------------
@@ -83,9 +80,10 @@ def make_chunks(work: Path, pictures: list[Path], seed: int, count: int) -> None
 class Pool:
     """The pairs that are there for a step, growing as training goes on."""
 
-    def __init__(self, work: Path, chunks: int) -> None:
+    def __init__(self, work: Path, chunks: int, maker: BaseProcess) -> None:
         self.work = work
         self.chunks = chunks
+        self.maker = maker
         self.loaded: list[dict[str, Tensor]] = []
 
     def batch(self, step: int, crop: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,6 +92,8 @@ class Pool:
         while len(self.loaded) < wanted:
             path = chunk_path(self.work, len(self.loaded))
             while not path.exists():
+                if self.maker.exitcode:
+                    raise RuntimeError(f"the process that makes the pairs failed before it wrote {path}")
                 time.sleep(0.5)
             self.loaded.append(torch.load(path, weights_only=True))
         samples = [self._sample(crop, generator) for _ in range(BATCH)]
@@ -132,7 +132,7 @@ def rate(done: float) -> float:
     return PEAK_RATE * min(done / 0.04, (1 - done) / 0.96)
 
 
-def train(work: Path, steps: int, seed: int) -> nn.Module:
+def train(pool: Pool, work: Path, steps: int, seed: int) -> nn.Module:
     """Trains, or goes on training, and returns the model with averaged parameters."""
     torch.manual_seed(seed)
     model: nn.Module = raft_small()
@@ -147,7 +147,6 @@ def train(work: Path, steps: int, seed: int) -> nn.Module:
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
-    pool = Pool(work, chunks_for(steps))
     model.train()
     total_loss, total_error, started, since = 0.0, 0.0, time.perf_counter(), first
     for step in range(first, steps):
@@ -170,7 +169,7 @@ def train(work: Path, steps: int, seed: int) -> nn.Module:
             for kept, new in zip(averaged.parameters(), model.parameters(), strict=True):
                 kept.lerp_(new, 1 - weight)
             total_loss += float(loss)
-            total_error += float(end_point_error(predictions[-1], flow).mean())
+            total_error += float(lengths(predictions[-1].detach() - flow).mean())
         if (step + 1) % 100 == 0 or step + 1 == steps:
             count, seconds = step + 1 - since, time.perf_counter() - started
             print(
@@ -189,41 +188,20 @@ def chunks_for(steps: int) -> int:
     return FIRST_CHUNKS + steps // STEPS_PER_CHUNK
 
 
-# Evaluation ----------------------------------------------------------------------------------------------------------
-
-
-def end_point_error(flow: Tensor, truth: Tensor) -> Tensor:
-    """Distance in pixels: two Tensor[N, 2, H, W] -> Tensor[N, H, W]."""
-    return lengths(flow - truth)
-
-
-def held_out_pairs(seed: int, pictures: list[Path], count: int) -> Pairs:
-    """Pairs of 256 x 256 pixels with motion up to 20 pixels, whose textures training never saw."""
-    textures = texture_bank(seed + 1_000_000, 60, pictures, views=8)
-    generator = torch.Generator().manual_seed(seed + 1_000_001)
-    return make_pairs(count, 256, 20.0, textures, generator)
-
-
-@torch.inference_mode()
-def errors(model: nn.Module, pairs: Pairs) -> dict[str, float]:
-    """End-point errors in pixels: of all pixels, of those visible in both pictures, and of no motion at all."""
-    found: list[Tensor] = []
-    for i in range(len(pairs.flow)):
-        one = pairs[i : i + 1]
-        flow = model(2 * one.image1 - 1, 2 * one.image2 - 1, last_only=True)[-1]
-        found.append(end_point_error(flow, one.flow))
-    error = torch.cat(found)
-    return {
-        "epe": round(float(error.mean()), 3),
-        "epe_visible": round(float(error[pairs.visible].mean()), 3),
-        "1px": round(100 * float((error < 1).float().mean()), 1),
-        "no_motion": round(float(lengths(pairs.flow).mean()), 3),
-    }
+def save(model: nn.Module, directory: Path) -> Path:
+    """Writes the parameters in half precision as ``raft_small_synthetic-<first 8 hex digits of the SHA-256>.pth``."""
+    buffer = io.BytesIO()
+    torch.save({key: value.half().contiguous() for key, value in model.state_dict().items()}, buffer)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"raft_small_synthetic-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.pth"
+    path.write_bytes(buffer.getvalue())
+    return path
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for pairs and state; training resumes from it")
+    parser.add_argument("--output", type=Path, default=Path("."), help="folder for the checkpoint")
     parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of pictures to train on")
     parser.add_argument("--held-out-pictures", type=Path, nargs="*", default=[], help="folders of pictures to test on")
     parser.add_argument("--steps", type=int, default=4000)
@@ -232,19 +210,17 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     (arguments.work / "pairs").mkdir(parents=True, exist_ok=True)
-    chunks: tuple[Any, ...] = (
-        arguments.work,
-        pictures_in(arguments.pictures),
-        arguments.seed,
-        chunks_for(arguments.steps),
+    work, pictures, count = arguments.work, pictures_in(arguments.pictures), chunks_for(arguments.steps)
+    maker = multiprocessing.get_context("spawn").Process(
+        target=make_chunks, args=(work, pictures, arguments.seed, count), daemon=True
     )
-    maker = multiprocessing.get_context("spawn").Process(target=make_chunks, args=chunks, daemon=True)
     maker.start()
-    model = train(arguments.work, arguments.steps, arguments.seed)
-    held_out = held_out_pairs(arguments.seed, pictures_in(arguments.held_out_pictures), 64)
-    print(f"held-out pairs: {errors(model, held_out)}")
+    model = train(Pool(work, count, maker), work, arguments.steps, arguments.seed)
+    path = save(model, arguments.output)
+    print(f"{path}: {path.stat().st_size / 2**20:.3f} MB")
+    model.load_state_dict(torch.load(path, weights_only=True))
+    print(evaluate(model, pictures_in(arguments.held_out_pictures)))
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     main()

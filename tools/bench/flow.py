@@ -8,8 +8,8 @@ import gc
 import os
 
 import torch
-from tests.support import reference
 
+from tests.support import reference
 from tools import oracle
 from tools.bench.measure import compare, in_process, table
 from zoo_core import get_model_builder
@@ -88,8 +88,8 @@ def main() -> None:
     rows = [small(name, *size) for name in names for size in SMALL_SIZES]
     gc.collect()
     table(
-        f"RAFT, one pair, 12 updates, {torch.get_num_threads()} threads: milliseconds (fastest run), and how many times "
-        "faster than torchvision",
+        f"RAFT, one pair, 12 updates, {torch.get_num_threads()} threads: milliseconds (fastest run), and how much "
+        "faster than torchvision that is",
         ["", "ours", "last only", "on demand", "torchvision", "ours", "last only", "on demand", "difference"],
         rows,
     )
