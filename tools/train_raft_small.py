@@ -34,6 +34,7 @@ STEPS_PER_CHUNK = 24
 FIRST_CHUNKS = 8
 SMALLEST_MOTION, LARGEST_MOTION = 6.0, 24.0
 BATCH = 3
+SAVE_EVERY = 100
 PEAK_RATE = 6e-4
 
 
@@ -170,7 +171,7 @@ def train(pool: Pool, work: Path, steps: int, seed: int) -> nn.Module:
                 kept.lerp_(new, 1 - weight)
             total_loss += float(loss)
             total_error += float(lengths(predictions[-1].detach() - flow).mean())
-        if (step + 1) % 100 == 0 or step + 1 == steps:
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             count, seconds = step + 1 - since, time.perf_counter() - started
             print(
                 f"step {step + 1:5d}: loss {total_loss / count:.3f}, error {total_error / count:.3f} px, "
