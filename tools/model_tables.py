@@ -43,7 +43,7 @@ def table(package: Path) -> str:
                 "" if checkpoint.num_params is None else f"{checkpoint.num_params / 1e6:.2f}",
                 number(checkpoint.ops),
                 number(checkpoint.file_size),
-                "" if checkpoint.recipe is None else f"[recipe]({checkpoint.recipe})",
+                recipe(checkpoint.recipe),
             ]
         )
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -56,6 +56,13 @@ def metric_values(checkpoint: catalog.Checkpoint) -> dict[str, str]:
         for data_set, values in checkpoint.metrics.items()
         for metric, value in values.items()
     }
+
+
+def recipe(value: str | None) -> str:
+    """A link to the recipe of published weights, the command that trains those of this repository."""
+    if value is None:
+        return ""
+    return f"[recipe]({value})" if value.startswith("https://") else f"`{value}`"
 
 
 def number(value: float | None) -> str:

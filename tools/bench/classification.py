@@ -8,9 +8,9 @@ import gc
 import os
 
 import torch
-from tests.support import reference
 from torch import nn
 
+from tests.support import reference
 from tools import oracle
 from tools.bench.measure import compare, table
 from zoo_core import get_model_builder, list_models
