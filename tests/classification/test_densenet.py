@@ -99,3 +99,13 @@ def test_smallest_image(blocks, smallest):
     assert model(torch.rand(1, 3, smallest, smallest + 3)).shape == (1, 3)
     with pytest.raises(ValueError, match=f"at least {smallest}x{smallest}"):
         model(torch.rand(1, 3, smallest + 3, smallest - 1))
+
+
+def test_memory_efficient_compiles_in_one_graph():
+    plain, efficient = small(), small(memory_efficient=True)
+    x = reference.image(1, 2, 3, 40, 48)
+    compiled = torch.compile(efficient, fullgraph=True, backend="aot_eager")
+    compiled(x.clone().requires_grad_()).sum().backward()
+    plain(x).sum().backward()
+    for (name, parameter), other in zip(plain.named_parameters(), efficient.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, parameter.grad, rtol=1e-4, atol=1e-4, msg=name)
