@@ -1,0 +1,637 @@
+"""Swin Transformer, versions 1 and 2.
+
+- `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows <https://arxiv.org/abs/2103.14030>`__
+- `Swin Transformer V2: Scaling Up Capacity and Resolution <https://arxiv.org/abs/2111.09883>`__
+"""
+
+import math
+from collections.abc import Callable
+from enum import auto
+from functools import partial
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_classification.inputs import check_image
+from zoo_core.attention import EvalCache, attend_in_windows, pad_to, relative_position_index
+from zoo_core.builders import build
+from zoo_core.layers import MLP, Permute, StochasticDepth
+from zoo_core.registry import register_model
+from zoo_core.weights import WeightsEnum
+
+__all__ = [
+    "SwinTransformer",
+    "Swin_B_Weights",
+    "Swin_S_Weights",
+    "Swin_T_Weights",
+    "Swin_V2_B_Weights",
+    "Swin_V2_S_Weights",
+    "Swin_V2_T_Weights",
+    "swin_b",
+    "swin_s",
+    "swin_t",
+    "swin_v2_b",
+    "swin_v2_s",
+    "swin_v2_t",
+]
+
+
+# Of the cosine of query and key in version 2.
+_MAX_SCALE = 100.0
+
+
+class PatchMerging(nn.Module):
+    """Joins each 2x2 neighbours, normalises, and halves the channels that this makes.
+
+    Args:
+        dim: channels C of the input.
+        norm_layer: makes the normalisation from a number of channels.
+
+    Shape:
+        Tensor[..., H, W, C] -> Tensor[..., ceil(H / 2), ceil(W / 2), 2 * C]
+    """
+
+    def __init__(self, dim: int, norm_layer: Callable[..., nn.Module] = nn.LayerNorm) -> None:
+        super().__init__()
+        self.dim = dim
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.norm = norm_layer(4 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.reduction(self.norm(_join_neighbours(x)))
+
+
+class PatchMergingV2(nn.Module):
+    """:class:`PatchMerging` that normalises after halving the channels.
+
+    Args:
+        dim: channels C of the input.
+        norm_layer: makes the normalisation from a number of channels.
+
+    Shape:
+        Tensor[..., H, W, C] -> Tensor[..., ceil(H / 2), ceil(W / 2), 2 * C]
+    """
+
+    def __init__(self, dim: int, norm_layer: Callable[..., nn.Module] = nn.LayerNorm) -> None:
+        super().__init__()
+        self.dim = dim
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.norm = norm_layer(2 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.reduction(_join_neighbours(x)))
+
+
+def _join_neighbours(x: Tensor) -> Tensor:
+    """Tensor[..., H, W, C] -> Tensor[..., ceil(H / 2), ceil(W / 2), 4 * C], after padding with zeros to even H and W.
+
+    The four neighbours follow each other column by column.
+    """
+    height, width = x.shape[-3:-1]
+    rows, columns = (height + 1) // 2, (width + 1) // 2
+    x = pad_to(x, (2 * rows, 2 * columns)).unflatten(-2, (columns, 2)).unflatten(-4, (rows, 2))
+    return x.transpose(-4, -3).transpose(-3, -2).flatten(-3)
+
+
+class ShiftedWindowAttention(nn.Module):
+    """Multi-head attention inside windows, with a learnt bias for each relative position: section 3.2 of the paper.
+
+    In eval mode without gradients, the bias and the mask of the shift are computed once and kept.
+
+    Args:
+        dim: channels.
+        window_size: height and width of a window.
+        shift_size: shift of the windows along height and width.
+        num_heads: number of attention heads.
+        qkv_bias: give the projections to queries, keys and values a bias.
+        proj_bias: give the last projection a bias.
+        attention_dropout: probability of an attention weight to be zeroed.
+        dropout: probability of an element of the output to be zeroed.
+
+    Shape:
+        Tensor[N, H, W, dim] -> Tensor[N, H, W, dim]; any H and W.
+    """
+
+    relative_position_index: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        window_size: list[int],
+        shift_size: list[int],
+        num_heads: int,
+        qkv_bias: bool = True,
+        proj_bias: bool = True,
+        attention_dropout: float = 0.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(window_size) != 2 or len(shift_size) != 2:
+            raise ValueError(
+                f"window_size and shift_size must be of length 2 (height, width), not {window_size} and {shift_size}"
+            )
+        if dim % num_heads != 0:
+            raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}")
+        self.window_size = window_size
+        self.shift_size = shift_size
+        self.num_heads = num_heads
+        self.attention_dropout = attention_dropout
+        self.dropout = dropout
+        self._make_position_tensors()
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim, bias=proj_bias)
+        self._bias_cache = EvalCache()
+        self._layouts = EvalCache()
+
+    def _make_position_tensors(self) -> None:
+        height, width = self.window_size
+        table = torch.empty((2 * height - 1) * (2 * width - 1), self.num_heads)
+        self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
+        self.register_buffer("relative_position_index", relative_position_index(self.window_size).flatten())
+
+    def _position_parameters(self) -> list[Tensor]:
+        """What the position bias is computed from."""
+        return [self.relative_position_bias_table, self.relative_position_index]
+
+    def _position_bias(self) -> Tensor:
+        return self._expand(self.relative_position_bias_table)
+
+    def _expand(self, table: Tensor) -> Tensor:
+        """A bias for each offset and head -> Tensor[1, heads, L, L]."""
+        length = math.prod(self.window_size)
+        return table[self.relative_position_index].view(length, length, -1).permute(2, 0, 1).contiguous().unsqueeze(0)
+
+    def get_relative_position_bias(self) -> Tensor:
+        """What is added to the logits of each query (row) and key (column): Tensor[1, heads, L, L] for L tokens."""
+        if self.training:
+            return self._position_bias()
+        return self._bias_cache.get(self._position_bias, self._position_parameters())
+
+    def train(self, mode: bool = True) -> Self:
+        """See :meth:`torch.nn.Module.train`. Parameters change in training, so nothing kept is used after it."""
+        self._bias_cache.clear()
+        return super().train(mode)
+
+    def _project(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tensor[B, L, dim] -> queries, keys and values, Tensor[B, heads, L, dim / heads] each."""
+        q, k, v = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        return q, k, v
+
+    def _scale(self) -> float | None:
+        """Factor of the logits; ``None`` for one over the root of a head's size."""
+        return None
+
+    def _attend(self, windows: Tensor, mask: Tensor | None) -> Tensor:
+        q, k, v = self._project(windows)
+        bias = self.get_relative_position_bias().to(v.dtype)
+        if mask is not None:
+            bias = bias + mask.to(v.dtype)
+        dropout = self.attention_dropout if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, bias, dropout_p=dropout, scale=self._scale())
+        return F.dropout(self.proj(x.transpose(1, 2).flatten(2)), self.dropout, self.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return attend_in_windows(x, self.window_size, self.shift_size, self._attend, self._layouts)
+
+
+class ShiftedWindowAttentionV2(ShiftedWindowAttention):
+    """:class:`ShiftedWindowAttention` by the cosine of query and key, and with a bias that a network computes from the
+    relative position in logarithmic scale: sections 3.3 and 3.4 of the paper.
+
+    Args:
+        dim: channels.
+        window_size: height and width of a window.
+        shift_size: shift of the windows along height and width.
+        num_heads: number of attention heads.
+        qkv_bias: give the projections to queries and values a bias. The part for keys is there, but not used.
+        proj_bias: give the last projection a bias.
+        attention_dropout: probability of an attention weight to be zeroed.
+        dropout: probability of an element of the output to be zeroed.
+
+    Shape:
+        Tensor[N, H, W, dim] -> Tensor[N, H, W, dim]; any H and W.
+    """
+
+    relative_coords_table: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        window_size: list[int],
+        shift_size: list[int],
+        num_heads: int,
+        qkv_bias: bool = True,
+        proj_bias: bool = True,
+        attention_dropout: float = 0.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(dim, window_size, shift_size, num_heads, qkv_bias, proj_bias, attention_dropout, dropout)
+        self.cpb_mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(inplace=True), nn.Linear(512, num_heads, bias=False))
+
+    def _make_position_tensors(self) -> None:
+        self.logit_scale = nn.Parameter(torch.full((self.num_heads, 1, 1), math.log(10)))
+        # Offsets in eighths of the window, in logarithmic scale (equation 4), divided by log2(8).
+        offsets = [
+            torch.arange(1 - size, size, dtype=torch.float32) / max(size - 1, 1) * 8 for size in self.window_size
+        ]
+        table = torch.stack(torch.meshgrid(*offsets, indexing="ij"), dim=-1).unsqueeze(0)
+        table = torch.sign(table) * torch.log2(table.abs() + 1) / 3
+        self.register_buffer("relative_coords_table", table.to(torch.get_default_device(), torch.get_default_dtype()))
+        self.register_buffer("relative_position_index", relative_position_index(self.window_size).flatten())
+
+    def _position_parameters(self) -> list[Tensor]:
+        return [*self.cpb_mlp.parameters(), self.relative_coords_table, self.relative_position_index]
+
+    def _position_bias(self) -> Tensor:
+        table = self.cpb_mlp(self.relative_coords_table).view(-1, self.num_heads)
+        return 16 * torch.sigmoid(self._expand(table))
+
+    def _project(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        bias: Tensor | None = self.qkv.bias
+        if bias is not None:
+            query, key, value = bias.chunk(3)
+            bias = torch.cat((query, torch.zeros_like(key), value))
+        qkv = F.linear(windows, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))
+        qk, v = qkv[:, :, :2], qkv[:, :, 2]
+        # The largest scale over the least norm must be finite in half precision, too.
+        least_norm = max(1e-12, 2 * _MAX_SCALE / torch.finfo(qkv.dtype).max)
+        norm = torch.linalg.vector_norm(qk, dim=-1, keepdim=True).clamp_min(least_norm)
+        scale = self.logit_scale.clamp(max=math.log(_MAX_SCALE)).exp().view(self.num_heads, 1)
+        qk = qk * (torch.stack((scale, torch.ones_like(scale))) / norm)
+        q, k = qk.permute(2, 0, 3, 1, 4).unbind()
+        return q, k, v.transpose(1, 2)
+
+    def _scale(self) -> float | None:
+        return 1.0
+
+
+class SwinTransformerBlock(nn.Module):
+    """Attention in windows and MLP, each after a normalisation and with a shortcut: figure 3 (b) of the paper.
+
+    Args:
+        dim: channels.
+        num_heads: number of attention heads.
+        window_size: height and width of a window.
+        shift_size: shift of the windows along height and width.
+        mlp_ratio: the MLP has ``mlp_ratio`` times as many channels between its layers.
+        dropout: probability of an element to be zeroed, after attention and each layer of the MLP.
+        attention_dropout: probability of an attention weight to be zeroed.
+        stochastic_depth_prob: probability of attention, and of the MLP, to be left out for a sample.
+        norm_layer: makes the normalisation from a number of channels.
+        attn_layer: makes the attention.
+
+    Shape:
+        Tensor[N, H, W, dim] -> Tensor[N, H, W, dim]
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: list[int],
+        shift_size: list[int],
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        stochastic_depth_prob: float = 0.0,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+        attn_layer: Callable[..., nn.Module] = ShiftedWindowAttention,
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm_layer(dim)
+        self.attn = attn_layer(
+            dim, window_size, shift_size, num_heads, attention_dropout=attention_dropout, dropout=dropout
+        )
+        self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
+        self.norm2 = norm_layer(dim)
+        self.mlp = MLP(dim, [int(dim * mlp_ratio), dim], activation_layer=nn.GELU, dropout=dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.stochastic_depth(self.attn(self.norm1(x)))
+        return x + self.stochastic_depth(self.mlp(self.norm2(x)))
+
+
+class SwinTransformerBlockV2(SwinTransformerBlock):
+    """:class:`SwinTransformerBlock` that normalises after attention and after the MLP: section 3.2 of the paper.
+
+    Args:
+        dim, num_heads, window_size, shift_size: see :class:`SwinTransformerBlock`, as for the other arguments.
+        mlp_ratio, dropout, attention_dropout, stochastic_depth_prob, norm_layer, attn_layer: likewise.
+
+    Shape:
+        Tensor[N, H, W, dim] -> Tensor[N, H, W, dim]
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: list[int],
+        shift_size: list[int],
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        stochastic_depth_prob: float = 0.0,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+        attn_layer: Callable[..., nn.Module] = ShiftedWindowAttentionV2,
+    ) -> None:
+        super().__init__(
+            dim,
+            num_heads,
+            window_size,
+            shift_size,
+            mlp_ratio,
+            dropout,
+            attention_dropout,
+            stochastic_depth_prob,
+            norm_layer,
+            attn_layer,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.stochastic_depth(self.norm1(self.attn(x)))
+        return x + self.stochastic_depth(self.norm2(self.mlp(x)))
+
+
+class SwinTransformer(nn.Module):
+    """Swin Transformer of version 1 or 2, table 7 of the first paper.
+
+    Args:
+        patch_size: height and width of a patch.
+        embed_dim: channels of the first stage; each further one has twice as many.
+        depths: number of blocks in each stage.
+        num_heads: number of attention heads in each stage.
+        window_size: height and width of a window.
+        mlp_ratio: an MLP has ``mlp_ratio`` times as many channels between its layers.
+        dropout: probability of an element to be zeroed, after attention and each layer of an MLP.
+        attention_dropout: probability of an attention weight to be zeroed.
+        stochastic_depth_prob: probability of a sample to skip a branch of the last block; it grows linearly from 0 at
+            the first block.
+        num_classes: size of the output.
+        norm_layer: makes the normalisation from a number of channels; layer normalisation by default.
+        block: makes a block; :class:`SwinTransformerBlock` by default, :class:`SwinTransformerBlockV2` for version 2.
+        downsample_layer: makes what comes between stages: :class:`PatchMerging`, or :class:`PatchMergingV2`.
+
+    Shape:
+        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W of at least a patch.
+
+    Raises:
+        ValueError: the image is smaller than a patch.
+    """
+
+    def __init__(
+        self,
+        patch_size: list[int],
+        embed_dim: int,
+        depths: list[int],
+        num_heads: list[int],
+        window_size: list[int],
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        stochastic_depth_prob: float = 0.1,
+        num_classes: int = 1000,
+        norm_layer: Callable[..., nn.Module] | None = None,
+        block: Callable[..., nn.Module] | None = None,
+        downsample_layer: Callable[..., nn.Module] = PatchMerging,
+    ) -> None:
+        super().__init__()
+        if len(depths) != len(num_heads):
+            raise ValueError(f"depths and num_heads must have an element for each stage, not {depths} and {num_heads}")
+        self.num_classes = num_classes
+        self.patch_size = (patch_size[0], patch_size[1])
+        norm_layer = norm_layer or partial(nn.LayerNorm, eps=1e-5)
+        block = block or SwinTransformerBlock
+        stages: list[nn.Module] = [
+            nn.Sequential(
+                nn.Conv2d(3, embed_dim, kernel_size=self.patch_size, stride=self.patch_size),
+                Permute([0, 2, 3, 1]),
+                norm_layer(embed_dim),
+            )
+        ]
+        dim = embed_dim
+        blocks_before, last_block = 0, max(sum(depths) - 1, 1)
+        for stage, depth in enumerate(depths):
+            if stage > 0:
+                stages.append(downsample_layer(dim, norm_layer))
+                dim *= 2
+            stages.append(
+                nn.Sequential(
+                    *(
+                        block(
+                            dim,
+                            num_heads[stage],
+                            window_size=window_size,
+                            shift_size=[0 if i % 2 == 0 else size // 2 for size in window_size],
+                            mlp_ratio=mlp_ratio,
+                            dropout=dropout,
+                            attention_dropout=attention_dropout,
+                            stochastic_depth_prob=stochastic_depth_prob * (blocks_before + i) / last_block,
+                            norm_layer=norm_layer,
+                        )
+                        for i in range(depth)
+                    )
+                )
+            )
+            blocks_before += depth
+        self.features = nn.Sequential(*stages)
+        self.norm = norm_layer(dim)
+        self.permute = Permute([0, 3, 1, 2])
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten(1)
+        self.head = nn.Linear(dim, num_classes)
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets one module's own parameters as the paper does."""
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_image(x, model=type(self).__name__, min_size=self.patch_size)
+        x = self.norm(self.features(x))
+        return self.head(self.flatten(self.avgpool(self.permute(x))))
+
+
+class Swin_T_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class Swin_S_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class Swin_B_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class Swin_V2_T_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class Swin_V2_S_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class Swin_V2_B_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+@register_model
+def swin_t(*, weights: Swin_T_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
+    """Swin-T, from `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows
+    <https://arxiv.org/abs/2103.14030>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
+    """
+    kwargs.setdefault("stochastic_depth_prob", 0.2)
+    return build(
+        SwinTransformer,
+        weights,
+        progress,
+        patch_size=[4, 4],
+        embed_dim=96,
+        depths=[2, 2, 6, 2],
+        num_heads=[3, 6, 12, 24],
+        window_size=[7, 7],
+        **kwargs,
+    )
+
+
+@register_model
+def swin_s(*, weights: Swin_S_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
+    """Swin-S, from `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows
+    <https://arxiv.org/abs/2103.14030>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
+    """
+    kwargs.setdefault("stochastic_depth_prob", 0.3)
+    return build(
+        SwinTransformer,
+        weights,
+        progress,
+        patch_size=[4, 4],
+        embed_dim=96,
+        depths=[2, 2, 18, 2],
+        num_heads=[3, 6, 12, 24],
+        window_size=[7, 7],
+        **kwargs,
+    )
+
+
+@register_model
+def swin_b(*, weights: Swin_B_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
+    """Swin-B, from `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows
+    <https://arxiv.org/abs/2103.14030>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
+    """
+    kwargs.setdefault("stochastic_depth_prob", 0.5)
+    return build(
+        SwinTransformer,
+        weights,
+        progress,
+        patch_size=[4, 4],
+        embed_dim=128,
+        depths=[2, 2, 18, 2],
+        num_heads=[4, 8, 16, 32],
+        window_size=[7, 7],
+        **kwargs,
+    )
+
+
+@register_model
+def swin_v2_t(*, weights: Swin_V2_T_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
+    """SwinV2-T, from `Swin Transformer V2: Scaling Up Capacity and Resolution
+    <https://arxiv.org/abs/2111.09883>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
+    """
+    kwargs.setdefault("stochastic_depth_prob", 0.2)
+    return build(
+        SwinTransformer,
+        weights,
+        progress,
+        patch_size=[4, 4],
+        embed_dim=96,
+        depths=[2, 2, 6, 2],
+        num_heads=[3, 6, 12, 24],
+        window_size=[8, 8],
+        block=SwinTransformerBlockV2,
+        downsample_layer=PatchMergingV2,
+        **kwargs,
+    )
+
+
+@register_model
+def swin_v2_s(*, weights: Swin_V2_S_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
+    """SwinV2-S, from `Swin Transformer V2: Scaling Up Capacity and Resolution
+    <https://arxiv.org/abs/2111.09883>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
+    """
+    kwargs.setdefault("stochastic_depth_prob", 0.3)
+    return build(
+        SwinTransformer,
+        weights,
+        progress,
+        patch_size=[4, 4],
+        embed_dim=96,
+        depths=[2, 2, 18, 2],
+        num_heads=[3, 6, 12, 24],
+        window_size=[8, 8],
+        block=SwinTransformerBlockV2,
+        downsample_layer=PatchMergingV2,
+        **kwargs,
+    )
+
+
+@register_model
+def swin_v2_b(*, weights: Swin_V2_B_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
+    """SwinV2-B, from `Swin Transformer V2: Scaling Up Capacity and Resolution
+    <https://arxiv.org/abs/2111.09883>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
+    """
+    kwargs.setdefault("stochastic_depth_prob", 0.5)
+    return build(
+        SwinTransformer,
+        weights,
+        progress,
+        patch_size=[4, 4],
+        embed_dim=128,
+        depths=[2, 2, 18, 2],
+        num_heads=[4, 8, 16, 32],
+        window_size=[8, 8],
+        block=SwinTransformerBlockV2,
+        downsample_layer=PatchMergingV2,
+        **kwargs,
+    )

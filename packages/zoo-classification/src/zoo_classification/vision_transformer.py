@@ -1,0 +1,541 @@
+"""Vision Transformer (ViT).
+
+- `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale <https://arxiv.org/abs/2010.11929>`__
+- `Early Convolutions Help Transformers See Better <https://arxiv.org/abs/2106.14881>`__ (the convolutional stem)
+- `Revisiting Weakly Supervised Pre-Training of Visual Perception Models <https://arxiv.org/abs/2201.08371>`__ (the SWAG
+  weights)
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from enum import auto
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_classification.inputs import check_image
+from zoo_core.builders import build, set_from_weights
+from zoo_core.layers import MLP, Conv2dNormActivation
+from zoo_core.registry import register_model
+from zoo_core.weights import WeightsEnum
+
+__all__ = [
+    "ViT_B_16_Weights",
+    "ViT_B_32_Weights",
+    "ViT_H_14_Weights",
+    "ViT_L_16_Weights",
+    "ViT_L_32_Weights",
+    "VisionTransformer",
+    "interpolate_embeddings",
+    "vit_b_16",
+    "vit_b_32",
+    "vit_h_14",
+    "vit_l_16",
+    "vit_l_32",
+]
+
+
+_LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
+
+
+class ConvStemConfig(NamedTuple):
+    """One layer of a convolutional stem: convolution, normalisation, activation.
+
+    Args:
+        out_channels: channels of the output.
+        kernel_size: size of the kernel.
+        stride: step of the kernel.
+        norm_layer: makes the normalisation from a number of channels.
+        activation_layer: makes the activation.
+    """
+
+    out_channels: int
+    kernel_size: int
+    stride: int
+    norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d
+    activation_layer: Callable[..., nn.Module] = nn.ReLU
+
+
+class MultiheadAttention(nn.MultiheadAttention):
+    """:class:`torch.nn.MultiheadAttention` over Tensor[N, L, D], where self-attention is one call of
+    :func:`~torch.nn.functional.scaled_dot_product_attention` in training as in evaluation.
+
+    Args:
+        embed_dim: size D of a token.
+        num_heads: number of heads, a divisor of ``embed_dim``.
+        dropout: probability of an attention weight to be zeroed.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__(embed_dim, num_heads, dropout=dropout, batch_first=True)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As :meth:`torch.nn.MultiheadAttention.forward`, which serves all but plain self-attention without weights."""
+        is_masked = key_padding_mask is not None or attn_mask is not None or is_causal
+        if need_weights or is_masked or not (query is key is value):
+            return super().forward(
+                query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
+            )
+        batch, length, dim = query.shape
+        projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = projected.view(batch, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind()
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        return self.out_proj(attended.transpose(1, 2).reshape(batch, length, dim)), None
+
+
+class MLPBlock(MLP):
+    """The two layers that a token goes through alone.
+
+    Args:
+        in_dim: size of a token.
+        mlp_dim: size between the layers.
+        dropout: probability of an element to be zeroed, after each layer.
+    """
+
+    _version = 2  # in version 1 the layers were named linear_1 and linear_2
+
+    def __init__(self, in_dim: int, mlp_dim: int, dropout: float) -> None:
+        super().__init__(in_dim, [mlp_dim, in_dim], activation_layer=nn.GELU, dropout=dropout)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.normal_(module.bias, std=1e-6)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for old, new in (("linear_1", "0"), ("linear_2", "3")):
+            for name in ("weight", "bias"):
+                if f"{prefix}{old}.{name}" in state_dict:
+                    state_dict[f"{prefix}{new}.{name}"] = state_dict.pop(f"{prefix}{old}.{name}")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _patch_projection(patch_size: int, hidden_dim: int) -> nn.Conv2d:
+    """A linear layer over each patch of the image, written as a convolution."""
+    projection = nn.Conv2d(3, hidden_dim, kernel_size=patch_size, stride=patch_size)
+    nn.init.trunc_normal_(projection.weight, std=math.sqrt(1 / (3 * patch_size**2)))
+    nn.init.zeros_(projection.get_parameter("bias"))
+    return projection
+
+
+def _conv_stem(configs: Sequence[ConvStemConfig], hidden_dim: int) -> nn.Sequential:
+    """The convolutions that take the place of the projection of patches."""
+    stem: OrderedDict[str, nn.Module] = OrderedDict()
+    channels = 3
+    for i, layer in enumerate(configs):
+        stem[f"conv_bn_relu_{i}"] = Conv2dNormActivation(
+            channels,
+            layer.out_channels,
+            layer.kernel_size,
+            layer.stride,
+            norm_layer=layer.norm_layer,
+            activation_layer=layer.activation_layer,
+        )
+        channels = layer.out_channels
+    last = nn.Conv2d(channels, hidden_dim, kernel_size=1)
+    nn.init.normal_(last.weight, std=math.sqrt(2 / hidden_dim))
+    nn.init.zeros_(last.get_parameter("bias"))
+    return nn.Sequential(OrderedDict(**stem, conv_last=last))
+
+
+class EncoderBlock(nn.Module):
+    """Self-attention and MLP, each after a normalisation and with a shortcut: figure 1 (right) of the paper.
+
+    Args:
+        num_heads: number of attention heads.
+        hidden_dim: size of a token.
+        mlp_dim: size between the two layers of the MLP.
+        dropout: probability of an element to be zeroed, after attention and after each layer of the MLP.
+        attention_dropout: probability of an attention weight to be zeroed.
+        norm_layer: makes the normalisation from the size of a token.
+
+    Shape:
+        Tensor[N, L, hidden_dim] -> Tensor[N, L, hidden_dim]
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        hidden_dim: int,
+        mlp_dim: int,
+        dropout: float,
+        attention_dropout: float,
+        norm_layer: Callable[..., nn.Module] = _LAYER_NORM,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.ln_1 = norm_layer(hidden_dim)
+        self.self_attention = MultiheadAttention(hidden_dim, num_heads, dropout=attention_dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.ln_2 = norm_layer(hidden_dim)
+        self.mlp = MLPBlock(hidden_dim, mlp_dim, dropout)
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = self.ln_1(input)
+        x, _ = self.self_attention(x, x, x, need_weights=False)
+        x = self.dropout(x) + input
+        return x + self.mlp(self.ln_2(x))
+
+
+class Encoder(nn.Module):
+    """Adds the position embedding and applies the blocks and a last normalisation.
+
+    Args:
+        seq_length: number of tokens, the class token included.
+        num_layers: number of blocks.
+        num_heads, hidden_dim, mlp_dim, dropout, attention_dropout, norm_layer: see :class:`EncoderBlock`.
+
+    Shape:
+        Tensor[N, seq_length, hidden_dim] -> Tensor[N, seq_length, hidden_dim]
+    """
+
+    def __init__(
+        self,
+        seq_length: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        mlp_dim: int,
+        dropout: float,
+        attention_dropout: float,
+        norm_layer: Callable[..., nn.Module] = _LAYER_NORM,
+    ) -> None:
+        super().__init__()
+        self.pos_embedding = nn.Parameter(torch.empty(1, seq_length, hidden_dim).normal_(std=0.02))
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.Sequential(
+            OrderedDict(
+                (
+                    f"encoder_layer_{i}",
+                    EncoderBlock(num_heads, hidden_dim, mlp_dim, dropout, attention_dropout, norm_layer),
+                )
+                for i in range(num_layers)
+            )
+        )
+        self.ln = norm_layer(hidden_dim)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.ln(self.layers(self.dropout(input + self.pos_embedding)))
+
+
+class VisionTransformer(nn.Module):
+    """Vision Transformer, table 1 of the paper.
+
+    Args:
+        image_size: height and width of the images, a multiple of ``patch_size``.
+        patch_size: height and width of a patch.
+        num_layers: number of encoder blocks.
+        num_heads: number of attention heads.
+        hidden_dim: size of a token.
+        mlp_dim: size between the two layers of an MLP.
+        dropout: probability of an element to be zeroed, after the position embedding, after attention and after each
+            layer of the MLPs.
+        attention_dropout: probability of an attention weight to be zeroed.
+        num_classes: size of the output.
+        representation_size: size of a layer with tanh before the classifier; ``None`` for no such layer.
+        norm_layer: makes the normalisation from the size of a token.
+        conv_stem_configs: layers of a convolutional stem in the place of the projection of patches. Together they
+            must reduce an image to a row and column for each patch.
+
+    Shape:
+        Tensor[N, 3, image_size, image_size] -> Tensor[N, num_classes]
+
+    Raises:
+        ValueError: ``image_size`` is no multiple of ``patch_size``, or an image of another size is given.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        patch_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        mlp_dim: int,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        num_classes: int = 1000,
+        representation_size: int | None = None,
+        norm_layer: Callable[..., nn.Module] = _LAYER_NORM,
+        conv_stem_configs: Sequence[ConvStemConfig] | None = None,
+    ) -> None:
+        super().__init__()
+        if image_size < patch_size or image_size % patch_size != 0:
+            raise ValueError(f"image_size must be a multiple of patch_size={patch_size}, not {image_size}")
+        self.image_size = image_size
+        self.patch_size = patch_size
+        self.hidden_dim = hidden_dim
+        self.mlp_dim = mlp_dim
+        self.attention_dropout = attention_dropout
+        self.dropout = dropout
+        self.num_classes = num_classes
+        self.representation_size = representation_size
+        self.norm_layer = norm_layer
+        self.conv_proj = (
+            _patch_projection(patch_size, hidden_dim)
+            if conv_stem_configs is None
+            else _conv_stem(conv_stem_configs, hidden_dim)
+        )
+        self.seq_length = (image_size // patch_size) ** 2 + 1  # one for the class token
+        self.class_token = nn.Parameter(torch.zeros(1, 1, hidden_dim))
+        self.encoder = Encoder(
+            self.seq_length, num_layers, num_heads, hidden_dim, mlp_dim, dropout, attention_dropout, norm_layer
+        )
+        heads: OrderedDict[str, nn.Module] = OrderedDict()
+        if representation_size is None:
+            heads["head"] = nn.Linear(hidden_dim, num_classes)
+        else:
+            heads["pre_logits"] = nn.Linear(hidden_dim, representation_size)
+            heads["act"] = nn.Tanh()
+            heads["head"] = nn.Linear(representation_size, num_classes)
+        self.heads = nn.Sequential(heads)
+        self.heads.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets the parameters of a module of the head; stem and encoder set their own."""
+        if isinstance(module, nn.Linear):
+            if module is self.heads.head:
+                nn.init.zeros_(module.weight)
+            else:
+                nn.init.trunc_normal_(module.weight, std=math.sqrt(1 / module.in_features))
+            nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_image(x, model=f"this {type(self).__name__}", size=(self.image_size, self.image_size))
+        patches = self.conv_proj(x).flatten(2).transpose(1, 2)
+        if patches.shape[1] != self.seq_length - 1:
+            raise ValueError(
+                f"the convolutional stem makes {patches.shape[1]} patches of an image of size {self.image_size}, not "
+                f"{self.seq_length - 1}; the strides of conv_stem_configs must multiply to patch_size={self.patch_size}"
+            )
+        tokens = torch.cat((self.class_token.expand(x.shape[0], -1, -1), patches), dim=1)
+        return self.heads(self.encoder(tokens)[:, 0])
+
+
+def interpolate_embeddings(
+    image_size: int,
+    patch_size: int,
+    model_state: Mapping[str, Tensor],
+    interpolation_mode: str = "bicubic",
+    reset_heads: bool = False,
+) -> OrderedDict[str, Tensor]:
+    """Fits the checkpoint of a :class:`VisionTransformer` to images of another size.
+
+    The position embeddings are interpolated as a picture with a pixel for each patch; that of the class token stays.
+
+    Args:
+        image_size: height and width of the new model's images, a multiple of ``patch_size``.
+        patch_size: height and width of a patch.
+        model_state: the state dict of the trained model. It is not changed.
+        interpolation_mode: a mode of :func:`torch.nn.functional.interpolate`: ``"bicubic"``, ``"bilinear"``,
+            ``"nearest"``, ...
+        reset_heads: leave out the head's tensors, whose names begin with ``heads``.
+
+    Returns:
+        A state dict that the new model can load: as ``model_state``, but for the position embedding and, with
+        ``reset_heads``, the head.
+
+    Raises:
+        ValueError: the position embedding is missing or not of shape [1, tokens, D] for the class token and a square of
+            patches, or ``image_size`` is no multiple of ``patch_size``.
+    """
+    key = "encoder.pos_embedding"
+    if key not in model_state:
+        raise ValueError(f"model_state has no entry {key!r}; it must be the state dict of a VisionTransformer")
+    embedding = model_state[key]
+    if embedding.ndim != 3 or embedding.shape[0] != 1:
+        raise ValueError(
+            f"Unexpected position embedding shape: {key!r} is of shape {list(embedding.shape)}, not [1, tokens, D]"
+        )
+    if image_size < patch_size or image_size % patch_size != 0:
+        raise ValueError(f"image_size must be a multiple of patch_size={patch_size}, not {image_size}")
+    class_token, patches = embedding[:, :1], embedding[:, 1:]
+    old_side = math.isqrt(patches.shape[1])
+    if old_side**2 != patches.shape[1]:
+        raise ValueError(
+            f"seq_length is not a perfect square: {key!r} has {patches.shape[1]} tokens beside the class token, and "
+            f"{old_side} * {old_side} = {old_side**2}"
+        )
+    new_side = image_size // patch_size
+
+    state = OrderedDict(model_state)
+    if hasattr(model_state, "_metadata"):
+        state._metadata = model_state._metadata  # type: ignore[attr-defined]
+    if new_side != old_side:
+        picture = patches.transpose(1, 2).unflatten(2, (old_side, old_side))
+        interpolates = interpolation_mode in ("linear", "bilinear", "bicubic", "trilinear")
+        picture = F.interpolate(
+            picture, size=(new_side, new_side), mode=interpolation_mode, align_corners=True if interpolates else None
+        )
+        state[key] = torch.cat((class_token, picture.flatten(2).transpose(1, 2)), dim=1)
+    if reset_heads:
+        for name in [name for name in state if name.startswith("heads")]:
+            del state[name]
+    return state
+
+
+class ViT_B_16_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    IMAGENET1K_SWAG_E2E_V1 = auto()
+    IMAGENET1K_SWAG_LINEAR_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class ViT_B_32_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class ViT_L_16_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    IMAGENET1K_SWAG_E2E_V1 = auto()
+    IMAGENET1K_SWAG_LINEAR_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class ViT_L_32_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class ViT_H_14_Weights(WeightsEnum):
+    IMAGENET1K_SWAG_E2E_V1 = auto()
+    IMAGENET1K_SWAG_LINEAR_V1 = auto()
+    DEFAULT = IMAGENET1K_SWAG_E2E_V1
+
+
+def _vision_transformer(weights: WeightsEnum | None, progress: bool, **kwargs: Any) -> VisionTransformer:
+    if weights is None:
+        kwargs.setdefault("image_size", 224)
+    else:
+        set_from_weights(kwargs, weights, "image_size", weights.meta["min_size"][0])
+    return build(VisionTransformer, weights, progress, **kwargs)
+
+
+@register_model
+def vit_b_16(*, weights: ViT_B_16_Weights | None = None, progress: bool = True, **kwargs: Any) -> VisionTransformer:
+    """ViT-B/16, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
+    <https://arxiv.org/abs/2010.11929>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`VisionTransformer`, and of :func:`zoo_core.builders.build`. ``image_size`` is the
+            checkpoint's with weights, else 224 by default.
+    """
+    return _vision_transformer(
+        weights,
+        progress,
+        patch_size=16,
+        num_layers=12,
+        num_heads=12,
+        hidden_dim=768,
+        mlp_dim=3072,
+        **kwargs,
+    )
+
+
+@register_model
+def vit_b_32(*, weights: ViT_B_32_Weights | None = None, progress: bool = True, **kwargs: Any) -> VisionTransformer:
+    """ViT-B/32, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
+    <https://arxiv.org/abs/2010.11929>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`VisionTransformer`, and of :func:`zoo_core.builders.build`. ``image_size`` is the
+            checkpoint's with weights, else 224 by default.
+    """
+    return _vision_transformer(
+        weights,
+        progress,
+        patch_size=32,
+        num_layers=12,
+        num_heads=12,
+        hidden_dim=768,
+        mlp_dim=3072,
+        **kwargs,
+    )
+
+
+@register_model
+def vit_l_16(*, weights: ViT_L_16_Weights | None = None, progress: bool = True, **kwargs: Any) -> VisionTransformer:
+    """ViT-L/16, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
+    <https://arxiv.org/abs/2010.11929>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`VisionTransformer`, and of :func:`zoo_core.builders.build`. ``image_size`` is the
+            checkpoint's with weights, else 224 by default.
+    """
+    return _vision_transformer(
+        weights,
+        progress,
+        patch_size=16,
+        num_layers=24,
+        num_heads=16,
+        hidden_dim=1024,
+        mlp_dim=4096,
+        **kwargs,
+    )
+
+
+@register_model
+def vit_l_32(*, weights: ViT_L_32_Weights | None = None, progress: bool = True, **kwargs: Any) -> VisionTransformer:
+    """ViT-L/32, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
+    <https://arxiv.org/abs/2010.11929>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`VisionTransformer`, and of :func:`zoo_core.builders.build`. ``image_size`` is the
+            checkpoint's with weights, else 224 by default.
+    """
+    return _vision_transformer(
+        weights,
+        progress,
+        patch_size=32,
+        num_layers=24,
+        num_heads=16,
+        hidden_dim=1024,
+        mlp_dim=4096,
+        **kwargs,
+    )
+
+
+@register_model
+def vit_h_14(*, weights: ViT_H_14_Weights | None = None, progress: bool = True, **kwargs: Any) -> VisionTransformer:
+    """ViT-H/14, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
+    <https://arxiv.org/abs/2010.11929>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`VisionTransformer`, and of :func:`zoo_core.builders.build`. ``image_size`` is the
+            checkpoint's with weights, else 224 by default.
+    """
+    return _vision_transformer(
+        weights,
+        progress,
+        patch_size=14,
+        num_layers=32,
+        num_heads=16,
+        hidden_dim=1280,
+        mlp_dim=5120,
+        **kwargs,
+    )

@@ -1,0 +1,230 @@
+"""What vision transformers share: attention in windows, relative positions, and results kept between calls.
+
+Maps have any number of dimensions (two for pictures, three for videos) and channels last.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Result = TypeVar("Result", bound=Tensor | tuple[Tensor, ...])
+
+# Added to the logits of tokens that may not meet. Finite, as in the published models.
+_MASKED = -100.0
+
+
+def relative_position_index(window: Sequence[int]) -> Tensor:
+    """Numbers the offsets between two tokens of a window.
+
+    Args:
+        window: size of the window in each dimension.
+
+    Returns:
+        int64 Tensor[L, L] for a window of L tokens: for query (row) and key (column) the number of their offset, from 0
+        to ``prod(2 * size - 1) - 1``.
+    """
+    axes = [torch.arange(size, device="cpu") for size in window]  # fast even where the default device is "meta"
+    tokens = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
+    offsets = tokens[:, :, None] - tokens[:, None, :]
+    index = torch.zeros_like(offsets[0])
+    for offset, size in zip(offsets, window, strict=True):
+        index = index * (2 * size - 1) + offset + (size - 1)
+    return index.to(torch.get_default_device())
+
+
+def attend_in_windows(
+    x: Tensor,
+    window: Sequence[int],
+    shift: Sequence[int],
+    attend: Callable[[Tensor, Tensor | None], Tensor],
+    layouts: "EvalCache",
+) -> Tensor:
+    """Lets tokens attend to those of their window, after a cyclic shift of the map.
+
+    Maps whose sizes are no multiples of the window's are padded with zeros, which take part as tokens. A map of one
+    window in some dimension is not shifted in that dimension. What the shift brings into one window though it was not
+    adjacent before is masked, as in figure 4 of the Swin paper.
+
+    Args:
+        x: Tensor[N, *sizes, C].
+        window: size of a window in each dimension.
+        shift: of the map in each dimension, less than the window's size.
+        attend: takes the W windows of L tokens of each map, Tensor[N * W, L, C], and what is to be added to the logits,
+            Tensor[N * W, 1, L, L] or ``None``; returns Tensor[N * W, L, D].
+        layouts: keeps what the sizes of the last map determine. It belongs to ``window`` and ``shift``.
+
+    Returns:
+        Tensor[N, *sizes, D].
+    """
+    batch, *sizes, channels = x.shape
+    padded = [(size + side - 1) // side * side for size, side in zip(sizes, window, strict=True)]
+    length, tokens = math.prod(window), math.prod(padded)
+    dtype, device = x.dtype, x.device
+
+    def compute() -> tuple[Tensor, ...]:
+        steps = [
+            0 if step == 0 else torch.sym_min(step, size - side)
+            for step, size, side in zip(shift, padded, window, strict=True)
+        ]
+        return _window_layout(sizes, padded, window, steps, dtype, device)
+
+    # The type of x tells a fake tensor, which cannot meet a real one.
+    to_windows, to_map, *masks = layouts.get(compute, (), key=(*sizes, dtype, device, type(x)))
+    windows = batch * (tokens // length)
+    mask = masks[0].repeat(batch, 1).view(windows, 1, length, length) if masks else None
+    x = pad_to(x, padded).reshape(batch, tokens, channels).index_select(1, to_windows)
+    # By way of two dimensions: nothing compares the number of windows with that of maps then.
+    x = attend(x.view(batch * tokens, channels).view(windows, length, channels), mask)
+    x = x.reshape(batch * tokens, x.shape[-1]).view(batch, tokens, x.shape[-1])
+    return x.index_select(1, to_map).unflatten(1, sizes)
+
+
+def _window_layout(
+    sizes: Sequence[int],
+    padded: Sequence[int],
+    window: Sequence[int],
+    steps: Sequence[int],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, ...]:
+    """Where tokens are in windows, and where they were in the map.
+
+    No number of windows is the size of a dimension here: of a size that may be 1, an exported program could not stay
+    dynamic.
+
+    Returns:
+        Three tensors, the last only if there is a shift. For each token of the windows, its position in the padded map.
+        For each position of the map before padding, its token in the windows. For each token of the windows (row) and
+        each token of its window (column): 0, or -100 where they may not meet.
+    """
+    length = math.prod(window)
+    token = torch.arange(math.prod(padded), device=device)
+    position = torch.arange(math.prod(sizes), device=device)
+    window_index, within = token // length, token % length
+    to_windows, to_map, region = torch.zeros_like(token), torch.zeros_like(position), torch.zeros_like(token)
+    map_stride = window_stride = token_stride = 1
+    for size, padded_size, side, step in reversed(list(zip(sizes, padded, window, steps, strict=True))):
+        count = padded_size // side
+        shifted = window_index % count * side + within % side
+        window_index, within = window_index // count, within // side
+        to_windows += (shifted + step) % padded_size * map_stride
+        # The last window holds two regions if it is shifted, which other windows have no part of.
+        region = region * 3 + (shifted >= padded_size - side).long() + (shifted >= padded_size - step).long()
+
+        shifted = (position % size - step) % padded_size
+        position = position // size
+        to_map += shifted // side * (window_stride * length) + shifted % side * token_stride
+        map_stride, window_stride, token_stride = map_stride * padded_size, window_stride * count, token_stride * side
+    if all(map(_is_zero, steps)):
+        return to_windows, to_map
+    same_window = (token - token % length)[:, None] + torch.arange(length, device=device)
+    apart = region[:, None] != region[same_window]
+    return to_windows, to_map, torch.zeros(apart.shape, dtype=dtype, device=device).masked_fill(apart, _MASKED)
+
+
+def pad_to(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Adds zeros at the end of each dimension of a map, up to the given sizes.
+
+    Args:
+        x: Tensor[..., *old sizes, C].
+        sizes: none is less than the old one.
+    """
+    padding = [after - before for before, after in zip(x.shape[-1 - len(sizes) : -1], sizes, strict=True)]
+    if all(map(_is_zero, padding)):
+        return x
+    return F.pad(
+        x, (0, 0, *(amount for pair in zip([0] * len(padding), padding[::-1], strict=True) for amount in pair))
+    )
+
+
+def _is_zero(size: int) -> bool:
+    """Whether a size is zero. Of a size that stays symbolic in an exported program that isn't asked."""
+    return not torch.compiler.is_dynamo_compiling() and isinstance(size, int) and size == 0
+
+
+class EvalCache:
+    """Keeps what was computed from parameters, for as long as they stay as they are.
+
+    For modules in eval mode. Nothing is kept, or taken from the cache, while gradients flow to the parameters, while
+    torch compiles or exports the model or captures a CUDA graph, and for tensors that only stand for others (fake
+    tensors, those of :mod:`torch.func`): the result is computed then. Copies of a module start with an empty cache.
+
+    On the CPU, a change of a parameter is seen from its values. Elsewhere, where reading them would make the CPU wait,
+    it is seen from the address of its memory and the counter of its in-place operations; a change through
+    ``parameter.data`` leaves these alone, and needs :meth:`clear`.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[Any, list[_Snapshot], Any] | None = None
+
+    def get(self, compute: Callable[[], Result], parameters: Sequence[Tensor], key: Any = None) -> Result:
+        """What ``compute`` returns, or returned before.
+
+        Args:
+            compute: gives a tensor or a tuple of tensors that depend on nothing but ``parameters`` and ``key``.
+            parameters: the tensors that the result depends on.
+            key: what else the result depends on.
+        """
+        if torch.compiler.is_compiling() or not all(map(_may_be_kept, parameters)) or _is_capturing():
+            return compute()
+        kept = self._kept
+        if kept is not None and kept[0] == key and all(map(_Snapshot.shows, kept[1], parameters)):
+            return kept[2]
+        # A result of inference mode could not be used outside of it, and one of autocast not without autocast.
+        with torch.inference_mode(False), torch.no_grad(), _no_autocast(parameters):
+            value = compute()
+        if all(type(tensor) is Tensor for tensor in (value if isinstance(value, tuple) else (value,))):
+            self._kept = key, [_Snapshot(parameter) for parameter in parameters], value
+        return value
+
+    def clear(self) -> None:
+        """Forgets what is kept."""
+        self._kept = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
+
+
+class _Snapshot:
+    """What a tensor looked like."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        # The alias keeps the memory from being given to another tensor, so that its address tells them apart.
+        self.tensor = tensor.detach().clone() if tensor.device.type == "cpu" else tensor.detach()
+        self.version = tensor._version
+
+    def shows(self, tensor: Tensor) -> bool:
+        seen = self.tensor
+        if (seen.device, seen.dtype, seen.shape) != (tensor.device, tensor.dtype, tensor.shape):
+            return False
+        if seen.device.type == "cpu":
+            return torch.equal(seen, tensor)
+        return seen.data_ptr() == tensor.data_ptr() and self.version == tensor._version
+
+
+def _may_be_kept(tensor: Tensor) -> bool:
+    if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.is_inference():
+        return False
+    if torch.is_grad_enabled() and tensor.requires_grad:
+        return False
+    try:
+        tensor.data_ptr()
+    except RuntimeError:  # torch.func's tensors have no memory of their own
+        return False
+    return True
+
+
+def _no_autocast(tensors: Sequence[Tensor]) -> contextlib.AbstractContextManager[Any]:
+    device = tensors[0].device.type if tensors else "cpu"
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()
+
+
+def _is_capturing() -> bool:
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
