@@ -1,0 +1,231 @@
+"""Reference boxes that detectors predict offsets from, for every place of every feature map.
+
+- Anchors: `Faster R-CNN <https://arxiv.org/abs/1506.01497>`__, section 3.1.1
+- Default boxes: `SSD <https://arxiv.org/abs/1512.02325>`__, section 2.2
+"""
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_detection.image_list import ImageList
+
+__all__ = ["AnchorGenerator", "DefaultBoxGenerator"]
+
+_CACHED_LAYOUTS = 4
+
+
+class _BoxGenerator(nn.Module):
+    """Keeps the boxes of the last few layouts: they depend on nothing but the shapes of images and feature maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cache: dict[Hashable, Tensor] = {}
+
+    def _cached(self, layout: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        if torch.compiler.is_compiling():
+            return make()
+        boxes = self._cache.get(layout)
+        if boxes is None:
+            # Also usable in training, where inference tensors are not.
+            with torch.inference_mode(False), torch.no_grad():
+                boxes = make()
+            if type(boxes) is Tensor:  # and not a fake one
+                while len(self._cache) >= _CACHED_LAYOUTS:
+                    self._cache.pop(next(iter(self._cache)), None)
+                self._cache[layout] = boxes
+        return boxes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cache": {}}
+
+
+def _dtype_of_boxes(feature_map: Tensor) -> torch.dtype:
+    """Half precision cannot tell pixels of large images apart."""
+    return torch.promote_types(feature_map.dtype, torch.float32)
+
+
+class AnchorGenerator(_BoxGenerator):
+    """Anchors of given sizes and aspect ratios around the places of each feature map.
+
+    Args:
+        sizes: for each feature map, the square roots of the anchors' areas in pixels of the image.
+        aspect_ratios: for each feature map, heights over widths. Every size goes with every ratio.
+
+    Raises:
+        ValueError: there are not as many ``aspect_ratios`` as ``sizes``.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[Sequence[float]] = ((128, 256, 512),),
+        aspect_ratios: Sequence[Sequence[float]] = ((0.5, 1.0, 2.0),),
+    ) -> None:
+        super().__init__()
+        if not isinstance(sizes[0], list | tuple):
+            sizes = tuple((size,) for size in sizes)  # type: ignore[assignment]
+        if not isinstance(aspect_ratios[0], list | tuple):
+            aspect_ratios = (aspect_ratios,) * len(sizes)  # type: ignore[assignment]
+        if len(sizes) != len(aspect_ratios):
+            raise ValueError(
+                f"there must be sizes and aspect ratios for each feature map, but there are {len(sizes)} sizes and "
+                f"{len(aspect_ratios)} aspect ratios"
+            )
+        self.sizes = sizes
+        self.aspect_ratios = aspect_ratios
+        self._cells = [
+            self._cell_anchors(level_sizes, ratios)
+            for level_sizes, ratios in zip(sizes, aspect_ratios, strict=True)
+        ]
+
+    @staticmethod
+    def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> list[list[float]]:
+        cells = []
+        for ratio in aspect_ratios:
+            for size in sizes:
+                half_height, half_width = size * math.sqrt(ratio) / 2, size / math.sqrt(ratio) / 2
+                x, y = float(round(half_width)), float(round(half_height))
+                cells.append([-x, -y, x, y])
+        return cells
+
+    @property
+    def cell_anchors(self) -> list[Tensor]:
+        """For each feature map the anchors around the origin, Tensor[A, 4] in whole pixels."""
+        return [torch.tensor(cells) for cells in self._cells]
+
+    def num_anchors_per_location(self) -> list[int]:
+        """For each feature map, how many anchors there are around each of its places."""
+        return [len(cells) for cells in self._cells]
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """Makes the anchors of a batch.
+
+        Args:
+            image_list: the batch.
+            feature_maps: each Tensor[N, C, H, W].
+
+        Returns:
+            For each image Tensor[sum of H * W * A, 4], ``x1, y1, x2, y2`` in pixels of the batch: map by map, row by
+            row. All images share one tensor, which must not be changed.
+
+        Raises:
+            ValueError: there are not as many feature maps as sizes.
+        """
+        if len(feature_maps) != len(self._cells):
+            raise ValueError(
+                f"the anchor generator has sizes and aspect ratios for {len(self._cells)} feature maps, but got "
+                f"{len(feature_maps)}; give it one tuple of each for every map of the backbone"
+            )
+        height, width = image_list.tensors.shape[-2:]
+        grids = tuple((feature_map.shape[-2], feature_map.shape[-1]) for feature_map in feature_maps)
+        dtype, device = _dtype_of_boxes(feature_maps[0]), feature_maps[0].device
+
+        def make() -> Tensor:
+            levels = []
+            for (rows, columns), cells in zip(grids, self._cells, strict=True):
+                y = torch.arange(rows, dtype=dtype, device=device) * (height // rows)
+                x = torch.arange(columns, dtype=dtype, device=device) * (width // columns)
+                y, x = torch.meshgrid(y, x, indexing="ij")
+                places = torch.stack((x, y, x, y), -1).reshape(-1, 1, 4)
+                levels.append((places + torch.tensor(cells, dtype=dtype, device=device)).reshape(-1, 4))
+            return torch.cat(levels)
+
+        anchors = self._cached((height, width, grids, dtype, device), make)
+        return [anchors] * len(image_list.image_sizes)
+
+    def extra_repr(self) -> str:
+        return f"sizes={self.sizes}, aspect_ratios={self.aspect_ratios}"
+
+
+class DefaultBoxGenerator(_BoxGenerator):
+    """SSD's default boxes: for each feature map a scale, at several aspect ratios.
+
+    Args:
+        aspect_ratios: for each feature map the ratios beside 1; each stands also for its reciprocal.
+        min_ratio: scale of the first feature map, relative to the image, where ``scales`` are not given.
+        max_ratio: scale of the last one.
+        scales: scales of the feature maps, and one more that follows the last.
+        steps: pixels of the image between the places of each feature map. By default as many as fit.
+        clip: keep widths and heights within the image's.
+
+    Raises:
+        ValueError: ``scales`` or ``steps`` do not fit the number of feature maps.
+    """
+
+    def __init__(
+        self,
+        aspect_ratios: list[list[int]],
+        min_ratio: float = 0.15,
+        max_ratio: float = 0.9,
+        scales: list[float] | None = None,
+        steps: list[int] | None = None,
+        clip: bool = True,
+    ) -> None:
+        super().__init__()
+        count = len(aspect_ratios)
+        if steps is not None and len(steps) != count:
+            raise ValueError(f"there must be one step for each of the {count} feature maps, but steps is {steps}")
+        if scales is None:
+            spread = max_ratio - min_ratio
+            scales = [min_ratio + spread * k / (count - 1) for k in range(count)] if count > 1 else [min_ratio]
+            scales.append(1.0 if count > 1 else max_ratio)
+        if len(scales) != count + 1:
+            raise ValueError(
+                f"there must be a scale for each of the {count} feature maps and one more, but scales is {scales}"
+            )
+        self.aspect_ratios = aspect_ratios
+        self.steps = steps
+        self.clip = clip
+        self.scales = scales
+        self._sides = [self._level_sides(k) for k in range(count)]
+
+    def _level_sides(self, level: int) -> list[list[float]]:
+        """Width and height of each box of a level, relative to the image's."""
+        scale, between = self.scales[level], math.sqrt(self.scales[level] * self.scales[level + 1])
+        sides = [[scale, scale], [between, between]]
+        for ratio in self.aspect_ratios[level]:
+            long, short = scale * math.sqrt(ratio), scale / math.sqrt(ratio)
+            sides += [[long, short], [short, long]]
+        return [[min(max(side, 0.0), 1.0) for side in pair] for pair in sides] if self.clip else sides
+
+    def num_anchors_per_location(self) -> list[int]:
+        """For each feature map, how many boxes there are around each of its places."""
+        return [len(sides) for sides in self._sides]
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """Makes the default boxes of a batch. Arguments and result are as for :class:`AnchorGenerator`."""
+        if len(feature_maps) != len(self._sides):
+            raise ValueError(
+                f"the default boxes are defined for {len(self._sides)} feature maps, but got {len(feature_maps)}; give "
+                "aspect ratios for every map of the backbone"
+            )
+        height, width = image_list.tensors.shape[-2:]
+        grids = tuple((feature_map.shape[-2], feature_map.shape[-1]) for feature_map in feature_maps)
+        dtype, device = _dtype_of_boxes(feature_maps[0]), feature_maps[0].device
+
+        def make() -> Tensor:
+            size = torch.tensor([width, height], dtype=dtype, device=device)
+            levels = []
+            for level, ((rows, columns), sides) in enumerate(zip(grids, self._sides, strict=True)):
+                rows_in_image, columns_in_image = rows, columns
+                if self.steps is not None:
+                    rows_in_image, columns_in_image = height / self.steps[level], width / self.steps[level]
+                y = (torch.arange(rows, dtype=dtype, device=device) + 0.5) / rows_in_image
+                x = (torch.arange(columns, dtype=dtype, device=device) + 0.5) / columns_in_image
+                y, x = torch.meshgrid(y, x, indexing="ij")
+                centres = torch.stack((x, y), -1).reshape(-1, 1, 2)
+                half = torch.tensor(sides, dtype=dtype, device=device) / 2
+                corners = torch.stack((centres - half, centres + half), -2) * size
+                levels.append(corners.reshape(-1, 4))
+            return torch.cat(levels)
+
+        boxes = self._cached((height, width, grids, dtype, device), make)
+        return [boxes] * len(image_list.image_sizes)
+
+    def extra_repr(self) -> str:
+        return (
+            f"aspect_ratios={self.aspect_ratios}, scales={self.scales}, steps={self.steps}, clip={self.clip}"
+        )

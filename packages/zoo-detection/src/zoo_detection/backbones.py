@@ -1,0 +1,225 @@
+"""Classifiers as backbones of detectors: their feature maps, most with a feature pyramid, and which of them train."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+import zoo_classification
+from zoo_classification.mobilenetv3 import MobileNetV3
+from zoo_classification.resnet import ResNet
+from zoo_core.features import IntermediateLayerGetter
+from zoo_core.registry import get_model_builder
+from zoo_core.weights import WeightsEnum
+from zoo_detection.ops import ExtraFPNBlock, FeaturePyramidNetwork, FrozenBatchNorm2d, LastLevelMaxPool
+
+__all__ = ["BackboneWithFPN", "mobilenet_backbone", "resnet_fpn_backbone"]
+
+NormLayer = Callable[..., nn.Module]
+
+
+class BackboneWithFPN(nn.Module):
+    """A feature pyramid on the feature maps of a model.
+
+    From `Feature Pyramid Networks for Object Detection <https://arxiv.org/abs/1612.03144>`__.
+
+    Args:
+        backbone: a model whose children run one after the other.
+        return_layers: child of the backbone -> name of the feature map it gives, finest first.
+        in_channels_list: channels of these feature maps.
+        out_channels: channels of each level of the pyramid.
+        extra_blocks: adds coarser levels; :class:`~zoo_detection.ops.LastLevelMaxPool` by default.
+        norm_layer: makes a normalisation after each convolution of the pyramid; ``None`` for none.
+
+    Shape:
+        Tensor[N, 3, H, W] -> dict of Tensor[N, out_channels, H_i, W_i] by name.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        return_layers: dict[str, str],
+        in_channels_list: list[int],
+        out_channels: int,
+        extra_blocks: ExtraFPNBlock | None = None,
+        norm_layer: NormLayer | None = None,
+    ) -> None:
+        super().__init__()
+        self.body = IntermediateLayerGetter(backbone, return_layers)
+        self.fpn = FeaturePyramidNetwork(
+            in_channels_list, out_channels, extra_blocks or LastLevelMaxPool(), norm_layer=norm_layer
+        )
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return self.fpn(self.body(x))
+
+
+def resnet_fpn_backbone(
+    *,
+    backbone_name: str,
+    weights: WeightsEnum | None,
+    norm_layer: NormLayer = FrozenBatchNorm2d,
+    trainable_layers: int = 3,
+    returned_layers: list[int] | None = None,
+    extra_blocks: ExtraFPNBlock | None = None,
+    **kwargs: Any,
+) -> BackboneWithFPN:
+    """A ResNet with a feature pyramid of 256 channels.
+
+    Args:
+        backbone_name: name of the builder, ``"resnet50"`` for instance.
+        weights: weights of the ResNet; ``None`` for random ones.
+        norm_layer: makes its normalisation.
+        trainable_layers: how many of its five stages train, the last ones first: 0 to 5.
+        returned_layers: the stages, of 1 to 4, that the pyramid stands on; all by default.
+        extra_blocks: adds coarser levels; :class:`~zoo_detection.ops.LastLevelMaxPool` by default.
+        **kwargs: further arguments of the builder.
+
+    Raises:
+        ValueError: the number of stages or a stage is none of those, or there is no ResNet of that name.
+    """
+    backbone = _backbone(backbone_name, ResNet, weights=weights, norm_layer=norm_layer, **kwargs)
+    return resnet_fpn(backbone, trainable_layers, returned_layers, extra_blocks)
+
+
+def resnet_fpn(
+    backbone: ResNet,
+    trainable_layers: int,
+    returned_layers: list[int] | None = None,
+    extra_blocks: ExtraFPNBlock | None = None,
+    norm_layer: NormLayer | None = None,
+) -> BackboneWithFPN:
+    """The pyramid of :func:`resnet_fpn_backbone` on a ResNet that there is.
+
+    Args:
+        norm_layer: makes the normalisation in the pyramid; ``None`` for none.
+    """
+    _check_trainable(trainable_layers, 5)
+    trainable = ["layer4", "layer3", "layer2", "layer1", "conv1", "bn1"]
+    trainable = trainable[: trainable_layers if trainable_layers < 5 else None]
+    for name, parameter in backbone.named_parameters():
+        if not name.startswith(tuple(trainable)):
+            parameter.requires_grad_(False)
+    returned = [1, 2, 3, 4] if returned_layers is None else returned_layers
+    if not returned or min(returned) < 1 or max(returned) > 4:
+        raise ValueError(f"returned_layers must be stages from 1 to 4, not {returned_layers}")
+    first_channels = backbone.inplanes // 8
+    return BackboneWithFPN(
+        backbone,
+        {f"layer{stage}": str(index) for index, stage in enumerate(returned)},
+        [first_channels * 2 ** (stage - 1) for stage in returned],
+        256,
+        extra_blocks,
+        norm_layer,
+    )
+
+
+def mobilenet_backbone(
+    *,
+    backbone_name: str,
+    weights: WeightsEnum | None,
+    fpn: bool,
+    norm_layer: NormLayer = FrozenBatchNorm2d,
+    trainable_layers: int = 2,
+    returned_layers: list[int] | None = None,
+    extra_blocks: ExtraFPNBlock | None = None,
+    **kwargs: Any,
+) -> nn.Module:
+    """A MobileNetV2 or V3, with a feature pyramid of 256 channels or with its last feature map alone.
+
+    Args:
+        backbone_name: name of the builder, ``"mobilenet_v3_large"`` for instance.
+        weights: weights of the MobileNet; ``None`` for random ones.
+        fpn: give the pyramid, not only the last feature map with 256 channels.
+        norm_layer: makes its normalisation.
+        trainable_layers: how many of its stages train, the last ones first.
+        returned_layers: the stages, from 0, that the pyramid stands on; the last two by default.
+        extra_blocks: adds coarser levels; :class:`~zoo_detection.ops.LastLevelMaxPool` by default.
+        **kwargs: further arguments of the builder.
+
+    Raises:
+        ValueError: the number of stages or a stage is none of those, or there is no MobileNet of that name.
+    """
+    backbone = _backbone(backbone_name, MobileNetV3, weights=weights, norm_layer=norm_layer, **kwargs)
+    features: nn.Sequential = backbone.features
+    stages = mobilenet_stages(features)
+    freeze_before_stage(features, stages, trainable_layers)
+    if not fpn:
+        result = nn.Sequential(features, nn.Conv2d(_channels(features[stages[-1]]), 256, 1))
+        result.out_channels = 256
+        return result
+    returned = [len(stages) - 2, len(stages) - 1] if returned_layers is None else returned_layers
+    if not returned or min(returned) < 0 or max(returned) >= len(stages):
+        raise ValueError(f"returned_layers must be stages from 0 to {len(stages) - 1}, not {returned_layers}")
+    return BackboneWithFPN(
+        features,
+        {str(stages[stage]): str(index) for index, stage in enumerate(returned)},
+        [_channels(features[stages[stage]]) for stage in returned],
+        256,
+        extra_blocks,
+    )
+
+
+def mobilenet_stages(features: nn.Sequential) -> list[int]:
+    """Where the stages of a MobileNet begin: at the first layer, at each block that strides, and at the last layer."""
+    strides = [index for index, block in enumerate(features) if getattr(block, "_is_cn", False)]
+    return [0, *strides, len(features) - 1]
+
+
+def freeze_before_stage(features: nn.Sequential, stages: Sequence[int], trainable_layers: int) -> None:
+    """Lets only the last stages of a sequence of layers train.
+
+    Args:
+        features: the layers.
+        stages: where each stage begins.
+        trainable_layers: how many stages train.
+    """
+    _check_trainable(trainable_layers, len(stages))
+    begin = stages[len(stages) - trainable_layers] if trainable_layers else len(features)
+    for layer in list(features)[:begin]:
+        layer.requires_grad_(False)
+
+
+def _channels(layer: nn.Module) -> int:
+    channels = getattr(layer, "out_channels", None)
+    if not isinstance(channels, int):
+        raise ValueError(f"a backbone's layer must have an attribute out_channels, but {type(layer).__name__} has none")
+    return channels
+
+
+def _backbone(name: str, family: type[nn.Module], **kwargs: Any) -> Any:
+    builder = getattr(zoo_classification, name, None) or get_model_builder(name)
+    model = builder(**kwargs)
+    if not isinstance(model, family) and not hasattr(model, "features"):
+        raise ValueError(f"a backbone must be a {family.__name__}, but {name} is a {type(model).__name__}")
+    return model
+
+
+def _check_trainable(layers: int, stages: int) -> None:
+    if not 0 <= layers <= stages:
+        raise ValueError(f"the number of trainable layers must be from 0 to {stages}, not {layers}")
+
+
+def validate_trainable_layers(
+    is_trained: bool, trainable_backbone_layers: int | None, max_value: int, default_value: int
+) -> int:
+    """How many stages of a backbone train: what the user asks for or the default, and all where nothing is trained yet.
+
+    Raises:
+        ValueError: the user asks for more than there are.
+    """
+    if not is_trained:
+        if trainable_backbone_layers is not None:
+            warnings.warn(
+                f"trainable_backbone_layers={trainable_backbone_layers} has no effect without pretrained weights: all "
+                f"{max_value} layers of the backbone train",
+                UserWarning,
+                stacklevel=5,
+            )
+        return max_value
+    layers = default_value if trainable_backbone_layers is None else trainable_backbone_layers
+    if not 0 <= layers <= max_value:
+        raise ValueError(f"trainable_backbone_layers must be from 0 to {max_value}, not {layers}")
+    return layers

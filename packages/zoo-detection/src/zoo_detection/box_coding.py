@@ -1,0 +1,101 @@
+"""Boxes as offsets from reference boxes, which is what detectors learn to predict."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["BoxCoder", "BoxLinearCoder"]
+
+
+class BoxCoder:
+    """Shift of the centre relative to the reference box, and logarithms of the ratios of the sides.
+
+    Equations 6 and 7 of `Rich feature hierarchies (R-CNN) <https://arxiv.org/abs/1311.2524>`__.
+
+    Args:
+        weights: factors for the offsets of x, y, width and height.
+        bbox_xform_clip: greatest logarithm of a ratio when decoding.
+    """
+
+    def __init__(
+        self, weights: tuple[float, float, float, float], bbox_xform_clip: float = math.log(1000.0 / 16)
+    ) -> None:
+        self.weights = weights
+        self.bbox_xform_clip = bbox_xform_clip
+
+    def encode(self, reference_boxes: Sequence[Tensor], proposals: Sequence[Tensor]) -> list[Tensor]:
+        """The offsets of each image's boxes: see :meth:`encode_single`."""
+        return [self.encode_single(boxes, from_) for boxes, from_ in zip(reference_boxes, proposals, strict=True)]
+
+    def encode_single(self, reference_boxes: Tensor, proposals: Tensor) -> Tensor:
+        """The offsets that lead from ``proposals`` to ``reference_boxes``; both and the result are Tensor[N, 4]."""
+        from_sides = proposals[:, 2:] - proposals[:, :2]
+        to_sides = reference_boxes[:, 2:] - reference_boxes[:, :2]
+        shift = (reference_boxes[:, :2] + 0.5 * to_sides - proposals[:, :2] - 0.5 * from_sides) / from_sides
+        weights = proposals.new_tensor(self.weights)
+        return torch.cat((shift, torch.log(to_sides / from_sides)), 1) * weights
+
+    def decode(self, rel_codes: Tensor, boxes: Sequence[Tensor]) -> Tensor:
+        """The boxes that offsets lead to.
+
+        Args:
+            rel_codes: Tensor[N, 4 * K]: for each reference box the offsets to K boxes.
+            boxes: the reference boxes of each image, N in all.
+
+        Returns:
+            Tensor[N, K, 4].
+        """
+        return self.decode_single(rel_codes, torch.cat(list(boxes))).unflatten(-1, (-1, 4))
+
+    def decode_single(self, rel_codes: Tensor, boxes: Tensor) -> Tensor:
+        """The boxes that offsets lead to.
+
+        Args:
+            rel_codes: Tensor[N, 4 * K].
+            boxes: Tensor[N, 4].
+
+        Returns:
+            Tensor[N, 4 * K], of at least single precision.
+        """
+        boxes = boxes.to(torch.promote_types(rel_codes.dtype, torch.float32))
+        codes = rel_codes.to(boxes.dtype).unflatten(-1, (-1, 4)) / boxes.new_tensor(self.weights)
+        sides = (boxes[:, 2:] - boxes[:, :2])[:, None]
+        centres = boxes[:, None, :2] + 0.5 * sides + codes[..., :2] * sides
+        half = 0.5 * torch.exp(codes[..., 2:].clamp(max=self.bbox_xform_clip)) * sides
+        return torch.cat((centres - half, centres + half), -1).flatten(1)
+
+
+class BoxLinearCoder:
+    """Distances of the four sides from the centre of the reference box.
+
+    Equation 1 of `FCOS <https://arxiv.org/abs/1904.01355>`__.
+
+    Args:
+        normalize_by_size: give distances relative to the sides of the reference box.
+    """
+
+    def __init__(self, normalize_by_size: bool = True) -> None:
+        self.normalize_by_size = normalize_by_size
+
+    def encode(self, reference_boxes: Tensor, proposals: Tensor) -> Tensor:
+        """The distances left, top, right, bottom of ``reference_boxes`` from the centres of ``proposals``.
+
+        Both and the result are Tensor[..., 4].
+        """
+        centres = 0.5 * (proposals[..., :2] + proposals[..., 2:])
+        distances = torch.cat((centres - reference_boxes[..., :2], reference_boxes[..., 2:] - centres), -1)
+        return distances / self._sizes(proposals) if self.normalize_by_size else distances
+
+    def decode(self, rel_codes: Tensor, boxes: Tensor) -> Tensor:
+        """The boxes at distances ``rel_codes`` from the centres of ``boxes``; both and the result are Tensor[..., 4]."""
+        boxes = boxes.to(torch.promote_types(rel_codes.dtype, torch.float32))
+        centres = 0.5 * (boxes[..., :2] + boxes[..., 2:])
+        distances = rel_codes * self._sizes(boxes) if self.normalize_by_size else rel_codes
+        return torch.cat((centres - distances[..., :2], centres + distances[..., 2:]), -1)
+
+    @staticmethod
+    def _sizes(boxes: Tensor) -> Tensor:
+        sides = boxes[..., 2:] - boxes[..., :2]
+        return torch.cat((sides, sides), -1)

@@ -1,0 +1,64 @@
+"""The frame of two-stage detectors."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from zoo_detection.building import initialize_part
+from zoo_detection.targets import check_images, check_targets
+
+__all__ = ["GeneralizedRCNN"]
+
+
+class GeneralizedRCNN(nn.Module):
+    """A detector that proposes regions and then looks at each of them.
+
+    Args:
+        backbone: gives a feature map, or a dict of them, for Tensor[N, C, H, W].
+        rpn: proposes regions; see :class:`~zoo_detection.rpn.RegionProposalNetwork`.
+        roi_heads: looks at them; see :class:`~zoo_detection.roi_heads.RoIHeads`.
+        transform: makes a batch of images and carries results back; see
+            :class:`~zoo_detection.transform.GeneralizedRCNNTransform`.
+    """
+
+    def __init__(self, backbone: nn.Module, rpn: nn.Module, roi_heads: nn.Module, transform: nn.Module) -> None:
+        super().__init__()
+        self.transform = transform
+        self.backbone = backbone
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+
+    def _initialize(self, module: nn.Module) -> None:
+        initialize_part(self, module)
+
+    def forward(
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
+    ) -> list[dict[str, Tensor]] | dict[str, Tensor]:
+        """Detects objects, or computes the losses in training mode.
+
+        Args:
+            images: each Tensor[C, H, W] with values in [0, 1], of any size.
+            targets: in training mode, for each image a dict of ``boxes`` (float Tensor[N, 4], ``x1, y1, x2, y2`` in
+                pixels) and ``labels`` (int64 Tensor[N], from 1), and what else the model learns from.
+
+        Returns:
+            In eval mode, for each image a dict of its detections, best first, in the coordinates of the image. In
+            training mode the losses by name.
+
+        Raises:
+            ValueError, TypeError: an image or a target is not as it should be; the message names it.
+        """
+        check_images(images)
+        if self.training:
+            check_targets(images, targets)
+        original_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        batch, batch_targets = self.transform(images, targets)
+        features = self.backbone(batch.tensors)
+        if isinstance(features, Tensor):
+            features = OrderedDict([("0", features)])
+        proposals, proposal_losses = self.rpn(batch, features, batch_targets)
+        detections, detector_losses = self.roi_heads(features, proposals, batch.image_sizes, batch_targets)
+        if self.training:
+            return {**detector_losses, **proposal_losses}
+        return self.transform.postprocess(detections, batch.image_sizes, original_sizes)

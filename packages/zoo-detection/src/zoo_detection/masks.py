@@ -1,0 +1,115 @@
+"""Masks of objects between the fixed size that the network works with and the size of the image.
+
+`Mask R-CNN <https://arxiv.org/abs/1703.06870>`__, section 3.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo_detection.ops import roi_align
+
+__all__ = ["maskrcnn_inference", "maskrcnn_loss", "paste_masks_in_image", "project_masks_on_boxes"]
+
+
+def maskrcnn_inference(x: Tensor, labels: list[Tensor]) -> list[Tensor]:
+    """The masks of the detected classes.
+
+    Args:
+        x: logits, Tensor[N, C, M, M], for all C classes.
+        labels: for each image the classes of its detections, N in all.
+
+    Returns:
+        For each image the probabilities, Tensor[n, 1, M, M].
+    """
+    label = torch.cat(labels)
+    of_class = x.gather(1, label[:, None, None, None].expand(-1, 1, *x.shape[2:])).sigmoid()
+    return [of_class] if len(labels) == 1 else list(of_class.split([len(image) for image in labels]))
+
+
+def project_masks_on_boxes(gt_masks: Tensor, boxes: Tensor, matched_idxs: Tensor, M: int) -> Tensor:
+    """What masks look like in boxes.
+
+    Args:
+        gt_masks: masks of the objects of an image, Tensor[K, H, W].
+        boxes: Tensor[N, 4].
+        matched_idxs: int64 Tensor[N], the object of each box.
+        M: height and width to sample a box at.
+
+    Returns:
+        Tensor[N, M, M] in [0, 1].
+    """
+    rois = torch.cat((matched_idxs[:, None].to(boxes), boxes), 1)
+    return roi_align(gt_masks[:, None].to(rois), rois, (M, M), 1.0)[:, 0]
+
+
+def maskrcnn_loss(
+    mask_logits: Tensor,
+    proposals: list[Tensor],
+    gt_masks: list[Tensor],
+    gt_labels: list[Tensor],
+    mask_matched_idxs: list[Tensor],
+) -> Tensor:
+    """Binary cross entropy of the masks of the true classes.
+
+    Args:
+        mask_logits: Tensor[N, C, M, M].
+        proposals: for each image the boxes, N in all.
+        gt_masks: for each image the masks of its objects, Tensor[K, H, W].
+        gt_labels: for each image the classes of its objects, int64 Tensor[K].
+        mask_matched_idxs: for each image the object of each box.
+
+    Returns:
+        A scalar; zero if there is no box.
+    """
+    size = mask_logits.shape[-1]
+    labels = torch.cat([gt[idxs] for gt, idxs in zip(gt_labels, mask_matched_idxs, strict=True)])
+    if labels.numel() == 0:
+        return mask_logits.sum() * 0
+    with torch.no_grad():
+        truth = torch.cat(
+            [
+                project_masks_on_boxes(masks, boxes, idxs, size)
+                for masks, boxes, idxs in zip(gt_masks, proposals, mask_matched_idxs, strict=True)
+            ]
+        )
+    rows = torch.arange(len(labels), device=labels.device)
+    logits = mask_logits[rows, labels]
+    return F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype))
+
+
+def paste_masks_in_image(masks: Tensor, boxes: Tensor, img_shape: tuple[int, int], padding: int = 1) -> Tensor:
+    """Puts masks, interpolated bilinearly, where their boxes are.
+
+    Args:
+        masks: probabilities, Tensor[N, 1, M, M].
+        boxes: Tensor[N, 4] in pixels of the image. Each covers whole pixels, from the one that its first corner lies in
+            to the one of its last corner.
+        img_shape: height and width of the image.
+        padding: pixels of zeros put around the masks, so that they end softly.
+
+    Returns:
+        Tensor[N, 1, H, W], zero outside of the boxes.
+    """
+    masks = F.pad(masks[:, 0], (padding,) * 4)
+    size = masks.shape[-1]
+    grown = size / (size - 2 * padding)
+    half = 0.5 * (boxes[:, 2:] - boxes[:, :2]) * grown
+    centres = 0.5 * (boxes[:, 2:] + boxes[:, :2])
+    # Interpolation is linear in the rows, and then in the columns: two products with weights that are mostly zero.
+    first, last = (centres - half).to(torch.int64), (centres + half).to(torch.int64)
+    columns, rows = (
+        _interpolation(first[:, axis], last[:, axis], size, pixels, masks) for axis, pixels in enumerate(img_shape[::-1])
+    )
+    return (rows @ masks @ columns.transpose(1, 2))[:, None]
+
+
+def _interpolation(first: Tensor, last: Tensor, size: int, pixels: int, like: Tensor) -> Tensor:
+    """How much each of a mask's ``size`` values counts at each pixel of an image: Tensor[N, pixels, size]."""
+    pixel = torch.arange(pixels, device=like.device)
+    covered = (last - first + 1).clamp(min=1)
+    inside = (pixel >= first[:, None]) & (pixel < (first + covered)[:, None])
+    position = (pixel - first[:, None] + 0.5) * (size / covered[:, None].to(like.dtype)) - 0.5
+    values = torch.arange(size, device=like.device)
+    weights = 1 - (position.clamp(0, size - 1)[..., None] - values).abs()
+    return weights.clamp(min=0) * inside[..., None]

@@ -1,0 +1,243 @@
+"""Region proposal network, from `Faster R-CNN <https://arxiv.org/abs/1506.01497>`__, section 3.1."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_core.layers import Conv2dNormActivation
+from zoo_detection.anchors import AnchorGenerator
+from zoo_detection.box_coding import BoxCoder
+from zoo_detection.image_list import ImageList
+from zoo_detection.matching import BalancedPositiveNegativeSampler, Matcher
+from zoo_detection.ops import batched_nms, box_iou, clip_boxes_to_image
+
+__all__ = ["RPNHead", "RegionProposalNetwork"]
+
+
+class RPNHead(nn.Module):
+    """Scores each anchor, and predicts its offsets.
+
+    Args:
+        in_channels: channels of the feature maps.
+        num_anchors: anchors around each place.
+        conv_depth: 3x3 convolutions before the two predictions.
+
+    Shape:
+        list of Tensor[N, C, H, W] -> lists of Tensor[N, num_anchors, H, W] and Tensor[N, 4 * num_anchors, H, W].
+    """
+
+    def __init__(self, in_channels: int, num_anchors: int, conv_depth: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            *(Conv2dNormActivation(in_channels, in_channels, kernel_size=3, norm_layer=None) for _ in range(conv_depth))
+        )
+        self.cls_logits = nn.Conv2d(in_channels, num_anchors, kernel_size=1)
+        self.bbox_pred = nn.Conv2d(in_channels, num_anchors * 4, kernel_size=1)
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.01)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The one convolution of old checkpoints is spelt conv.weight.
+        for name in ("weight", "bias"):
+            if (old := f"{prefix}conv.{name}") in state_dict:
+                state_dict[f"{prefix}conv.0.0.{name}"] = state_dict.pop(old)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        logits, offsets = [], []
+        for feature in x:
+            hidden = self.conv(feature)
+            logits.append(self.cls_logits(hidden))
+            offsets.append(self.bbox_pred(hidden))
+        return logits, offsets
+
+
+def anchors_last(prediction: Tensor, values: int) -> Tensor:
+    """Tensor[N, A * values, H, W] -> Tensor[N, H * W * A, values]: in the order of the anchors."""
+    by_anchor = prediction.unflatten(1, (-1, values))
+    return by_anchor.permute(0, 3, 4, 1, 2).reshape(prediction.shape[0], -1, values)
+
+
+class RegionProposalNetwork(nn.Module):
+    """Proposes regions that may hold an object.
+
+    Args:
+        anchor_generator: makes the anchors.
+        head: predicts a logit and offsets for each; see :class:`RPNHead`.
+        fg_iou_thresh: from this IoU with an object on, an anchor learns to be one.
+        bg_iou_thresh: below this IoU with all objects, it learns to be background.
+        batch_size_per_image: anchors that a training step looks at.
+        positive_fraction: share of objects among them.
+        pre_nms_top_n: proposals to keep of each feature map, in ``"training"`` and in ``"testing"``.
+        post_nms_top_n: proposals to keep of each image after non-maximum suppression.
+        nms_thresh: IoU above which the better proposal suppresses the other.
+        score_thresh: least probability of a proposal.
+    """
+
+    def __init__(
+        self,
+        anchor_generator: AnchorGenerator,
+        head: nn.Module,
+        fg_iou_thresh: float,
+        bg_iou_thresh: float,
+        batch_size_per_image: int,
+        positive_fraction: float,
+        pre_nms_top_n: Mapping[str, int],
+        post_nms_top_n: Mapping[str, int],
+        nms_thresh: float,
+        score_thresh: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.anchor_generator = anchor_generator
+        self.head = head
+        self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+        self.box_similarity = box_iou
+        self.proposal_matcher = Matcher(fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True)
+        self.fg_bg_sampler = BalancedPositiveNegativeSampler(batch_size_per_image, positive_fraction)
+        self._pre_nms_top_n = pre_nms_top_n
+        self._post_nms_top_n = post_nms_top_n
+        self.nms_thresh = nms_thresh
+        self.score_thresh = score_thresh
+        self.min_size = 1e-3
+
+    def pre_nms_top_n(self) -> int:
+        """Proposals to keep of each feature map before non-maximum suppression, in the present mode."""
+        return self._pre_nms_top_n["training" if self.training else "testing"]
+
+    def post_nms_top_n(self) -> int:
+        """Proposals to keep of each image after non-maximum suppression, in the present mode."""
+        return self._post_nms_top_n["training" if self.training else "testing"]
+
+    def forward(
+        self, images: ImageList, features: Mapping[str, Tensor], targets: list[dict[str, Tensor]] | None = None
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Proposes regions.
+
+        Args:
+            images: the batch.
+            features: the feature maps by name, each Tensor[N, C, H, W].
+            targets: for training, the objects of each image, in the coordinates of the batch.
+
+        Returns:
+            For each image its proposals, Tensor[n, 4], best first; and in training mode the losses
+            ``loss_objectness`` and ``loss_rpn_box_reg``.
+        """
+        feature_maps = list(features.values())
+        logits, offsets = self.head(feature_maps)
+        anchors = self.anchor_generator(images, feature_maps)
+        objectness = [anchors_last(level, 1)[..., 0] for level in logits]
+        deltas = [anchors_last(level, 4) for level in offsets]
+        boxes = self.filter_proposals(
+            [level.detach() for level in objectness], [level.detach() for level in deltas], anchors, images.image_sizes
+        )
+        if not self.training:
+            return boxes, {}
+        if targets is None:
+            raise ValueError("in training mode the region proposal network needs targets")
+        labels, matched_gt_boxes = self.assign_targets_to_anchors(anchors, targets)
+        regression_targets = self.box_coder.encode(matched_gt_boxes, anchors)
+        loss_objectness, loss_box = self.compute_loss(
+            torch.cat(objectness, 1), torch.cat(deltas, 1), labels, regression_targets
+        )
+        return boxes, {"loss_objectness": loss_objectness, "loss_rpn_box_reg": loss_box}
+
+    def filter_proposals(
+        self,
+        objectness: list[Tensor],
+        deltas: list[Tensor],
+        anchors: list[Tensor],
+        image_sizes: list[tuple[int, int]],
+    ) -> list[Tensor]:
+        """The best proposals of each feature map that do not overlap too much.
+
+        Args:
+            objectness: for each feature map the logits, Tensor[N, A].
+            deltas: for each feature map the offsets, Tensor[N, A, 4].
+            anchors: for each image those of all feature maps.
+            image_sizes: height and width of each image.
+
+        Returns:
+            For each image Tensor[n, 4], best first.
+        """
+        top_logits, top_deltas, top_anchors, levels = [], [], [], []
+        begin = 0
+        for level, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
+            count = level_logits.shape[1]
+            logits, index = level_logits.topk(torch.sym_min(count, self.pre_nms_top_n()), dim=1)
+            top_logits.append(logits)
+            top_deltas.append(level_deltas.gather(1, index[..., None].expand(-1, -1, 4)))
+            top_anchors.append(index + begin)
+            levels.append(torch.full_like(index[0], level))
+            begin += count
+        scores = torch.cat(top_logits, 1).float().sigmoid()
+        deltas_of_top, places, level_of_top = torch.cat(top_deltas, 1), torch.cat(top_anchors, 1), torch.cat(levels)
+
+        proposals = []
+        for image, size in enumerate(image_sizes):
+            boxes = self.box_coder.decode_single(deltas_of_top[image], anchors[image][places[image]])
+            boxes = clip_boxes_to_image(boxes, size)
+            large = ((boxes[:, 2:] - boxes[:, :2]) >= self.min_size).all(1)
+            chosen = torch.where(large & (scores[image] >= self.score_thresh))[0]
+            boxes, image_scores = boxes[chosen], scores[image][chosen].to(boxes.dtype)
+            keep = batched_nms(boxes, image_scores, level_of_top[chosen], self.nms_thresh)
+            proposals.append(boxes[keep[: self.post_nms_top_n()]])
+        return proposals
+
+    def assign_targets_to_anchors(
+        self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """What each anchor is to learn.
+
+        Returns:
+            For each image float32 Tensor[A]: 1 for an object, 0 for the background, -1 for neither; and Tensor[A, 4],
+            the object's box (or any, if it has none).
+        """
+        labels, matched_gt_boxes = [], []
+        for image_anchors, target in zip(anchors, targets, strict=True):
+            boxes = target["boxes"]
+            matches = self.proposal_matcher(self.box_similarity(boxes, image_anchors))
+            matched = boxes[matches.clamp(min=0)] if len(boxes) else torch.zeros_like(image_anchors)
+            label = (matches >= 0).to(torch.float32)
+            label[matches == Matcher.BETWEEN_THRESHOLDS] = -1.0
+            labels.append(label)
+            matched_gt_boxes.append(matched)
+        return labels, matched_gt_boxes
+
+    def compute_loss(
+        self,
+        objectness: Tensor,
+        pred_bbox_deltas: Tensor,
+        labels: list[Tensor],
+        regression_targets: list[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Equation 1 of the paper, over a sample of the anchors.
+
+        Args:
+            objectness: logits, Tensor[N, A].
+            pred_bbox_deltas: Tensor[N, A, 4].
+            labels, regression_targets: for each image Tensor[A] and Tensor[A, 4].
+
+        Returns:
+            The loss of the logits and that of the offsets.
+        """
+        positive, negative = self.fg_bg_sampler(labels)
+        is_object = torch.cat(positive)
+        sampled = torch.where(is_object | torch.cat(negative))[0]
+        objects = torch.where(is_object)[0]
+        box_loss = F.smooth_l1_loss(
+            pred_bbox_deltas.flatten(0, 1)[objects],
+            torch.cat(regression_targets)[objects].to(pred_bbox_deltas.dtype),
+            beta=1 / 9,
+            reduction="sum",
+        ) / max(sampled.numel(), 1)
+        logits = objectness.flatten()[sampled]
+        truth = torch.cat(labels)[sampled].to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits, truth, reduction="sum") / max(sampled.numel(), 1), box_loss

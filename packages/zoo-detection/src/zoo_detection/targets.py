@@ -1,0 +1,126 @@
+"""Checks of what detectors are given, in words that name the image and the object."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_images", "check_labels", "check_targets"]
+
+
+def check_images(images: Sequence[Tensor]) -> None:
+    """Checks that the images are Tensor[C, H, W] of a floating dtype.
+
+    Raises:
+        ValueError: a wrong shape, or no image at all.
+        TypeError: not a list of tensors, or a wrong dtype.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if len(images) == 0:
+        raise ValueError("there are no images; give a list of at least one Tensor[C, H, W]")
+    for index, image in enumerate(images):
+        if not isinstance(image, Tensor):
+            raise TypeError(f"images[{index}] must be a Tensor[C, H, W], not {type(image).__name__}")
+        if image.ndim != 3 or image.numel() == 0:
+            raise ValueError(
+                f"images[{index}] must be one image, Tensor[C, H, W] that is not empty, not shape {list(image.shape)}"
+            )
+        if not image.is_floating_point():
+            raise TypeError(
+                f"images[{index}] must have values in [0, 1] of a floating dtype, not {image.dtype}; convert it as the "
+                "weights' transforms() do"
+            )
+
+
+def check_targets(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None) -> None:
+    """Checks the objects of each image: boxes and labels, and masks and keypoints where there are any.
+
+    Raises:
+        ValueError: something is missing, has a wrong shape, or a box is empty or not finite.
+        TypeError: a wrong type or dtype.
+    """
+    if targets is None:
+        raise ValueError(
+            "in training mode a detector needs targets, a dict with boxes and labels for each image; call model.eval() "
+            "for detections"
+        )
+    if len(targets) != len(images):
+        raise ValueError(f"there must be one target per image, but there are {len(targets)} for {len(images)} images")
+    for index, (image, target) in enumerate(zip(images, targets, strict=True)):
+        missing = [key for key in ("boxes", "labels") if key not in target]
+        if missing:
+            raise ValueError(f"targets[{index}] lacks {' and '.join(missing)}; it has {', '.join(target) or 'nothing'}")
+        _check_boxes(index, target["boxes"])
+        count = len(target["boxes"])
+        _check_shape(index, "labels", target["labels"], (count,), "[N]")
+        if target["labels"].dtype != torch.int64:
+            raise TypeError(f"labels of targets[{index}] must be of dtype int64, not {target['labels'].dtype}")
+        if "masks" in target:
+            size = tuple(image.shape[-2:])
+            _check_shape(index, "masks", target["masks"], (count, *size), "[N, H, W] of the image's size")
+        if "keypoints" in target:
+            _check_keypoints(index, target["keypoints"], count)
+
+
+def _check_boxes(index: int, boxes: object) -> None:
+    name = f"boxes of targets[{index}]"
+    if not isinstance(boxes, Tensor):
+        raise TypeError(f"{name} must be a Tensor[N, 4], not {type(boxes).__name__}")
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"{name} must have shape [N, 4], not {list(boxes.shape)}; use torch.zeros(0, 4) for no object")
+    if not boxes.is_floating_point():
+        raise TypeError(f"{name} must be of a floating dtype, not {boxes.dtype}; convert them with boxes.float()")
+    wrong = ~((boxes[:, 2:] > boxes[:, :2]).all(1) & boxes.isfinite().all(1))
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"box {first} of targets[{index}] is {boxes[first].tolist()}: boxes are [x1, y1, x2, y2], finite, with a "
+            "positive width and height; remove the box or correct it"
+        )
+
+
+def _check_shape(index: int, key: str, value: object, shape: tuple[int, ...], meaning: str) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{key} of targets[{index}] must be a tensor, not {type(value).__name__}")
+    if tuple(value.shape) != shape:
+        raise ValueError(
+            f"{key} of targets[{index}] must have shape {meaning}, here {list(shape)}, not {list(value.shape)}"
+        )
+
+
+def _check_keypoints(index: int, keypoints: object, count: int) -> None:
+    name = f"keypoints of targets[{index}]"
+    if not isinstance(keypoints, Tensor):
+        raise TypeError(f"{name} must be a Tensor[N, K, 3], not {type(keypoints).__name__}")
+    if keypoints.ndim != 3 or keypoints.shape[0] != count or keypoints.shape[2] != 3:
+        raise ValueError(
+            f"{name} must have shape [N, K, 3] with x, y and visibility, here [{count}, K, 3], not "
+            f"{list(keypoints.shape)}"
+        )
+    if not keypoints.is_floating_point():
+        raise TypeError(f"{name} must be of a floating dtype, not {keypoints.dtype}")
+
+
+def check_labels(targets: Sequence[dict[str, Tensor]], num_classes: int, *, background: bool) -> None:
+    """Checks that the labels are classes of the model.
+
+    Args:
+        targets: as for :func:`check_targets`, which has passed.
+        num_classes: the number of classes of the model, the background's included where it has one.
+        background: class 0 is the background, and no label of an object.
+
+    Raises:
+        ValueError: a label is none of them.
+    """
+    least = 1 if background else 0
+    for index, target in enumerate(targets):
+        labels = target["labels"]
+        wrong = (labels < least) | (labels >= num_classes)
+        if wrong.any():
+            first = int(wrong.nonzero()[0])
+            hint = ", and 0 is the background" if background else ""
+            raise ValueError(
+                f"the label of box {first} of targets[{index}] is {int(labels[first])}, but this model knows labels "
+                f"from {least} to {num_classes - 1}{hint}; correct it, or build the model with another num_classes"
+            )

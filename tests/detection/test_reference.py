@@ -1,0 +1,178 @@
+"""Every builder against the reference: state dicts, each stage of the network, detections, signatures and metadata.
+
+A case is a builder in one of its forms: as built without weights, or as built for published weights. Its model runs once
+and serves all tests of the case.
+"""
+
+import gc
+import importlib
+import inspect
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import zoo_core
+from support import reference
+from zoo_core.builders import without_storage
+from zoo_detection import FrozenBatchNorm2d, ops
+
+NAMES = reference.model_names("detection")
+# v2, SSD and SSDLite have the same form with and without weights.
+FORMS = [
+    (name, form) for name in NAMES for form in ("default", "pretrained") if form in reference.manifest_forms(name)
+]
+
+
+def build(name: str, form: str) -> nn.Module:
+    """A model without parameters that make sense."""
+    if form == "default":
+        with reference.no_random_init():
+            return zoo_core.get_model(name, weights=None, weights_backbone=None)
+    return published_form(name)
+
+
+def published_form(name: str) -> nn.Module:
+    """The model that published weights are loaded into, without loading them."""
+    weights = zoo_core.get_model_weights(name)["DEFAULT"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zoo_core.builders.load", lambda model, weights, progress: model.to_empty(device="cpu"))
+        model = zoo_core.get_model(name, weights=weights)
+    for module in model.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.eps = 1e-5  # that of the reference, whatever the checkpoint was trained with
+    return model
+
+
+class Run:
+    """What went through a model, stage by stage."""
+
+    def __init__(self, model: nn.Module) -> None:
+        stages = {"transform": model.transform, "backbone": model.backbone}
+        stages |= {"head": model.rpn.head, "anchors": model.rpn.anchor_generator} if hasattr(model, "rpn") else {
+            "head": model.head, "anchors": model.anchor_generator
+        }
+        self.stages = {}
+        hooks = [
+            module.register_forward_hook(lambda _, args, output, name=name: self.stages.setdefault(name, output))
+            for name, module in stages.items()
+        ]
+        with torch.inference_mode():
+            self.detections = model([reference.image(1, 3, 200, 300), reference.image(2, 3, 240, 180)])
+        for hook in hooks:
+            hook.remove()
+
+
+@pytest.fixture(scope="module", params=FORMS, ids=lambda case: "-".join(case))
+def case(request) -> Iterator[tuple[str, str, Run, list]]:
+    name, form = request.param
+    model = reference.fill_parameters(build(name, form))
+    manifest = reference.manifest_of(model)
+    run = Run(model)
+    del model
+    gc.collect()
+    yield name, form, run, manifest
+
+
+def expected(name: str, form: str):
+    return reference.golden(name)["default_eval" if form == "default" else "pretrained_form_eval"]
+
+
+def test_state_dict(case):
+    name, form, _, manifest = case
+    assert manifest == reference.manifest(name, form)
+
+
+def test_stages(case):
+    name, form, run, _ = case
+    stages = expected(name, form)["stages"]
+    batch, _ = run.stages["transform"]
+    reference.assert_matches(batch.tensors, stages["transformed"])
+    assert [list(size) for size in batch.image_sizes] == stages["image_sizes"]
+    for feature, summary in zip(run.stages["backbone"].values(), stages["features"], strict=True):
+        reference.assert_matches(feature, summary)
+    reference.assert_matches(run.stages["anchors"][0], stages["anchors"])
+    if "head" in stages:
+        assert set(run.stages["head"]) == set(stages["head"])
+        for key, summary in stages["head"].items():
+            reference.assert_matches(run.stages["head"][key], summary)
+    else:
+        for outputs, key in zip(run.stages["head"], ("rpn_objectness", "rpn_deltas"), strict=True):
+            for output, summary in zip(outputs, stages[key], strict=True):
+                reference.assert_matches(output, summary)
+
+
+def test_detections(case):
+    """The best ones of the reference are found, and as many in all. Random parameters make scores tie."""
+    name, form, run, _ = case
+    for ours, theirs in zip(run.detections, expected(name, form)["detections"], strict=True):
+        assert len(ours["boxes"]) == theirs["count"]
+        assert all(len(value) == theirs["count"] for value in ours.values())
+        assert ours["labels"].dtype == torch.int64
+        assert (ours["scores"].diff() <= 0).all()
+        if theirs["count"]:
+            assert_same_set(ours, theirs)
+        if "masks" in theirs:
+            assert list(ours["masks"].shape) == theirs["masks"]["shape"]
+        if "keypoints" in theirs:
+            for key in ("keypoints", "keypoints_scores"):
+                assert list(ours[key].shape) == theirs[key]["shape"]
+
+
+def assert_same_set(ours: dict[str, Tensor], theirs) -> None:
+    boxes, labels = torch.tensor(theirs["boxes"]), torch.tensor(theirs["labels"])
+    scores = torch.tensor(theirs["scores"])
+    iou = ops.box_iou(boxes, ours["boxes"]) * (labels[:, None] == ours["labels"])
+    best, match = iou.max(dim=1)
+    assert (best > 0.99).float().mean() >= 0.95, f"{int((best > 0.99).sum())} of {len(best)} found"
+    found = best > 0.99
+    torch.testing.assert_close(ours["scores"][match][found], scores[found], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_builder_and_weights(name):
+    facts = reference.catalog()[name]
+    function = zoo_core.get_model_builder(name)
+    assert function.__name__ == facts["function"]
+    assert function.__module__ == f"zoo_detection.{facts['family']}"
+    reference.assert_signature(function, facts["signature"])
+    assert "https://" in inspect.getdoc(function), "a builder names its paper"
+
+    package = importlib.import_module("zoo_detection")
+    weights = zoo_core.get_model_weights(name)
+    assert weights.__name__ == facts["weights_enum"]
+    assert getattr(package, function.__name__) is function
+    assert getattr(package, weights.__name__) is weights
+    assert facts["default"] == weights["DEFAULT"].name
+    assert [m.name for m in weights if not m.url.startswith("package:")] == list(facts["weights"])
+    for member_name, published in facts["weights"].items():
+        assert_metadata(weights[member_name], published)
+
+
+def assert_metadata(member, published):
+    meta = member.meta
+    assert (member.url, member.sha256_prefix) == (published["url"], published["sha256_prefix"])
+    assert meta["categories"] == reference.labels()[published["categories"]]
+    names = published.get("keypoint_names")
+    assert meta.get("keypoint_names") == (reference.labels()[names] if names else None)
+    assert meta["num_params"] == published["num_params"]
+    assert meta["min_size"] == tuple(published["min_size"])
+    assert meta["recipe"] == published["recipe"]
+    assert (meta["_ops"], meta["_file_size"]) == (published["ops"], published["file_size"])
+    assert meta["_metrics"] == published["metrics"]
+    assert member.transforms.func.__name__ == published["transforms"]["preset"]
+    assert member.transforms.keywords == {}
+
+
+@pytest.mark.parametrize("name", sorted(reference.signatures("detection")))
+def test_public_signature(name):
+    package = importlib.import_module("zoo_detection")
+    reference.assert_signature(getattr(package, name), reference.signatures("detection")[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constructs_without_storage(name):
+    with without_storage():
+        model = zoo_core.get_model(name, weights=None, weights_backbone=None)
+    assert all(tensor.is_meta for tensor in model.state_dict().values())
