@@ -295,15 +295,14 @@ def test_autocast_decides_in_float32(dtype: torch.dtype) -> None:
 
 
 def test_threads_change_nothing() -> None:
-    boxes, scores = random_boxes(6000, 5, 105, 600, 0)
-    idxs = torch.randint(0, 20, (6000,), generator=torch.Generator().manual_seed(0))
+    boxes, scores = random_boxes(3000, 5, 105, 400, 0)
+    idxs = torch.randint(0, 20, (3000,), generator=torch.Generator().manual_seed(0))
     threads = torch.get_num_threads()
     results = []
     try:
-        for count in (1, 2, 4):
+        for count in (1, 3):
             torch.set_num_threads(count)
             results.append(batched_nms(boxes, scores, idxs, 0.5))
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])

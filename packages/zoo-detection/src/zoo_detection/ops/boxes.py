@@ -220,7 +220,8 @@ def box_convert(boxes: Tensor, in_fmt: str, out_fmt: str) -> Tensor:
         out_fmt: the format to give them, both with a rotation or both without.
 
     Returns:
-        A new tensor in the other format. Rotations are counter-clockwise as seen in the image.
+        A new tensor in the other format; integers become floating where a side is halved. Rotations are
+        counter-clockwise as seen in the image.
 
     Raises:
         ValueError: an unknown format, formats that cannot be converted to each other, or a wrong last dimension.
@@ -235,7 +236,7 @@ def box_convert(boxes: Tensor, in_fmt: str, out_fmt: str) -> Tensor:
             return boxes.clone()
         if formats is _ROTATED:
             require_floating("rotated boxes", boxes)
-        return formats[out_fmt][2](to_base(boxes)).to(boxes.dtype)
+        return formats[out_fmt][2](to_base(boxes))
     known = (*_UPRIGHT, *_ROTATED)
     for fmt in (in_fmt, out_fmt):
         if fmt not in known:
@@ -380,7 +381,7 @@ def masks_to_boxes(masks: Tensor) -> Tensor:
     covered = masks != 0
     sides = []
     for dim in (1, 2):  # over the rows: columns
-        line = covered.any(dim).to(torch.uint8)
+        line = covered.any(dim).int()  # argmax takes no bool
         last = line.shape[1] - 1 - line.flip(1).argmax(1)
         sides.append((line.argmax(1), last.where(line.any(1), 0)))
     (x1, x2), (y1, y2) = sides
