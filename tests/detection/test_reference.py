@@ -1,13 +1,12 @@
 """Every builder against the reference: state dicts, each stage of the network, detections, signatures and metadata.
 
-A case is a builder in one of its forms: as built without weights, or as built for published weights. Its model runs once
-and serves all tests of the case.
+A case is a builder in one of its forms: as built without weights, or as built for published weights. Its model runs
+once and serves all tests of the case.
 """
 
 import gc
 import importlib
 import inspect
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -20,9 +19,7 @@ from zoo_detection import FrozenBatchNorm2d, ops
 
 NAMES = reference.model_names("detection")
 # v2, SSD and SSDLite have the same form with and without weights.
-FORMS = [
-    (name, form) for name in NAMES for form in ("default", "pretrained") if form in reference.manifest_forms(name)
-]
+FORMS = [(name, form) for name in NAMES for form in ("default", "pretrained") if form in reference.manifest_forms(name)]
 
 
 def build(name: str, form: str) -> nn.Module:
@@ -50,9 +47,11 @@ class Run:
 
     def __init__(self, model: nn.Module) -> None:
         stages = {"transform": model.transform, "backbone": model.backbone}
-        stages |= {"head": model.rpn.head, "anchors": model.rpn.anchor_generator} if hasattr(model, "rpn") else {
-            "head": model.head, "anchors": model.anchor_generator
-        }
+        stages |= (
+            {"head": model.rpn.head, "anchors": model.rpn.anchor_generator}
+            if hasattr(model, "rpn")
+            else {"head": model.head, "anchors": model.anchor_generator}
+        )
         self.stages = {}
         hooks = [
             module.register_forward_hook(lambda _, args, output, name=name: self.stages.setdefault(name, output))
@@ -65,14 +64,14 @@ class Run:
 
 
 @pytest.fixture(scope="module", params=FORMS, ids=lambda case: "-".join(case))
-def case(request) -> Iterator[tuple[str, str, Run, list]]:
+def case(request) -> tuple[str, str, Run, list]:
     name, form = request.param
     model = reference.fill_parameters(build(name, form))
     manifest = reference.manifest_of(model)
     run = Run(model)
     del model
     gc.collect()
-    yield name, form, run, manifest
+    return name, form, run, manifest
 
 
 def expected(name: str, form: str):

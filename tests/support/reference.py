@@ -48,6 +48,12 @@ def manifest(name: str, form: str = "default") -> list[tuple[str, str, list[int]
         return [(key, dtype, shape) for key, dtype, shape in json.load(file)[form]]
 
 
+def manifest_forms(name: str) -> list[str]:
+    """The forms of a model whose state dicts are known."""
+    with gzip.open(ASSETS / "state_dicts" / f"{name}.json.gz", "rt") as file:
+        return list(json.load(file))
+
+
 def manifest_of(model: nn.Module) -> list[tuple[str, str, list[int]]]:
     return [(k, str(v.dtype).removeprefix("torch."), list(v.shape)) for k, v in model.state_dict().items()]
 

@@ -6,7 +6,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,10 +65,10 @@ class AnchorGenerator(_BoxGenerator):
         aspect_ratios: Sequence[Sequence[float]] = ((0.5, 1.0, 2.0),),
     ) -> None:
         super().__init__()
-        if not isinstance(sizes[0], list | tuple):
-            sizes = tuple((size,) for size in sizes)  # type: ignore[assignment]
-        if not isinstance(aspect_ratios[0], list | tuple):
-            aspect_ratios = (aspect_ratios,) * len(sizes)  # type: ignore[assignment]
+        if not isinstance(sizes[0], Sequence):
+            sizes = tuple((size,) for size in cast(Sequence[float], sizes))
+        if not isinstance(aspect_ratios[0], Sequence):
+            aspect_ratios = (cast(Sequence[float], aspect_ratios),) * len(sizes)
         if len(sizes) != len(aspect_ratios):
             raise ValueError(
                 f"there must be sizes and aspect ratios for each feature map, but there are {len(sizes)} sizes and "
@@ -77,8 +77,7 @@ class AnchorGenerator(_BoxGenerator):
         self.sizes = sizes
         self.aspect_ratios = aspect_ratios
         self._cells = [
-            self._cell_anchors(level_sizes, ratios)
-            for level_sizes, ratios in zip(sizes, aspect_ratios, strict=True)
+            self._cell_anchors(level_sizes, ratios) for level_sizes, ratios in zip(sizes, aspect_ratios, strict=True)
         ]
 
     @staticmethod
@@ -210,7 +209,8 @@ class DefaultBoxGenerator(_BoxGenerator):
             size = torch.tensor([width, height], dtype=dtype, device=device)
             levels = []
             for level, ((rows, columns), sides) in enumerate(zip(grids, self._sides, strict=True)):
-                rows_in_image, columns_in_image = rows, columns
+                rows_in_image: float = rows
+                columns_in_image: float = columns
                 if self.steps is not None:
                     rows_in_image, columns_in_image = height / self.steps[level], width / self.steps[level]
                 y = (torch.arange(rows, dtype=dtype, device=device) + 0.5) / rows_in_image
@@ -226,6 +226,4 @@ class DefaultBoxGenerator(_BoxGenerator):
         return [boxes] * len(image_list.image_sizes)
 
     def extra_repr(self) -> str:
-        return (
-            f"aspect_ratios={self.aspect_ratios}, scales={self.scales}, steps={self.steps}, clip={self.clip}"
-        )
+        return f"aspect_ratios={self.aspect_ratios}, scales={self.scales}, steps={self.steps}, clip={self.clip}"

@@ -147,7 +147,7 @@ def mobilenet_backbone(
     stages = mobilenet_stages(features)
     freeze_before_stage(features, stages, trainable_layers)
     if not fpn:
-        result = nn.Sequential(features, nn.Conv2d(_channels(features[stages[-1]]), 256, 1))
+        result: Any = nn.Sequential(features, nn.Conv2d(_channels(features[stages[-1]]), 256, 1))
         result.out_channels = 256
         return result
     returned = [len(stages) - 2, len(stages) - 1] if returned_layers is None else returned_layers

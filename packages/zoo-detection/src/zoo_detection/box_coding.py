@@ -89,7 +89,7 @@ class BoxLinearCoder:
         return distances / self._sizes(proposals) if self.normalize_by_size else distances
 
     def decode(self, rel_codes: Tensor, boxes: Tensor) -> Tensor:
-        """The boxes at distances ``rel_codes`` from the centres of ``boxes``; both and the result are Tensor[..., 4]."""
+        """The boxes at distances ``rel_codes`` from the centres of ``boxes``, both Tensor[..., 4], as is the result."""
         boxes = boxes.to(torch.promote_types(rel_codes.dtype, torch.float32))
         centres = 0.5 * (boxes[..., :2] + boxes[..., 2:])
         distances = rel_codes * self._sizes(boxes) if self.normalize_by_size else rel_codes

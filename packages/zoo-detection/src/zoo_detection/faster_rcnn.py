@@ -129,8 +129,8 @@ class FasterRCNN(GeneralizedRCNN):
     """Faster R-CNN on any backbone.
 
     In training mode it takes images and targets and gives the losses ``loss_classifier``, ``loss_box_reg``,
-    ``loss_objectness`` and ``loss_rpn_box_reg``. In eval mode it gives for each image ``boxes`` (Tensor[N, 4], ``x1, y1,
-    x2, y2``), ``labels`` (int64 Tensor[N]) and ``scores`` (Tensor[N]), best first.
+    ``loss_objectness`` and ``loss_rpn_box_reg``. In eval mode it gives for each image ``boxes`` (Tensor[N, 4],
+    ``x1, y1, x2, y2``), ``labels`` (int64 Tensor[N]) and ``scores`` (Tensor[N]), best first.
 
     Args:
         backbone: gives a feature map, or a dict of them, of ``backbone.out_channels`` channels each.
@@ -310,7 +310,7 @@ def _mobilenet_v3_large_fpn(backbone: dict[str, Any], num_classes: int = 91, **k
         trainable_layers=backbone["trainable_layers"],
     )
     anchors = AnchorGenerator(((32, 64, 128, 256, 512),) * 3, ((0.5, 1.0, 2.0),) * 3)
-    defaults = {"rpn_anchor_generator": anchors, "rpn_score_thresh": 0.05}
+    defaults: dict[str, Any] = {"rpn_anchor_generator": anchors, "rpn_score_thresh": 0.05}
     return FasterRCNN(body, num_classes=num_classes, **(defaults | kwargs))
 
 
@@ -443,7 +443,12 @@ def fasterrcnn_mobilenet_v3_large_320_fpn(
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 6; 3 by default.
         **kwargs: arguments of :class:`FasterRCNN`, and of :func:`zoo_core.builders.build`.
     """
-    defaults = {"min_size": 320, "max_size": 640, "rpn_pre_nms_top_n_test": 150, "rpn_post_nms_top_n_test": 150}
+    defaults: dict[str, Any] = {
+        "min_size": 320,
+        "max_size": 640,
+        "rpn_pre_nms_top_n_test": 150,
+        "rpn_post_nms_top_n_test": 150,
+    }
     return build_detector(
         _mobilenet_v3_large_fpn,
         weights,

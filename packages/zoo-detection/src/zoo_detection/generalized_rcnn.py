@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from zoo_detection.building import initialize_part
 from zoo_detection.targets import check_images, check_targets
+from zoo_detection.transform import GeneralizedRCNNTransform
 
 __all__ = ["GeneralizedRCNN"]
 
@@ -22,7 +23,9 @@ class GeneralizedRCNN(nn.Module):
             :class:`~zoo_detection.transform.GeneralizedRCNNTransform`.
     """
 
-    def __init__(self, backbone: nn.Module, rpn: nn.Module, roi_heads: nn.Module, transform: nn.Module) -> None:
+    def __init__(
+        self, backbone: nn.Module, rpn: nn.Module, roi_heads: nn.Module, transform: GeneralizedRCNNTransform
+    ) -> None:
         super().__init__()
         self.transform = transform
         self.backbone = backbone

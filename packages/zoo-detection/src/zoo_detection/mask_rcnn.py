@@ -5,6 +5,7 @@
   form, v2)
 """
 
+import itertools
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ class MaskRCNNHeads(nn.Sequential):
         super().__init__(
             *(
                 Conv2dNormActivation(before, after, kernel_size=3, norm_layer=norm_layer, dilation=dilation)
-                for before, after in zip(channels, channels[1:], strict=False)
+                for before, after in itertools.pairwise(channels)
             )
         )
         self.apply(self._initialize)

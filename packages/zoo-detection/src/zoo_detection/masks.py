@@ -27,20 +27,20 @@ def maskrcnn_inference(x: Tensor, labels: list[Tensor]) -> list[Tensor]:
     return [of_class] if len(labels) == 1 else list(of_class.split([len(image) for image in labels]))
 
 
-def project_masks_on_boxes(gt_masks: Tensor, boxes: Tensor, matched_idxs: Tensor, M: int) -> Tensor:
+def project_masks_on_boxes(gt_masks: Tensor, boxes: Tensor, matched_idxs: Tensor, size: int) -> Tensor:
     """What masks look like in boxes.
 
     Args:
         gt_masks: masks of the objects of an image, Tensor[K, H, W].
         boxes: Tensor[N, 4].
         matched_idxs: int64 Tensor[N], the object of each box.
-        M: height and width to sample a box at.
+        size: height and width to sample a box at.
 
     Returns:
-        Tensor[N, M, M] in [0, 1].
+        Tensor[N, size, size] in [0, 1].
     """
     rois = torch.cat((matched_idxs[:, None].to(boxes), boxes), 1)
-    return roi_align(gt_masks[:, None].to(rois), rois, (M, M), 1.0)[:, 0]
+    return roi_align(gt_masks[:, None].to(rois), rois, (size, size), 1.0)[:, 0]
 
 
 def maskrcnn_loss(
@@ -99,7 +99,8 @@ def paste_masks_in_image(masks: Tensor, boxes: Tensor, img_shape: tuple[int, int
     # Interpolation is linear in the rows, and then in the columns: two products with weights that are mostly zero.
     first, last = (centres - half).to(torch.int64), (centres + half).to(torch.int64)
     columns, rows = (
-        _interpolation(first[:, axis], last[:, axis], size, pixels, masks) for axis, pixels in enumerate(img_shape[::-1])
+        _interpolation(first[:, axis], last[:, axis], size, pixels, masks)
+        for axis, pixels in enumerate(img_shape[::-1])
     )
     return (rows @ masks @ columns.transpose(1, 2))[:, None]
 

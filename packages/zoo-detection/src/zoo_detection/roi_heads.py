@@ -161,14 +161,17 @@ class RoIHeads(nn.Module):
     def _predict_masks(
         self, features: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> Tensor:
-        assert self.mask_roi_pool is not None and self.mask_head is not None and self.mask_predictor is not None
+        assert self.mask_roi_pool is not None
+        assert self.mask_head is not None
+        assert self.mask_predictor is not None
         return self.mask_predictor(self.mask_head(self.mask_roi_pool(features, boxes, image_shapes)))
 
     def _predict_keypoints(
         self, features: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> Tensor:
         assert self.keypoint_roi_pool is not None
-        assert self.keypoint_head is not None and self.keypoint_predictor is not None
+        assert self.keypoint_head is not None
+        assert self.keypoint_predictor is not None
         return self.keypoint_predictor(self.keypoint_head(self.keypoint_roi_pool(features, boxes, image_shapes)))
 
     def postprocess_detections(

@@ -64,7 +64,8 @@ class GeneralizedRCNNTransform(nn.Module):
         Returns:
             The batch, and the targets in its coordinates.
         """
-        prepared, new_targets = [], None if targets is None else []
+        prepared: list[Tensor] = []
+        new_targets: list[dict[str, Tensor]] | None = None if targets is None else []
         for index, image in enumerate(images):
             target = None if targets is None else targets[index]
             image, target = self.resize(self.normalize(image), target)
@@ -91,9 +92,7 @@ class GeneralizedRCNNTransform(nn.Module):
         std = torch.tensor(self.image_std, dtype=image.dtype, device=image.device)
         return (image - mean[:, None, None]) / std[:, None, None]
 
-    def resize(
-        self, image: Tensor, target: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Resizes an image, and what its target has of boxes, masks and keypoints."""
         if self._skip_resize and self.training:
             return image, target

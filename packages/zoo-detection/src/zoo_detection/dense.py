@@ -1,0 +1,142 @@
+"""What single-stage detectors have in common: the frame, and how they choose detections."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_detection.building import initialize_part
+from zoo_detection.ops import batched_nms
+from zoo_detection.targets import check_images, check_labels, check_targets
+from zoo_detection.transform import GeneralizedRCNNTransform
+
+
+class DenseDetector(nn.Module):
+    """A detector that predicts classes and offsets for every anchor at once.
+
+    Subclasses set ``head`` and define :meth:`compute_loss` and :meth:`postprocess_detections`.
+
+    Args:
+        backbone: gives a feature map, or a dict of them, for Tensor[N, C, H, W].
+        anchor_generator: makes the anchors.
+        transform: makes a batch of images and carries results back.
+        num_classes: number of classes that labels may be of.
+        background: class 0 is the background.
+    """
+
+    head: Any
+    anchor_generator: Any
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        anchor_generator: nn.Module,
+        transform: GeneralizedRCNNTransform,
+        num_classes: int,
+        background: bool,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.anchor_generator = anchor_generator
+        self.transform = transform
+        self._num_classes = num_classes
+        self._background = background
+
+    def _initialize(self, module: nn.Module) -> None:
+        initialize_part(self, module)
+
+    def compute_loss(
+        self, targets: list[dict[str, Tensor]], head_outputs: dict[str, Tensor], anchors: list[Tensor], *args: Any
+    ) -> dict[str, Tensor]:
+        """The losses by name."""
+        raise NotImplementedError(f"{type(self).__name__} must define compute_loss")
+
+    def postprocess_detections(
+        self,
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        anchors_per_level: list[int],
+    ) -> list[dict[str, Tensor]]:
+        """For each image a dict of ``boxes``, ``scores`` and ``labels``, best first."""
+        raise NotImplementedError(f"{type(self).__name__} must define postprocess_detections")
+
+    def forward(
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
+    ) -> list[dict[str, Tensor]] | dict[str, Tensor]:
+        """Detects objects, or computes the losses in training mode.
+
+        Args:
+            images: each Tensor[C, H, W] with values in [0, 1], of any size.
+            targets: in training mode, for each image a dict of ``boxes`` (float Tensor[N, 4], ``x1, y1, x2, y2`` in
+                pixels) and ``labels`` (int64 Tensor[N]).
+
+        Returns:
+            In eval mode, for each image a dict of ``boxes`` (Tensor[N, 4]), ``scores`` (Tensor[N]) and ``labels``
+            (int64 Tensor[N]), best first, in the coordinates of the image. In training mode the losses by name.
+
+        Raises:
+            ValueError, TypeError: an image or a target is not as it should be; the message names it.
+        """
+        check_images(images)
+        if self.training:
+            check_targets(images, targets)
+            check_labels(targets or (), self._num_classes, background=self._background)
+        original_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        batch, batch_targets = self.transform(images, targets)
+        features = self.backbone(batch.tensors)
+        if isinstance(features, Tensor):
+            features = OrderedDict([("0", features)])
+        feature_maps = list(features.values())
+        head_outputs = self.head(feature_maps)
+        anchors = self.anchor_generator(batch, feature_maps)
+        anchors_per_level = [
+            feature_map.shape[-2] * feature_map.shape[-1] * count
+            for feature_map, count in zip(feature_maps, self.anchor_generator.num_anchors_per_location(), strict=True)
+        ]
+        if self.training:
+            assert batch_targets is not None
+            return self.compute_loss(batch_targets, head_outputs, anchors, anchors_per_level)
+        detections = self.postprocess_detections(head_outputs, anchors, batch.image_sizes, anchors_per_level)
+        return self.transform.postprocess(detections, batch.image_sizes, original_sizes)
+
+
+def normalized_transform(
+    min_size: int | Sequence[int],
+    max_size: int,
+    image_mean: list[float] | None,
+    image_std: list[float] | None,
+    **kwargs: Any,
+) -> GeneralizedRCNNTransform:
+    """The transform of a detector, which normalises as for ImageNet by default."""
+    return GeneralizedRCNNTransform(
+        min_size, max_size, image_mean or [0.485, 0.456, 0.406], image_std or [0.229, 0.224, 0.225], **kwargs
+    )
+
+
+def candidates_of_level(scores: Tensor, threshold: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The best of the scores that are above a threshold.
+
+    Args:
+        scores: Tensor[A, C], of A anchors and C classes.
+        threshold: scores must be above it.
+        limit: how many to take at most.
+
+    Returns:
+        The scores, best first, and the anchors and classes they belong to.
+    """
+    classes = scores.shape[1]
+    flat = scores.flatten()
+    above = torch.where(flat > threshold)[0]
+    best, order = flat[above].topk(torch.sym_min(above.shape[0], limit))
+    place = above[order]
+    return best, torch.div(place, classes, rounding_mode="floor"), place % classes
+
+
+def best_detections(boxes: Tensor, scores: Tensor, labels: Tensor, nms_thresh: float, limit: int) -> dict[str, Tensor]:
+    """The best detections of an image that no better one of their class overlaps, best first."""
+    scores = scores.to(boxes.dtype)
+    keep = batched_nms(boxes, scores, labels, nms_thresh)[:limit]
+    return {"boxes": boxes[keep], "scores": scores[keep], "labels": labels[keep]}
