@@ -6,6 +6,7 @@ from zoo_classification.densenet import *
 from zoo_classification.efficientnet import *
 from zoo_classification.googlenet import *
 from zoo_classification.inception import *
+from zoo_classification.maxvit import *
 from zoo_classification.mnasnet import *
 from zoo_classification.mobilenetv2 import *
 from zoo_classification.mobilenetv3 import *

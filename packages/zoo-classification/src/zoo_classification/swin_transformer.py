@@ -8,14 +8,14 @@ import math
 from collections.abc import Callable
 from enum import auto
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
-from zoo_core.attention import EvalCache, attend_in_windows, pad_to, relative_position_index
+from zoo_core.attention import EvalCache, attend_in_windows, pad_to, relative_position_bias, relative_position_index
 from zoo_core.builders import build
 from zoo_core.layers import MLP, Permute, StochasticDepth
 from zoo_core.registry import register_model
@@ -156,23 +156,11 @@ class ShiftedWindowAttention(nn.Module):
         return [self.relative_position_bias_table, self.relative_position_index]
 
     def _position_bias(self) -> Tensor:
-        return self._expand(self.relative_position_bias_table)
-
-    def _expand(self, table: Tensor) -> Tensor:
-        """A bias for each offset and head -> Tensor[1, heads, L, L]."""
-        length = math.prod(self.window_size)
-        return table[self.relative_position_index].view(length, length, -1).permute(2, 0, 1).contiguous().unsqueeze(0)
+        return relative_position_bias(self.relative_position_bias_table, self.relative_position_index)
 
     def get_relative_position_bias(self) -> Tensor:
         """What is added to the logits of each query (row) and key (column): Tensor[1, heads, L, L] for L tokens."""
-        if self.training:
-            return self._position_bias()
-        return self._bias_cache.get(self._position_bias, self._position_parameters())
-
-    def train(self, mode: bool = True) -> Self:
-        """See :meth:`torch.nn.Module.train`. Parameters change in training, so nothing kept is used after it."""
-        self._bias_cache.clear()
-        return super().train(mode)
+        return self._bias_cache.get(self._position_bias, self._position_parameters(), training=self.training)
 
     def _project(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tensor[B, L, dim] -> queries, keys and values, Tensor[B, heads, L, dim / heads] each."""
@@ -246,7 +234,7 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
 
     def _position_bias(self) -> Tensor:
         table = self.cpb_mlp(self.relative_coords_table).view(-1, self.num_heads)
-        return 16 * torch.sigmoid(self._expand(table))
+        return 16 * torch.sigmoid(relative_position_bias(table, self.relative_position_index))
 
     def _project(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         bias: Tensor | None = self.qkv.bias

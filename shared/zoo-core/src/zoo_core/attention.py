@@ -37,6 +37,20 @@ def relative_position_index(window: Sequence[int]) -> Tensor:
     return index.to(torch.get_default_device())
 
 
+def relative_position_bias(table: Tensor, index: Tensor) -> Tensor:
+    """Looks up the bias of each query and key.
+
+    Args:
+        table: Tensor[offsets, heads].
+        index: see :func:`relative_position_index`; Tensor[L, L], or its flattened form.
+
+    Returns:
+        Tensor[1, heads, L, L].
+    """
+    length = math.isqrt(index.numel())
+    return table[index.flatten()].view(length, length, -1).permute(2, 0, 1).contiguous().unsqueeze(0)
+
+
 def attend_in_windows(
     x: Tensor,
     window: Sequence[int],
@@ -150,9 +164,9 @@ def _is_zero(size: int) -> bool:
 class EvalCache:
     """Keeps what was computed from parameters, for as long as they stay as they are.
 
-    For modules in eval mode. Nothing is kept, or taken from the cache, while gradients flow to the parameters, while
-    torch compiles or exports the model or captures a CUDA graph, and for tensors that only stand for others (fake
-    tensors, those of :mod:`torch.func`): the result is computed then. Copies of a module start with an empty cache.
+    Nothing is kept, or taken from the cache, while gradients flow to the parameters, while torch compiles or exports
+    the model or captures a CUDA graph, and for tensors that only stand for others (fake tensors, those of
+    :mod:`torch.func`): the result is computed then. Copies of a cache start empty.
 
     On the CPU, a change of a parameter is seen from its values. Elsewhere, where reading them would make the CPU wait,
     it is seen from the address of its memory and the counter of its in-place operations; a change through
@@ -162,14 +176,20 @@ class EvalCache:
     def __init__(self) -> None:
         self._kept: tuple[Any, list[_Snapshot], Any] | None = None
 
-    def get(self, compute: Callable[[], Result], parameters: Sequence[Tensor], key: Any = None) -> Result:
+    def get(
+        self, compute: Callable[[], Result], parameters: Sequence[Tensor], key: Any = None, *, training: bool = False
+    ) -> Result:
         """What ``compute`` returns, or returned before.
 
         Args:
             compute: gives a tensor or a tuple of tensors that depend on nothing but ``parameters`` and ``key``.
             parameters: the tensors that the result depends on.
             key: what else the result depends on.
+            training: compute, and forget what is kept.
         """
+        if training:
+            self.clear()
+            return compute()
         if torch.compiler.is_compiling() or not all(map(_may_be_kept, parameters)) or _is_capturing():
             return compute()
         kept = self._kept
