@@ -40,10 +40,9 @@ def test_iou() -> None:
     iou = box_iou(A, B)
     assert iou.shape == (2, 3)
     torch.testing.assert_close(iou, torch.tensor([[25 / 175, 0, 1], [0, 0, 0.08]]))
-    as_xywh = [box_convert(boxes, "xyxy", "xywh") for boxes in (A, B)]
-    torch.testing.assert_close(box_iou(*as_xywh, fmt="xywh"), iou)
-    as_centres = [box_convert(boxes, "xyxy", "cxcywh") for boxes in (A, B)]
-    torch.testing.assert_close(box_iou(*as_centres, fmt="cxcywh"), iou)
+    for fmt in ("xywh", "cxcywh"):
+        a, b = (box_convert(boxes, "xyxy", fmt) for boxes in (A, B))
+        torch.testing.assert_close(box_iou(a, b, fmt=fmt), iou)
     assert box_iou(A[:0], B).shape == (0, 3)
     torch.testing.assert_close(box_iou(A.long(), B.long()), iou)
     assert box_iou(A.half() * 90, B.half() * 90).dtype == torch.float32

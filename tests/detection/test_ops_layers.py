@@ -93,10 +93,13 @@ def test_pyramid_errors() -> None:
 def test_pyramid_initialisation() -> None:
     torch.manual_seed(0)
     fpn = FeaturePyramidNetwork([256], 256)
-    weight = fpn.inner_blocks[0][0].weight
+    convolution = fpn.get_submodule("inner_blocks.0.0")
+    assert isinstance(convolution, nn.Conv2d)
+    weight, bias = convolution.weight, convolution.bias
+    assert bias is not None
     # Kaiming uniform with a=1: bound sqrt(3 / fan in).
     assert weight.abs().max().item() == pytest.approx((3 / 256) ** 0.5, rel=1e-2)
-    assert fpn.inner_blocks[0][0].bias.abs().max() == 0
+    assert bias.abs().max() == 0
 
 
 def test_frozen_batch_norm_is_batch_norm_in_evaluation() -> None:

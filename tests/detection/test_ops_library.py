@@ -58,7 +58,8 @@ def dynamic_symbols(path: Path) -> tuple[set[str], set[str]]:
         *struct.unpack_from("<HH", data, 58),
     )
     sections = [struct.unpack_from("<IIQQQQIIQQ", data, section_table + i * entry_size) for i in range(count)]
-    imported, exported = set(), set()
+    imported: set[str] = set()
+    exported: set[str] = set()
     for _, kind, _, _, offset, size, link, _, _, _ in sections:
         if kind != 11:  # SHT_DYNSYM
             continue

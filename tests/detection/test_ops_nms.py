@@ -1,6 +1,7 @@
 """Non-maximum suppression against a loop in numpy, and in every corner."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ NAN, INF = math.nan, math.inf
 
 def reference(boxes: Tensor, scores: Tensor, threshold: float, idxs: Tensor | None = None) -> list[int]:
     """Greedy suppression, box by box, in the boxes' own precision (float32 for half)."""
-    dtype = np.float64 if boxes.dtype == torch.float64 else np.float32
-    b = boxes.double().numpy().astype(dtype)
+    dtype: Any = np.float64 if boxes.dtype == torch.float64 else np.float32
+    b: Any = boxes.double().numpy().astype(dtype)
     s = scores.double().numpy()
     classes = np.zeros(len(b), np.int64) if idxs is None else idxs.numpy()
     order = sorted(range(len(b)), key=lambda i: (not math.isnan(s[i]), 0 if math.isnan(s[i]) else -s[i], i))

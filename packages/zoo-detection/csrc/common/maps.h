@@ -46,8 +46,8 @@ inline Tensor new_pooled(const Tensor& map, const Tensor& rois, const Options& o
   return new_map(map, {rois.size(0), map.size(1), options.bins.height, options.bins.width}, is_channels_last(map));
 }
 
-// rois: (K, 5) of the feature dtype, or float32 where the features are float16 or bfloat16. levels: which of the maps each
-// region reads, int64 (K,); null where there is one map.
+// rois: (K, 5) of the feature dtype, or float32 where the features are float16 or bfloat16. levels: which of the maps
+// each region reads, int64 (K,); null where there is one map.
 inline void check_rois(ScalarType feature_type, const Tensor& rois, const Tensor* levels, const Bins& bins) {
   check(is_floating(feature_type), "zoo::roi_align: features must be floating");
   check(rois.dim() == 2 && rois.size(1) == 5, "zoo::roi_align: rois must have shape (K, 5)");

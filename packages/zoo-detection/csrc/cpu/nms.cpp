@@ -2,8 +2,8 @@
 //
 // Boxes are visited by decreasing score, and each is compared with the boxes kept so far that are near it. "Near" is
 // read off a grid of cells: a kept box is listed in every cell that it covers, and a candidate looks up the cells of
-// its middle part only. That is enough: where IoU > t, the two overlap in more than t of the candidate's width and of its
-// height, and such an overlap reaches into [x1 + t w, x2 - t w] (for t >= 1/2, into the centre).
+// its middle part only. That is enough: where IoU > t, the two overlap in more than t of the candidate's width and of
+// its height, and such an overlap reaches into [x1 + t w, x2 - t w] (for t >= 1/2, into the centre).
 #include "../common/checks.h"
 #include "kernels.h"
 

@@ -1,8 +1,8 @@
 // RoIAlign on the CPU, forward and backward, over one feature map or the levels of a pyramid.
 //
 // The kernels handle a block of channels at once, which must lie side by side. A channels-last map has them so; of any
-// other map (or another type), a block of channels is packed first: all of it when the regions read most of it, or just the
-// window of each region when they read little. Work is divided by channel block, image and rows, never by region in
+// other map (or another type), a block of channels is packed first: all of it when the regions read most of it, or just
+// the window of each region when they read little. Work is divided by channel block, image and rows, never by region in
 // the backward pass, so gradients are summed in one order whatever the number of threads.
 #include "../common/maps.h"
 #include "huge_pages.h"
@@ -145,7 +145,7 @@ Image<Scalar> bins_of(const Tensor& pooled, bool channels_last, int64_t index) {
 
 Window window_of_bins(const Bins& bins) { return {0, 1, 0, count_of(bins)}; }
 
-// The regions of each level and image: those of image i on level l are [begin[l * batch + i], begin[l * batch + i + 1]).
+// The regions sorted by bucket, one per level and image: bucket l * batch + i holds [begin[bucket], begin[bucket + 1]).
 template <typename T>
 struct Buckets {
   std::vector<Roi<T>> rois;

@@ -133,7 +133,7 @@ void interleave(const T* planes, ptrdiff_t plane_stride, ptrdiff_t count, T* to,
     }
   }
   for (; i < count; ++i) {
-    for (int channel = 0; channel < kNarrow; ++channel) to[i * to_stride + channel] = planes[channel * plane_stride + i];
+    for (int c = 0; c < kNarrow; ++c) to[i * to_stride + c] = planes[c * plane_stride + i];
   }
 }
 

@@ -1,8 +1,8 @@
 // Non-maximum suppression on CUDA. Everything stays on the device; the host waits once, for the size of the result.
 //
-// Boxes are sorted by score and handled kChunk at a time: (1) which boxes of the chunk overlap which later ones of it, as
-// bits; (2) one block resolves the chunk in order; (3) the boxes that it keeps suppress all boxes behind the chunk. Memory
-// is linear in the number of boxes. Compiled without fused multiply-adds, to decide as the CPU does.
+// Boxes are sorted by score and handled kChunk at a time: (1) which boxes of the chunk overlap which later ones of it,
+// as bits; (2) one block resolves the chunk in order; (3) the boxes that it keeps suppress all boxes behind the chunk.
+// Memory is linear in the number of boxes. Compiled without fused multiply-adds, to decide as the CPU does.
 #include "../common/checks.h"
 #include "stream.h"
 
@@ -59,8 +59,8 @@ __global__ void gather(const Scalar* boxes, int64_t box_stride, int64_t side_str
   keep[i] = true;
 }
 
-// mask[row * kWords + word]: which of the 64 boxes of the word does box `row` overlap, among the boxes after it. Boxes and
-// rows count from the chunk's first. One block of 64 threads per word and 64 rows.
+// mask[row * kWords + word]: which of the 64 boxes of the word does box `row` overlap, among the boxes after it. Boxes
+// and rows count from the chunk's first. One block of 64 threads per word and 64 rows.
 template <typename T>
 __global__ void overlap_bits(const Box<T>* boxes, int count, T threshold, uint64_t* mask) {
   const int word = blockIdx.x;

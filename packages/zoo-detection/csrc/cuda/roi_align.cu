@@ -1,7 +1,7 @@
 // RoIAlign on CUDA, forward and backward, over one feature map or the levels of a pyramid in one launch.
 //
-// One thread per output value. Neighbouring threads take neighbouring channels where the features are channels-last, and
-// neighbouring bins where they are not, so that what a warp reads and writes lies together.
+// One thread per output value. Neighbouring threads take neighbouring channels where the features are channels-last,
+// and neighbouring bins where they are not, so that what a warp reads and writes lies together.
 #include "../common/maps.h"
 #include "../common/roi_geometry.h"
 #include "stream.h"
@@ -70,7 +70,8 @@ __device__ Position position_of(int64_t i, const Output& output) {
     const int64_t bin = i / output.channels;
     return {bin / (height * width), i % output.channels, bin / width % height, bin % width};
   }
-  return {i / (output.channels * height * width), i / (height * width) % output.channels, i / width % height, i % width};
+  const int64_t plane = i / (height * width);
+  return {plane / output.channels, plane % output.channels, i / width % height, i % width};
 }
 
 __device__ int64_t offset_of(const Position& at, const Output& output) {
@@ -88,8 +89,8 @@ struct Source {
 };
 
 template <typename T, typename Scalar, typename Roi>
-__device__ Source<T, Scalar> source_of(const Pyramid<Scalar>& pyramid, const Regions<Roi>& regions, const Output& output,
-                                       const Position& at) {
+__device__ Source<T, Scalar> source_of(const Pyramid<Scalar>& pyramid, const Regions<Roi>& regions,
+                                       const Output& output, const Position& at) {
   const Roi* roi = regions.data + at.roi * regions.stride;
   const double image = static_cast<double>(roi[0]);
   const int64_t level = regions.levels != nullptr ? regions.levels[at.roi * regions.level_stride] : 0;
@@ -133,7 +134,8 @@ template <typename Scalar, typename Roi>
 __global__ void forward(const __grid_constant__ Pyramid<const Scalar> pyramid, Regions<Roi> regions, Output output,
                         Scalar* pooled) {
   using T = Compute<Scalar>;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < output.size; i += int64_t{gridDim.x} * blockDim.x) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < output.size; i += step) {
     const Position at = position_of(i, output);
     const auto source = source_of<T>(pyramid, regions, output, at);
     T value = std::numeric_limits<T>::quiet_NaN();
@@ -151,7 +153,8 @@ template <typename Scalar, typename Roi>
 __global__ void backward(const __grid_constant__ Pyramid<Compute<Scalar>> pyramid, Regions<Roi> regions, Output output,
                          const Scalar* grad) {
   using T = Compute<Scalar>;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < output.size; i += int64_t{gridDim.x} * blockDim.x) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < output.size; i += step) {
     const Position at = position_of(i, output);
     const auto source = source_of<T>(pyramid, regions, output, at);
     if (source.map == nullptr) continue;

@@ -22,10 +22,13 @@ inline cudaStream_t current_stream(const torch::stable::Tensor& tensor) {
 inline void check_launch(const char* kernel) {
   const cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess) {
-    throw std::runtime_error(std::string("zoo: the CUDA kernel ") + kernel + " did not start: " + cudaGetErrorString(error));
+    throw std::runtime_error(std::string("zoo: the CUDA kernel ") + kernel +
+                             " did not start: " + cudaGetErrorString(error));
   }
 }
 
-inline unsigned blocks_for(int64_t items, int threads) { return static_cast<unsigned>((items + threads - 1) / threads); }
+inline unsigned blocks_for(int64_t items, int threads) {
+  return static_cast<unsigned>((items + threads - 1) / threads);
+}
 
 }  // namespace zoo::cuda
