@@ -246,6 +246,7 @@ Tensor batched_nms(const Tensor& boxes, const Tensor& scores, const Tensor& idxs
 }  // namespace zoo::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(zoo, CUDA, library) {
+  if (!zoo::cuda::driver_is_new_enough()) return;
   library.impl("nms", TORCH_BOX(&zoo::cuda::nms));
   library.impl("batched_nms", TORCH_BOX(&zoo::cuda::batched_nms));
 }

@@ -314,6 +314,7 @@ std::vector<Tensor> multiscale_roi_align_backward(const Tensor& grad, const Tens
 }  // namespace zoo::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(zoo, CUDA, library) {
+  if (!zoo::cuda::driver_is_new_enough()) return;
   library.impl("roi_align", TORCH_BOX(&zoo::cuda::roi_align));
   library.impl("roi_align_backward", TORCH_BOX(&zoo::cuda::roi_align_backward));
   library.impl("multiscale_roi_align", TORCH_BOX(&zoo::cuda::multiscale_roi_align));

@@ -1,4 +1,4 @@
-// The current stream and the checks of CUDA calls.
+// The current stream, and the checks of the driver and of launches.
 #pragma once
 
 #include <torch/csrc/stable/accelerator.h>
@@ -12,6 +12,13 @@
 extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
 
 namespace zoo::cuda {
+
+// Whether this machine's driver runs kernels of the CUDA release that they were built with. If not, they are not
+// registered, and the pure-torch operators serve.
+inline bool driver_is_new_enough() {
+  int version = 0;
+  return cudaDriverGetVersion(&version) == cudaSuccess && version / 1000 >= CUDART_VERSION / 1000;
+}
 
 inline cudaStream_t current_stream(const torch::stable::Tensor& tensor) {
   void* stream = nullptr;

@@ -98,10 +98,16 @@ def _load_compiled() -> None:
         _failures.update(dict.fromkeys(("cpu", "cuda"), "the environment variable ZOO_OPS is 'python'"))
         return
     _load("cpu")
-    if torch.version.cuda is not None:
-        _load("cuda")
-    else:
+    if torch.version.cuda is None:
         _failures["cuda"] = "this torch is built without CUDA"
+        return
+    _load("cuda")
+    # The library registers nothing where the driver could not run its kernels.
+    if "cuda" in _library_paths and not torch._C._dispatch_has_kernel_for_dispatch_key("zoo::nms", "CUDA"):
+        del _library_paths["cuda"]
+        _failures["cuda"] = (
+            "the CUDA driver is missing, or older than the CUDA that zoo-detection was built with"
+        )
 
 
 def _warn_once(device: torch.device) -> None:

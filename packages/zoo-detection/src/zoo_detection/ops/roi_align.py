@@ -189,14 +189,25 @@ class MultiScaleRoIAlign(nn.Module):
         )
 
 
+def _traced_size(size: int) -> int:
+    """The size of the example that a program is traced with, without restricting the program to it."""
+    if not isinstance(size, torch.SymInt):
+        return size
+    from torch.fx.experimental import symbolic_shapes
+
+    # Its name before torch 2.13 was hint_int.
+    hint = getattr(symbolic_shapes, "optimization_hint", None) or symbolic_shapes.hint_int
+    return int(hint(size))
+
+
 def _pyramid_scales(features: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]) -> list[float]:
     """The scale of each feature map beside the images: the nearest power of two."""
     if not image_shapes:
         raise ValueError("image_shapes is empty; expected the (height, width) of each image")
-    sides = [max(shape[dim] for shape in image_shapes) for dim in (0, 1)]
+    sides = [max(_traced_size(shape[dim]) for shape in image_shapes) for dim in (0, 1)]
     scales = []
     for feature in features:
-        exponents = [round(math.log2(feature.shape[2 + dim] / sides[dim])) for dim in (0, 1)]
+        exponents = [round(math.log2(_traced_size(feature.shape[2 + dim]) / sides[dim])) for dim in (0, 1)]
         if exponents[0] != exponents[1]:
             raise ValueError(
                 f"a feature map of {tuple(feature.shape[2:])} does not have one scale beside images of {tuple(sides)}: "
