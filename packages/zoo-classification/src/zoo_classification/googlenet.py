@@ -262,6 +262,17 @@ class GoogLeNet_Weights(WeightsEnum):
     DEFAULT = IMAGENET1K_V1
 
 
+def set_published_form(kwargs: dict[str, Any], weights: WeightsEnum) -> None:
+    """Sets the arguments that go with published weights, where a builder's caller did not."""
+    kwargs.setdefault("transform_input", True)
+    if kwargs.setdefault("aux_logits", False):
+        warnings.warn(
+            f"the auxiliary heads in {weights} were never trained; train them, or leave out aux_logits=True",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 @register_model
 def googlenet(*, weights: GoogLeNet_Weights | None = None, progress: bool = True, **kwargs: Any) -> GoogLeNet:
     """GoogLeNet (Inception v1), from `Going Deeper with Convolutions <https://arxiv.org/abs/1409.4842>`__.
@@ -274,11 +285,5 @@ def googlenet(*, weights: GoogLeNet_Weights | None = None, progress: bool = True
             heads, but they were never trained.
     """
     if weights is not None:
-        kwargs.setdefault("transform_input", True)
-        if kwargs.setdefault("aux_logits", False):
-            warnings.warn(
-                f"the auxiliary heads in {weights} were never trained; train them, or leave out aux_logits=True",
-                UserWarning,
-                stacklevel=3,
-            )
+        set_published_form(kwargs, weights)
     return build(GoogLeNet, weights, progress, **kwargs)

@@ -208,6 +208,9 @@ class MobileNetV3(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="MobileNetV3", min_size=(1, 1))
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
         x = self.avgpool(self.features(x))
         return self.classifier(torch.flatten(x, 1))
 

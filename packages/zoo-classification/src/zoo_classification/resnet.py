@@ -240,6 +240,9 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="ResNet", min_size=(1, 1))
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(torch.flatten(self.avgpool(x), 1))

@@ -145,6 +145,9 @@ class ShuffleNetV2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="ShuffleNetV2", min_size=(1, 1))
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.conv1(x))
         x = self.stage4(self.stage3(self.stage2(x)))
         x = self.conv5(x)

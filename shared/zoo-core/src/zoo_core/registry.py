@@ -107,7 +107,7 @@ def _take_legacy(builder: Callable[..., nn.Module], parameter: str, kwargs: dict
         kwargs[parameter] = flag
         meaning = repr(flag)
     else:
-        kwargs[parameter] = _pretrained(builder, parameter) if flag else None
+        kwargs[parameter] = _pretrained(builder, parameter, kwargs) if flag else None
         meaning = str(kwargs[parameter])
     warnings.warn(
         f"{given}={flag!r} is deprecated; write {parameter}={meaning}"
@@ -117,16 +117,18 @@ def _take_legacy(builder: Callable[..., nn.Module], parameter: str, kwargs: dict
     )
 
 
-def _pretrained(builder: Callable[..., nn.Module], parameter: str) -> WeightsEnum:
+def _pretrained(builder: Callable[..., nn.Module], parameter: str, kwargs: Mapping[str, Any]) -> WeightsEnum:
     default = inspect.signature(builder).parameters[parameter].default
     if isinstance(default, WeightsEnum):
         return default
     enum = weights_enums(builder, parameter)[0]
+    member = next(iter(enum))
     if parameter == "weights":
         for entry in catalog.models().values():
             if (entry.weights, entry.module) == (enum.__name__, enum.__module__):
-                return enum[entry.pretrained]
-    return next(iter(enum))
+                member = enum[entry.pretrained]
+    # Builders of int8 models build the float model, with its weights, unless they are told to quantize.
+    return member if kwargs.get("quantize") else member.meta.get("unquantized", member)
 
 
 def _resolve(function: Callable[..., nn.Module], parameter: str, value: Any) -> Any:

@@ -89,6 +89,9 @@ class Task(ABC, Generic[Input, Result]):
     device_types: ClassVar[frozenset[str] | None] = None
     """The kinds of device that models of this task run on (``{"cpu"}``); ``None`` for any."""
 
+    samples: ClassVar[str | None] = None
+    """Url of a folder with inputs for ``zoo demo``; ``None`` for the folder ``samples`` of the models' package."""
+
     @classmethod
     def build(cls, name: str, weights: WeightsEnum) -> nn.Module:
         """Makes the model of that name with its weights, for inference."""

@@ -42,7 +42,8 @@ def demo(
     shown = failed = 0
     for model, checkpoint in ready:
         adapter = task_class(model.task)
-        folder = checkpoints.locate(f"package:{model.source.package.partition('.')[0]}/samples")
+        package = model.source.package.partition(".")[0]
+        folder = checkpoints.locate(adapter.samples or f"package:{package}/samples")
         paths, problems = inputs.find_files([str(folder)], adapter.suffixes)
         if problems:
             output.warning(f"{model.source.package} ships no samples for {model.name}: {'; '.join(problems)}")

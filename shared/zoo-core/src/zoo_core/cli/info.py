@@ -117,13 +117,15 @@ def _usage(model: Model, weights: str | None) -> str:
     # The packages of the zoo re-export their models; others may or may not.
     package = model.source.package
     home = package if package.replace("_", "-") in catalog.published_models() else model.module
-    member = f"{model.weights}.{'DEFAULT' if weights is None else model.checkpoint(weights).name}"
+    checkpoint = model.checkpoint("DEFAULT" if weights is None else weights)
+    member = f"{model.weights}.{'DEFAULT' if weights is None else checkpoint.name}"
+    quantize = "" if checkpoint.backend is None else ", quantize=True"
     return "\n".join(
         (
             f"from {home} import {model.weights}, {model.function}",
             "",
             f"weights = {member}",
-            f"model = {model.function}(weights=weights).eval()",
+            f"model = {model.function}(weights=weights{quantize}).eval()",
             "preprocess = weights.transforms()",
         )
     )

@@ -1,0 +1,88 @@
+"""How a builder makes a model of either form: float to be quantized or trained, or int8."""
+
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from zoo_core import builders
+from zoo_core.weights import WeightsEnum
+from zoo_quantized.quantization import load_quantized, quantize_model, quiet
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def choose_weights(
+    weights: WeightsEnum | str | None,
+    quantized: type[WeightsEnum],
+    floating: type[WeightsEnum],
+    quantize: bool,
+) -> WeightsEnum | None:
+    """The weights that are meant: int8 ones for ``quantize=True``, float ones else.
+
+    Args:
+        weights: a member of either enum, the name of a member, or ``None``.
+        quantized: the enum of the int8 model.
+        floating: the enum of the float model.
+        quantize: which model is wanted.
+
+    Raises:
+        TypeError: ``weights`` are those of the other form.
+        ValueError: there are none of that name.
+    """
+    if isinstance(weights, floating) and quantize:
+        raise TypeError(
+            f"{weights} are float weights, and quantize=True takes those of {quantized.__name__}. To quantize float "
+            f"weights, build with quantize=False and give the model to zoo_quantized.quantize_model with some data"
+        )
+    if isinstance(weights, quantized) and not quantize:
+        raise TypeError(
+            f"{weights} are weights of the int8 model, which quantize=True builds; the float model takes those of "
+            f"{floating.__name__}, for instance {weights.meta['unquantized']}"
+        )
+    return (quantized if quantize else floating).verify(weights)
+
+
+def build(
+    model_class: type[Model],
+    weights: WeightsEnum | None,
+    progress: bool,
+    quantize: bool,
+    /,
+    *,
+    backend: str,
+    **kwargs: Any,
+) -> Model:
+    """Makes a model.
+
+    Args:
+        model_class: the class.
+        weights: what to load, as :func:`choose_weights` gives it; ``None`` for random parameters.
+        progress: show a progress bar if the checkpoint has to be downloaded.
+        quantize: make the int8 model, in eval mode. Without weights its parameters are random, and the ranges of its
+            outputs are those of one random picture: it then serves to load a state dict.
+        backend: what is to run an int8 model without weights.
+        **kwargs: arguments of ``model_class``; for the float model also those of :func:`zoo_core.builders.build`.
+
+    Raises:
+        ValueError: an argument contradicts the checkpoint or the form of the model.
+        RuntimeError: torch has no engine for the backend on this machine.
+        zoo_core.checkpoints.CheckpointError: the checkpoint cannot be had, read, or does not fit the model.
+    """
+    if not quantize:
+        return builders.build(model_class, weights, progress, **kwargs)
+    for option in ("new_head", "freeze_body"):
+        if kwargs.pop(option, False):
+            raise ValueError(
+                f"{option}=True: an int8 model cannot be trained. Build with quantize=False and float weights, train, "
+                f"and quantize the result with zoo_quantized.quantize_model, or train after zoo_quantized.prepare_qat"
+            )
+    if weights is None:
+        model = model_class(**kwargs)
+        return quantize_model(model, [torch.rand(1, 3, 299, 299)], backend=backend, inplace=True)
+    builders.set_from_weights(kwargs, weights, "num_classes", len(weights.meta["categories"]))
+    with builders.without_storage():
+        model = model_class(**kwargs)
+    with quiet():
+        state_dict = weights.get_state_dict(progress=progress, check_hash=True)
+    return load_quantized(model, state_dict, backend=weights.meta["backend"], source=str(weights))

@@ -1,0 +1,92 @@
+"""Int8 MobileNetV2.
+
+`MobileNetV2: Inverted Residuals and Linear Bottlenecks <https://arxiv.org/abs/1801.04381>`__
+"""
+
+from enum import auto
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo_classification.mobilenetv2 import InvertedResidual, MobileNet_V2_Weights, MobileNetV2
+from zoo_core.layers import Conv2dNormActivation
+from zoo_core.registry import register_model
+from zoo_core.weights import WeightsEnum
+from zoo_quantized.building import build, choose_weights
+from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub, fuse
+
+__all__ = ["MobileNet_V2_QuantizedWeights", "QuantizableMobileNetV2", "mobilenet_v2"]
+
+
+class QuantizableInvertedResidual(InvertedResidual):
+    """:class:`~zoo_classification.mobilenetv2.InvertedResidual` whose addition can be quantized. Arguments as there."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.skip_add = FloatFunctional()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip_add.add(x, self.conv(x)) if self.use_res_connect else self.conv(x)
+
+    def fuse_model(self, is_qat: bool | None = None) -> None:
+        """Makes one layer of the last convolution and its normalisation; the others are fused where they are."""
+        last = len(self.conv) - 2
+        fuse(self.conv, [[str(last), str(last + 1)]], is_qat)
+
+
+class QuantizableMobileNetV2(MobileNetV2):
+    """:class:`~zoo_classification.mobilenetv2.MobileNetV2` that can be quantized. Arguments as there.
+
+    The activations are ReLU in place of ReLU6: they fuse with convolutions, and quantization bounds them anyway.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("block", QuantizableInvertedResidual)
+        super().__init__(*args, **kwargs)
+        for module in self.modules():
+            if isinstance(module, Conv2dNormActivation):
+                module[2] = nn.ReLU(inplace=True)
+        self.quant = QuantStub()
+        self.dequant = DeQuantStub()
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.dequant(super()._forward(self.quant(x)))
+
+    def fuse_model(self, is_qat: bool | None = None) -> None:
+        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
+
+        Args:
+            is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
+        """
+        for module in self.modules():
+            if isinstance(module, Conv2dNormActivation):
+                fuse(module, [["0", "1", "2"]], is_qat)
+            elif isinstance(module, QuantizableInvertedResidual):
+                module.fuse_model(is_qat)
+
+
+class MobileNet_V2_QuantizedWeights(WeightsEnum):
+    IMAGENET1K_QNNPACK_V1 = auto()
+    DEFAULT = IMAGENET1K_QNNPACK_V1
+
+
+@register_model(name="quantized_mobilenet_v2")
+def mobilenet_v2(
+    *,
+    weights: MobileNet_V2_QuantizedWeights | MobileNet_V2_Weights | None = None,
+    progress: bool = True,
+    quantize: bool = False,
+    **kwargs: Any,
+) -> QuantizableMobileNetV2:
+    """MobileNetV2, from `Inverted Residuals and Linear Bottlenecks <https://arxiv.org/abs/1801.04381>`__.
+
+    Args:
+        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
+            random parameters.
+        progress: show a progress bar for a download.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        **kwargs: arguments of :class:`~zoo_classification.mobilenetv2.MobileNetV2`, and for the float model of
+            :func:`zoo_core.builders.build`.
+    """
+    chosen = choose_weights(weights, MobileNet_V2_QuantizedWeights, MobileNet_V2_Weights, quantize)
+    return build(QuantizableMobileNetV2, chosen, progress, quantize, backend="qnnpack", **kwargs)

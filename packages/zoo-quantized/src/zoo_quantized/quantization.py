@@ -1,0 +1,314 @@
+"""Eager-mode quantization: all that this package takes from :mod:`torch.ao` is in this file.
+
+torch deprecates ``torch.ao.quantization`` in favour of torchao, which has nothing in its place for int8 convolutions on
+the CPU yet. A torch without it would need another version of this file, and of no other.
+"""
+
+import contextlib
+import copy
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.ao.nn.intrinsic as nni
+import torch.ao.nn.intrinsic.quantized as nniq
+import torch.ao.nn.quantized as nnq
+from torch import nn
+from torch.ao import quantization as ao
+from torch.ao.nn.quantized import FloatFunctional
+from torch.ao.quantization import DeQuantStub, QuantStub
+
+from zoo_core.checkpoints import assign_state_dict
+from zoo_core.checkpoints.errors import StateDictError
+
+__all__ = ["convert", "prepare_qat", "quantize_model", "select_engine"]
+
+# The engines that run what was quantized for a backend; the first that is there is taken.
+_ENGINES = {
+    "fbgemm": ("fbgemm", "x86"),
+    "x86": ("x86", "fbgemm"),
+    "qnnpack": ("qnnpack",),
+    "onednn": ("onednn",),
+}
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def select_engine(backend: str, *, needed_by: str = "this model") -> str:
+    """Makes torch pack and run int8 layers for a backend, from now on and for all of the process. Returns the engine.
+
+    Models that are packed already keep the engine that they were packed for.
+
+    Args:
+        backend: ``"fbgemm"``, ``"x86"``, ``"qnnpack"`` or ``"onednn"``. The first two run each other's models.
+        needed_by: what asks for it, for the error message.
+
+    Raises:
+        ValueError: there is no such backend.
+        RuntimeError: this build of torch, or this processor, has no engine for it; the message names those it has.
+    """
+    if backend not in _ENGINES:
+        raise ValueError(f"backend must be one of {', '.join(_ENGINES)}, not {backend!r}")
+    supported = [engine for engine in torch.backends.quantized.supported_engines if engine != "none"]
+    for engine in _ENGINES[backend]:
+        if engine in supported:
+            torch.backends.quantized.engine = engine
+            return engine
+    raise RuntimeError(
+        f"{needed_by} needs the quantized engine {' or '.join(_ENGINES[backend])}, which torch does not have on this "
+        f"machine; it has {', '.join(supported) or 'none'}. Build the float model (quantize=False) and quantize it for "
+        f"one of these with zoo_quantized.quantize_model(model, data, backend=...)"
+    )
+
+
+def quantize_model(model: Model, data: Iterable[Any], *, backend: str = "fbgemm", inplace: bool = False) -> Model:
+    """Makes an int8 model of a float one, by what its layers put out for some inputs (post-training quantization).
+
+    Layers are fused, the ranges of their outputs observed on ``data``, and weights rounded to int8: for each output
+    channel by a scale of its own, with qnnpack one for all.
+
+    Args:
+        model: a float model of this package (``quantize=False``), trained.
+        data: batches for calibration: Tensor[N, 3, H, W], preprocessed as for the model, or what a data loader gives,
+            whose first element is such a tensor. A few hundred pictures of what the model is for will do.
+        backend: what is to run the model, see :func:`select_engine`.
+        inplace: change ``model`` itself instead of a copy.
+
+    Returns:
+        The int8 model, in eval mode. It runs on the CPU.
+
+    Raises:
+        TypeError: ``model`` has no ``fuse_model``.
+        ValueError: there is no such backend, or ``data`` is empty.
+        RuntimeError: torch has no engine for the backend on this machine.
+    """
+    _check_quantizable(model)
+    select_engine(backend)
+    if not inplace:
+        model = copy.deepcopy(model)
+    model.eval()
+    with quiet():
+        model.fuse_model(is_qat=False)  # type: ignore[operator]
+        model.qconfig = ao.get_default_qconfig(backend)
+        ao.prepare(model, inplace=True)
+        empty = True
+        with torch.inference_mode():
+            for batch in data:
+                model(batch[0] if isinstance(batch, Sequence) else batch)
+                empty = False
+        if empty:
+            raise ValueError("there are no batches to calibrate with: data is empty; give some preprocessed pictures")
+    return convert(model, inplace=True)
+
+
+def prepare_qat(model: Model, *, backend: str = "qnnpack", inplace: bool = False) -> Model:
+    """Makes a float model learn with the rounding errors of its int8 form (quantization-aware training).
+
+    Train what this returns as usual, for a few epochs at a low learning rate, and :func:`convert` it.
+
+    Args:
+        model: a float model of this package (``quantize=False``), as a rule trained.
+        backend: what is to run the model, see :func:`select_engine`.
+        inplace: change ``model`` itself instead of a copy.
+
+    Returns:
+        The model to train, in training mode: fused, with fake quantization of weights and outputs.
+
+    Raises:
+        TypeError: ``model`` has no ``fuse_model``.
+        ValueError: there is no such backend.
+        RuntimeError: torch has no engine for the backend on this machine.
+    """
+    _check_quantizable(model)
+    select_engine(backend)
+    if not inplace:
+        model = copy.deepcopy(model)
+    model.train()
+    with quiet():
+        model.fuse_model(is_qat=True)  # type: ignore[operator]
+        model.qconfig = ao.get_default_qat_qconfig(backend)
+        return ao.prepare_qat(model, inplace=True)
+
+
+def convert(model: Model, *, inplace: bool = False) -> Model:
+    """Makes the int8 model of one that was prepared, by :func:`prepare_qat` for instance, and has seen data.
+
+    Args:
+        model: the prepared model.
+        inplace: change ``model`` itself instead of a copy.
+
+    Returns:
+        The int8 model, in eval mode, packed for the engine that is selected. It runs on the CPU.
+    """
+    if not inplace:
+        model = copy.deepcopy(model)
+    with quiet():
+        return ao.convert(model.eval(), inplace=True)
+
+
+def fuse(module: nn.Module, groups: Sequence[Sequence[str]], is_qat: bool | None) -> None:
+    """Makes one layer of each group of a module's children: convolution, batch normalisation, ReLU.
+
+    Args:
+        module: holds the children; is changed.
+        groups: names of children that follow on each other.
+        is_qat: keep the normalisation apart inside the fused layer, so that it can be trained; ``None`` if ``module``
+            is in training mode.
+
+    Raises:
+        ValueError: ``is_qat`` does not go with the module's mode.
+    """
+    is_qat = module.training if is_qat is None else is_qat
+    if is_qat != module.training:
+        mode = "train" if is_qat else "eval"
+        raise ValueError(f"fuse_model(is_qat={is_qat}) takes a model in {mode} mode; call model.{mode}() before")
+    names = [list(group) for group in groups]
+    with quiet():
+        if is_qat:
+            ao.fuse_modules_qat(module, names, inplace=True)
+        elif any(parameter.is_meta for parameter in module.parameters()):
+            ao.fuse_modules(module, names, inplace=True, fuser_func=_fuse_without_storage)
+        else:
+            ao.fuse_modules(module, names, inplace=True)
+
+
+def _fuse_without_storage(layers: list[nn.Module], *args: Any) -> list[nn.Module]:
+    """The fused layer and what takes the others' places, without parameters to compute: a checkpoint will have them.
+
+    On the meta device, torch would spend seconds on importing what computes them.
+    """
+    convolution, last = layers[0], layers[-1]
+    fused = nni.ConvReLU2d(convolution, last) if isinstance(last, nn.ReLU) else convolution
+    return [fused, *(nn.Identity() for _ in layers[1:])]
+
+
+def load_quantized(model: Model, state_dict: Mapping[str, Any], *, backend: str, source: str) -> Model:
+    """Makes the int8 model that a checkpoint holds.
+
+    Checkpoints have one of two forms: that of the int8 model, or that of a model prepared for quantization-aware
+    training, whose observers say how to convert it.
+
+    Args:
+        model: the float model, constructed without storage; is changed.
+        state_dict: the checkpoint.
+        backend: what it was quantized for.
+        source: where it comes from, for error messages.
+
+    Returns:
+        The int8 model, in eval mode.
+
+    Raises:
+        zoo_core.checkpoints.StateDictError: the checkpoint does not fit the model.
+        RuntimeError: torch has no engine for the backend on this machine.
+    """
+    select_engine(backend, needed_by=source)
+    if any(key.endswith(".fake_quant_enabled") for key in state_dict):
+        prepare_qat(model.to_empty(device="cpu"), backend=backend, inplace=True)
+        assign_state_dict(model, state_dict, source=source)
+        return convert(model, inplace=True)
+    model.eval()
+    model.fuse_model(is_qat=False)  # type: ignore[operator]
+    with quiet():
+        _replace_by_empty(model)
+        assign_state_dict(model, _with_versions(state_dict), source=source)
+        _check_shapes(model, source)
+    return model
+
+
+def _check_quantizable(model: nn.Module) -> None:
+    if not hasattr(model, "fuse_model"):
+        raise TypeError(
+            f"{type(model).__name__} cannot be quantized: it has no fuse_model(). Build the model with zoo_quantized, "
+            f"whose float models (quantize=False) take the weights of zoo_classification's"
+        )
+
+
+def _replace_by_empty(module: nn.Module) -> None:
+    """Puts int8 layers without parameters in the place of a fused float model's, as `convert` would."""
+    for name, child in module.named_children():
+        replacement = _empty(child)
+        if replacement is not None:
+            setattr(module, name, replacement)
+        else:
+            _replace_by_empty(child)
+
+
+def _empty(layer: nn.Module) -> nn.Module | None:
+    if type(layer) is nni.ConvReLU2d:
+        return _empty_convolution(nniq.ConvReLU2d, layer[0])
+    if type(layer) is nn.Conv2d:
+        return _empty_convolution(nnq.Conv2d, layer)
+    if type(layer) is nn.Linear:
+        return nnq.Linear(layer.in_features, layer.out_features)
+    if type(layer) is FloatFunctional:
+        return nnq.QFunctional()
+    if type(layer) is nn.Hardswish:
+        return nnq.Hardswish(1.0, 0)
+    if type(layer) is nn.Dropout:
+        return nnq.Dropout(layer.p, layer.inplace)
+    if type(layer) is QuantStub:
+        return nnq.Quantize(torch.tensor([1.0]), torch.tensor([0]), torch.quint8)
+    if type(layer) is DeQuantStub:
+        return nnq.DeQuantize()
+    return None
+
+
+def _empty_convolution(kind: type[nnq.Conv2d], layer: Any) -> nn.Module:
+    return kind(
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.groups,
+        padding_mode=layer.padding_mode,
+    )
+
+
+def _with_versions(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Tells linear layers that their packed parameters are in today's form, where a file lost its metadata."""
+    ending = "._packed_params._packed_params"
+    packed = [key.removesuffix(ending) for key in state_dict if key.endswith(ending)]
+    metadata = {path: dict(facts) for path, facts in getattr(state_dict, "_metadata", {}).items()}
+    for path in packed:
+        metadata.setdefault(path, {"version": 3})
+        metadata.setdefault(f"{path}._packed_params", {"version": 3})
+    copied = OrderedDict(state_dict)
+    copied._metadata = metadata  # type: ignore[attr-defined]
+    return copied
+
+
+def _check_shapes(model: nn.Module, source: str) -> None:
+    """int8 layers take weights of any shape; only running them fails."""
+    wrong = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, nnq.Conv2d):
+            expected = [layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size]
+        elif isinstance(layer, nnq.Linear):
+            expected = [layer.out_features, layer.in_features]
+        else:
+            continue
+        shape = list(layer.weight().shape)
+        if shape != expected:
+            wrong.append(f"{name}.weight (checkpoint {shape}, model {expected})")
+    if wrong:
+        shown = ", ".join(wrong[:8]) + (f", and {len(wrong) - 8} more" if len(wrong) > 8 else "")
+        raise StateDictError(
+            f"{source} does not fit {type(model).__name__}:\n  {len(wrong)} entries of another shape: {shown}"
+        )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps back the warnings of torch that our users can do nothing about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"torch\.ao\.quantization is deprecated")
+        warnings.filterwarnings("ignore", message=r"torch\.quantize_per_tensor, torch\.quantize_per_channel and other")
+        warnings.filterwarnings("ignore", message="Please use quant_min and quant_max to specify the range")
+        warnings.filterwarnings("ignore", message="TypedStorage is deprecated")
+        # Auxiliary heads see no data in eval mode, and are not used in it.
+        warnings.filterwarnings("ignore", message="must run observer before calling calculate_qparams")
+        yield
