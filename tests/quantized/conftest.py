@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo_classification
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty cache that is not filled from the network."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    monkeypatch.delenv("ZOO_MIRROR", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def _engine():
+    """Each test begins with torch's own engine."""
+    before = torch.backends.quantized.engine
+    yield
+    torch.backends.quantized.engine = before
+
+
+@pytest.fixture(scope="session")
+def samples():
+    """The ten pictures that ship with the classifiers, one of each class in the order of the classes' names' files."""
+    return sorted((Path(zoo_classification.__file__).parent / "samples").glob("*.png"))

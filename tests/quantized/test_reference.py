@@ -1,0 +1,143 @@
+"""Every int8 builder against the reference, and there and back through a file in the published format."""
+
+import gc
+import inspect
+
+import pytest
+import torch
+
+import zoo_core
+import zoo_quantized
+from support import reference
+from zoo_core.weights import WeightsEnum
+from zoo_quantized import quantize_model
+
+from . import published
+
+NAMES = reference.model_names("quantized")
+
+
+def backend_of(name):
+    return "qnnpack" if "mobilenet" in name else "fbgemm"
+
+
+def without_init(name):
+    arguments = {"init_weights": True} if name in ("quantized_googlenet", "quantized_inception_v3") else {}
+    with reference.no_random_init():
+        return zoo_core.get_model(name, **arguments)
+
+
+def picture(name):
+    size = 299 if "inception" in name else 224
+    return reference.image(1, 1, 3, size, size)
+
+
+class Case:
+    """A builder, its float model filled as the reference was, and the int8 model of that."""
+
+    def __init__(self, name):
+        self.name = name
+        self.model = reference.fill_parameters(without_init(name))
+        with torch.inference_mode():
+            self.output = self.model(picture(name))
+        self.int8 = quantize_model(self.model, [picture(name)], backend=backend_of(name))
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def case(request):
+    yield Case(request.param)
+    gc.collect()
+
+
+def test_state_dict(case):
+    assert reference.manifest_of(case.model) == reference.manifest(case.name)
+
+
+def test_output(case):
+    reference.assert_matches(case.output, reference.golden(case.name)["float_eval"]["output"])
+
+
+def test_int8_state_dict(case):
+    assert published.manifest_of(case.int8.state_dict()) == published.manifest(case.name)
+
+
+def test_int8_output_is_near_the_float_one(case):
+    """Through dozens of layers that each round to 256 steps."""
+    with torch.inference_mode():
+        output = case.int8(picture(case.name))
+    assert output.dtype == torch.float32
+    assert (output - case.output).norm() < 0.05 * case.output.norm()
+
+
+def test_round_trip(case, home):
+    """`weights=..., quantize=True` gives the int8 model of the file, ready to run, with its engine selected."""
+    weights = zoo_core.get_model_weights(case.name)["DEFAULT"]
+    state_dict = case.int8.state_dict()
+    published.save(home, state_dict, weights)
+    torch.backends.quantized.engine = "onednn"
+    # As the other file says; by default they take images in another range.
+    arguments = {"transform_input": False} if case.name in ("quantized_googlenet", "quantized_inception_v3") else {}
+    model = zoo_core.get_model(case.name, weights="DEFAULT", quantize=True, **arguments)
+    assert torch.backends.quantized.engine == weights.meta["backend"] == backend_of(case.name)
+    assert not model.training
+    expected = {key: value for key, value in state_dict.items() if "googlenet" not in case.name or key[:3] != "aux"}
+    published.assert_same(model.state_dict(), expected)
+    with torch.inference_mode():
+        for shape in ((2, 3, 224, 224), (1, 3, 96, 128)):
+            x = reference.image(2, *shape)
+            assert torch.equal(model(x), case.int8(x))
+
+
+def test_the_empty_int8_model_is_made_of_what_torch_converts_to(case, home):
+    published.save(home, case.int8.state_dict(), zoo_core.get_model_weights(case.name)["DEFAULT"])
+    loaded = zoo_core.get_model(case.name, weights="DEFAULT", quantize=True)
+    kinds = {path: type(module) for path, module in loaded.named_modules()}
+    expected = {
+        path: type(module)
+        for path, module in case.int8.named_modules()
+        if "googlenet" not in case.name or path[:3] != "aux"
+    }
+    assert kinds == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_builder_and_weights(name):
+    expected = reference.catalog()[name]
+    function = zoo_core.get_model_builder(name)
+    assert function.__name__ == expected["function"]
+    assert function.__module__ == f"zoo_quantized.{expected['family']}"
+    reference.assert_signature(function, expected["signature"])
+    assert "https://arxiv.org" in inspect.getdoc(function)
+
+    weights = zoo_core.get_model_weights(name)
+    assert weights.__name__ == expected["weights_enum"]
+    assert getattr(zoo_quantized, function.__name__) is function
+    assert getattr(zoo_quantized, weights.__name__) is weights
+    assert expected["default"] == weights["DEFAULT"].name
+    members = [member for member in weights if not member.url.startswith("package:")]
+    assert [member.name for member in members] == list(expected["weights"])
+    for member in members:
+        assert_metadata(member, expected["weights"][member.name])
+
+
+def assert_metadata(member, expected):
+    meta = member.meta
+    assert member.url == expected["url"]
+    assert member.sha256_prefix == expected["sha256_prefix"]
+    assert meta["categories"] == reference.labels()[expected["categories"]]
+    for key in ("num_params", "recipe", "backend"):
+        assert meta[key] == expected[key]
+    assert meta["min_size"] == tuple(expected["min_size"])
+    assert isinstance(meta["unquantized"], WeightsEnum)
+    assert str(meta["unquantized"]) == expected["unquantized"]
+    assert meta["_metrics"] == expected["metrics"]
+    assert meta["_ops"] == expected["ops"]
+    assert meta["_file_size"] == expected["file_size"]
+    assert expected["transforms"] == {"preset": member.transforms.func.__name__, **member.transforms.keywords}
+
+
+@pytest.mark.parametrize("name", sorted(reference.signatures("quantized")))
+def test_public_class(name):
+    model_class = getattr(zoo_quantized, name)
+    reference.assert_signature(model_class, reference.signatures("quantized")[name])
+    reference.assert_signature(model_class.fuse_model, [["is_qat", "POSITIONAL_OR_KEYWORD", None]])
