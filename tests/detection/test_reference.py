@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import zoo_core
 from support import reference
 from zoo_core.builders import without_storage
-from zoo_detection import FrozenBatchNorm2d, ops
+from zoo_detection import FrozenBatchNorm2d
 
 NAMES = reference.model_names("detection")
 # v2, SSD and SSDLite have the same form with and without weights.
@@ -120,12 +120,13 @@ def test_detections(case):
 
 
 def assert_same_set(ours: dict[str, Tensor], theirs) -> None:
-    boxes, labels = torch.tensor(theirs["boxes"]), torch.tensor(theirs["labels"])
-    scores = torch.tensor(theirs["scores"])
-    iou = ops.box_iou(boxes, ours["boxes"]) * (labels[:, None] == ours["labels"])
-    best, match = iou.max(dim=1)
-    assert (best > 0.99).float().mean() >= 0.95, f"{int((best > 0.99).sum())} of {len(best)} found"
-    found = best > 0.99
+    """Compares boxes by their coordinates, since some are empty."""
+    boxes, labels, scores = (torch.tensor(theirs[key]) for key in ("boxes", "labels", "scores"))
+    distance = (boxes[:, None] - ours["boxes"]).abs().amax(2)
+    distance[labels[:, None] != ours["labels"]] = torch.inf
+    nearest, match = distance.min(dim=1)
+    found = nearest < 0.1
+    assert found.float().mean() >= 0.95, f"{int(found.sum())} of {len(found)} found"
     torch.testing.assert_close(ours["scores"][match][found], scores[found], rtol=1e-3, atol=1e-4)
 
 

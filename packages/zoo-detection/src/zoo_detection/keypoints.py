@@ -116,5 +116,5 @@ def keypointrcnn_inference(x: Tensor, boxes: list[Tensor]) -> tuple[list[Tensor]
     points, scores = heatmaps_to_keypoints(x, torch.cat(boxes))
     if len(boxes) == 1:
         return [points], [scores]
-    counts = [len(image) for image in boxes]
+    counts = [image.shape[0] for image in boxes]
     return list(points.split(counts)), list(scores.split(counts))

@@ -24,7 +24,7 @@ def maskrcnn_inference(x: Tensor, labels: list[Tensor]) -> list[Tensor]:
     """
     label = torch.cat(labels)
     of_class = x.gather(1, label[:, None, None, None].expand(-1, 1, *x.shape[2:])).sigmoid()
-    return [of_class] if len(labels) == 1 else list(of_class.split([len(image) for image in labels]))
+    return [of_class] if len(labels) == 1 else list(of_class.split([image.shape[0] for image in labels]))
 
 
 def project_masks_on_boxes(gt_masks: Tensor, boxes: Tensor, matched_idxs: Tensor, size: int) -> Tensor:

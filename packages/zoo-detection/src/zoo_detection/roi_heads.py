@@ -195,7 +195,7 @@ class RoIHeads(nn.Module):
         probabilities = class_logits.float().softmax(-1)
         offsets = box_regression.unflatten(1, (-1, 4))
         classes = class_logits.shape[-1]
-        counts = [len(image) for image in proposals]
+        counts = [image.shape[0] for image in proposals]
         per_image = (
             zip(probabilities.split(counts), offsets.split(counts), proposals, image_shapes, strict=True)
             if len(proposals) > 1

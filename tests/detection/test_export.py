@@ -1,0 +1,63 @@
+"""torch.export of whole detectors, postprocessing included, and torch.compile of their parts."""
+
+import gc
+
+import pytest
+import torch
+
+import zoo_core
+from support import reference
+
+NAMES = reference.model_names("detection")
+DYNAMIC = [
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fcos_resnet50_fpn",
+    "retinanet_resnet50_fpn",
+    "ssdlite320_mobilenet_v3_large",
+]
+
+
+def small_detector(name: str) -> torch.nn.Module:
+    """A model of the named kind that resizes images to few pixels and finds something in noise."""
+    kwargs = {} if name.startswith("ssd") else {"min_size": 160, "max_size": 480}
+    if "rcnn" in name:
+        kwargs |= {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, "box_detections_per_img": 20}
+    with reference.no_random_init():
+        model = zoo_core.get_model(name, weights=None, weights_backbone=None, **kwargs)
+    return reference.fill_parameters(model)
+
+
+def assert_equal_detections(ours, expected) -> None:
+    assert len(ours) == len(expected)
+    for image, wanted in zip(ours, expected, strict=True):
+        assert image.keys() == wanted.keys()
+        assert len(wanted["boxes"]) > 0
+        for key, value in wanted.items():
+            torch.testing.assert_close(image[key], value, rtol=1e-4, atol=1e-4, msg=lambda text, k=key: f"{k}: {text}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_export(name):
+    model = small_detector(name)
+    image = reference.image(1, 3, 100, 140)
+    with torch.no_grad():
+        exported = torch.export.export(model, ([image],)).module()
+        for seed in (1, 2):
+            image = reference.image(seed, 3, 100, 140)
+            assert_equal_detections(exported([image]), model([image]))
+    del exported, model
+    gc.collect()
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
+def test_export_with_dynamic_height_and_width(name):
+    """The program serves sizes, portrait and landscape, small and so long that max_size limits them."""
+    model = small_detector(name)
+    size = {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
+    with torch.no_grad():
+        exported = torch.export.export(model, ([reference.image(1, 3, 100, 140)],), dynamic_shapes=([size],)).module()
+        for height, width in ((100, 140), (140, 100), (61, 57), (90, 300), (300, 90), (400, 410)):
+            image = reference.image(2, 3, height, width)
+            assert_equal_detections(exported([image]), model([image]))
+    del exported, model
+    gc.collect()
