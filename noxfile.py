@@ -39,12 +39,16 @@ def needs(name: str) -> list[str]:
     return [*found, name]
 
 
-def install_packages(session: nox.Session, *names: str) -> None:
+def install_packages(session: nox.Session, *names: str, **environment: str) -> None:
     """Installs distributions from source, editable, with what they need and nothing else."""
     # torch comes first, by its exact version: a looser requirement would fetch another build of it.
     session.install(*group("torch"))
     chain = list(dict.fromkeys(other for name in names for other in needs(name)))
-    session.install(*(part for name in chain for part in ("--editable", str(FOLDERS[name]))))
+    # Kernels for all CUDA architectures take minutes to compile, and run only with a CUDA build of torch.
+    session.install(
+        *(part for name in chain for part in ("--editable", str(FOLDERS[name]))),
+        env={"ZOO_WITH_CUDA": "0"} | environment,
+    )
 
 
 def run_tests(session: nox.Session, folder: str) -> None:
@@ -72,10 +76,12 @@ def add_test_session(name: str) -> None:
     @nox.session(name=f"test-{name}")
     def test(session: nox.Session) -> None:
         install_packages(session, name)
-        session.install(*group("test"))
+        session.install(
+            *group("test"), *(group(f"test-{name}") if f"test-{name}" in GROUPS["dependency-groups"] else [])
+        )
         run_tests(session, name)
 
-    test.func.__doc__ = f"Tests of zoo-{name}, with only what it depends on installed."
+    test.__doc__ = f"Tests of zoo-{name}, with only what it depends on installed."
 
 
 def add_build_session(name: str) -> None:
@@ -84,7 +90,7 @@ def add_build_session(name: str) -> None:
         session.install(*group("build"))
         session.run("python", "-m", "build", "--outdir", "dist", str(FOLDERS[name]), *session.posargs)
 
-    build.func.__doc__ = f"Source distribution and wheel of zoo-{name}, into dist/."
+    build.__doc__ = f"Source distribution and wheel of zoo-{name}, into dist/."
 
 
 for _name in FOLDERS:
@@ -98,6 +104,31 @@ def build(session: nox.Session) -> None:
     session.install(*group("build"))
     for folder in FOLDERS.values():
         session.run("python", "-m", "build", "--outdir", "dist", str(folder), *session.posargs)
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """Tests of zoo-detection's compiled operators under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    install_packages(session, "detection", ZOO_SANITIZE="address,undefined")
+    session.install(*group("test"), *group("test-detection"))
+    libraries = [
+        session.run("gcc", f"-print-file-name={name}", external=True, silent=True)
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    session.run(
+        "pytest",
+        *(f"tests/detection/test_ops_{operator}.py" for operator in ("nms", "roi_align")),
+        # What compiles Python code runs the same operators, and takes hours under a sanitizer.
+        *("-k", "compiled and not test_compile and not export and not opcheck"),
+        *session.posargs,
+        env={
+            "LD_PRELOAD": " ".join(str(library).strip() for library in libraries),
+            # The interpreter keeps what it allocated.
+            "ASAN_OPTIONS": "detect_leaks=0",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+            "OMP_NUM_THREADS": "1",
+        },
+    )
 
 
 @nox.session
