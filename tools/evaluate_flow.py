@@ -11,6 +11,7 @@ The figures in the catalogue are for the photographs in Debian's package mate-ba
 """
 
 import argparse
+import math
 import random
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def shifted_pairs(pictures: list[Path], views: int = 4) -> Pairs:
         size = (round(picture.width * scale), round(picture.height * scale))
         tensor = pil_to_tensor(picture.resize(size, Image.Resampling.LANCZOS)).float() / 255
         for _ in range(views):
-            dx, dy = rng.randint(-MOTION, MOTION), rng.randint(-MOTION, MOTION)
+            length, direction = rng.uniform(0, MOTION), rng.uniform(0, 2 * math.pi)
+            dx, dy = round(length * math.cos(direction)), round(length * math.sin(direction))
             left = rng.randint(MOTION, size[0] - SIZE - MOTION)
             top = rng.randint(MOTION, size[1] - SIZE - MOTION)
             first = tensor[:, top : top + SIZE, left : left + SIZE]

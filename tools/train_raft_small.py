@@ -34,6 +34,7 @@ STEPS_PER_CHUNK = 24
 FIRST_CHUNKS = 8
 # Motion of less than a location of the features, 8 pixels, would be the harder one to begin with.
 LARGEST_MOTION = 24.0
+LARGEST_SHIFT = 16
 BATCH = 3
 SAVE_EVERY = 100
 PEAK_RATE = 5e-4
@@ -106,11 +107,14 @@ class Pool:
             return int(torch.randint(high, (), generator=generator))
 
         chunk, pair = self.loaded[whole(len(self.loaded))], whole(PAIRS_IN_CHUNK)
-        top, left = whole(CHUNK_SIZE - crop + 1), whole(CHUNK_SIZE - crop + 1)
-        image1, image2, flow = (
-            chunk[name][pair, :, top : top + crop, left : left + crop] for name in ("image1", "image2", "flow")
-        )
-        flow = flow.float()
+        room = CHUNK_SIZE - crop
+        top, left = whole(room + 1), whole(room + 1)
+        image1, flow = (chunk[name][pair, :, top : top + crop, left : left + crop] for name in ("image1", "flow"))
+        # A part elsewhere in the second picture, for half of the samples: as if the camera had moved as well.
+        down, right = (whole(2 * LARGEST_SHIFT + 1) - LARGEST_SHIFT for _ in range(2)) if whole(2) else (0, 0)
+        top2, left2 = min(max(top + down, 0), room), min(max(left + right, 0), room)
+        image2 = chunk["image2"][pair, :, top2 : top2 + crop, left2 : left2 + crop]
+        flow = flow.float() - torch.tensor([left2 - left, top2 - top])[:, None, None]
         if whole(2):
             image1, image2, flow = image1.flip(2), image2.flip(2), flow.flip(2) * torch.tensor([-1, 1])[:, None, None]
         if whole(2):
@@ -205,7 +209,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("."), help="folder for the checkpoint")
     parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of pictures to train on")
     parser.add_argument("--held-out-pictures", type=Path, nargs="*", default=[], help="folders of pictures to test on")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
