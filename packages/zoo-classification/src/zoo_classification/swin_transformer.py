@@ -219,14 +219,8 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
         self.cpb_mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(inplace=True), nn.Linear(512, num_heads, bias=False))
 
     def _make_position_tensors(self) -> None:
-        self.logit_scale = nn.Parameter(torch.full((self.num_heads, 1, 1), math.log(10)))
-        # Offsets in eighths of the window, in logarithmic scale (equation 4), divided by log2(8).
-        offsets = [
-            torch.arange(1 - size, size, dtype=torch.float32) / max(size - 1, 1) * 8 for size in self.window_size
-        ]
-        table = torch.stack(torch.meshgrid(*offsets, indexing="ij"), dim=-1).unsqueeze(0)
-        table = torch.sign(table) * torch.log2(table.abs() + 1) / 3
-        self.register_buffer("relative_coords_table", table.to(torch.get_default_device(), torch.get_default_dtype()))
+        self.logit_scale = nn.Parameter(nn.init.constant_(torch.empty(self.num_heads, 1, 1), math.log(10)))
+        self.register_buffer("relative_coords_table", _relative_coordinates(self.window_size))
         self.register_buffer("relative_position_index", relative_position_index(self.window_size).flatten())
 
     def _position_parameters(self) -> list[Tensor]:
@@ -253,6 +247,18 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
 
     def _scale(self) -> float | None:
         return 1.0
+
+
+def _relative_coordinates(window: list[int]) -> Tensor:
+    """Offsets between tokens of a window, in eighths of the window and in logarithmic scale: equation 4 of the paper.
+
+    Returns:
+        Tensor[1, 2 * height - 1, 2 * width - 1, 2], in units of log(8).
+    """
+    axes = [torch.arange(1 - size, size, device="cpu") / max(size - 1, 1) * 8 for size in window]
+    offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).unsqueeze(0)
+    offsets = torch.sign(offsets) * torch.log2(offsets.abs() + 1) / math.log2(8)
+    return offsets.to(torch.get_default_device())
 
 
 class SwinTransformerBlock(nn.Module):
