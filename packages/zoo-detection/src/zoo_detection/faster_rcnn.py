@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from enum import auto
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,6 +42,29 @@ __all__ = [
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
 ]
+
+
+class RegionBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation of the features of regions, of which there may be none.
+
+    An exported program takes any number of regions, also none, which torch's own operator has to know beforehand.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training:
+            # The statistics of nothing would be no numbers, and stay so.
+            return super().forward(input) if input.shape[0] else input * self._scale_and_bias()[0]
+        if not torch.compiler.is_compiling():
+            return super().forward(input)
+        scale, bias = self._scale_and_bias()
+        return input * scale + bias
+
+    def _scale_and_bias(self) -> tuple[Tensor, Tensor]:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        bias = self.bias - self.running_mean * scale
+        return scale.reshape(1, -1, 1, 1), bias.reshape(1, -1, 1, 1)
 
 
 class TwoMLPHead(nn.Module):
@@ -292,7 +316,7 @@ def v2_parts(backbone: dict[str, Any]) -> dict[str, Any]:
         "backbone": body,
         "rpn_anchor_generator": anchors,
         "rpn_head": RPNHead(body.out_channels, anchors.num_anchors_per_location()[0], conv_depth=2),
-        "box_head": FastRCNNConvFCHead((body.out_channels, 7, 7), [256] * 4, [1024], norm_layer=nn.BatchNorm2d),
+        "box_head": FastRCNNConvFCHead((body.out_channels, 7, 7), [256] * 4, [1024], norm_layer=RegionBatchNorm2d),
     }
 
 

@@ -19,7 +19,7 @@ from zoo_core.layers import Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_detection.building import build_detector, initialize_convolution, set_frozen_eps
-from zoo_detection.faster_rcnn import FasterRCNN, resnet50_fpn, v2_parts
+from zoo_detection.faster_rcnn import FasterRCNN, RegionBatchNorm2d, resnet50_fpn, v2_parts
 from zoo_detection.ops import MultiScaleRoIAlign
 
 __all__ = [
@@ -219,7 +219,7 @@ def _resnet50_fpn(backbone: dict[str, Any], num_classes: int = 91, **kwargs: Any
 def _resnet50_fpn_v2(backbone: dict[str, Any], num_classes: int = 91, **kwargs: Any) -> MaskRCNN:
     parts = v2_parts(backbone)
     channels = parts["backbone"].out_channels
-    parts["mask_head"] = MaskRCNNHeads(channels, [256] * 4, 1, norm_layer=nn.BatchNorm2d)
+    parts["mask_head"] = MaskRCNNHeads(channels, [256] * 4, 1, norm_layer=RegionBatchNorm2d)
     return MaskRCNN(**(parts | {"num_classes": num_classes} | kwargs))
 
 

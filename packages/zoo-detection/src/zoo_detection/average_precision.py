@@ -1,0 +1,152 @@
+"""Average precision as the `COCO <https://cocodataset.org/#detection-eval>`__ evaluation defines it."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zoo_detection.ops import box_area, box_iou
+
+__all__ = ["AveragePrecision"]
+
+IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+MAX_DETECTIONS = 100  # of one class in one image
+RECALL_POINTS = 101
+
+
+@dataclass(frozen=True)
+class _ClassInImage:
+    """How the detections of one class in one image match its objects.
+
+    scores: (D,), by decreasing score. matched, ignored: bool (10, D), at each threshold. objects: those that count.
+    """
+
+    scores: Tensor
+    matched: Tensor
+    ignored: Tensor
+    objects: int
+
+
+class AveragePrecision:
+    """Mean over classes and over the IoU thresholds 0.50, 0.55, ..., 0.95 of the area under the precision-recall curve.
+
+    Precision is made to never rise with recall, and sampled at 101 recalls. Of each image and class, the 100 best
+    detections count. Objects marked as a crowd may match any number of detections, which then count neither way.
+
+    Args:
+        kind: ``"boxes"`` compares boxes, ``"masks"`` masks.
+    """
+
+    def __init__(self, kind: str = "boxes") -> None:
+        if kind not in ("boxes", "masks"):
+            raise ValueError(f"kind must be 'boxes' or 'masks', not {kind!r}")
+        self.kind = kind
+        self._images: dict[int, list[_ClassInImage]] = defaultdict(list)
+        self._any = False
+
+    def update(self, detections: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> None:
+        """Takes the detections of one image and what is on it.
+
+        Args:
+            detections: ``boxes`` (Tensor[N, 4], ``x1, y1, x2, y2``) or ``masks`` (bool Tensor[N, H, W]), ``labels``
+                (int64 Tensor[N]) and ``scores`` (Tensor[N]).
+            truth: ``boxes`` or ``masks`` and ``labels`` of the objects, and ``iscrowd`` (Tensor[M]) where some are.
+
+        Raises:
+            ValueError: something is missing, or the numbers of boxes (masks), labels and scores differ.
+        """
+        for name, values, keys in (
+            ("detections", detections, (self.kind, "labels", "scores")),
+            ("truth", truth, (self.kind, "labels")),
+        ):
+            missing = [key for key in keys if key not in values]
+            if missing:
+                raise ValueError(f"the {name} have no {' and no '.join(missing)}")
+            counts = {key: len(values[key]) for key in keys}
+            if len(set(counts.values())) > 1:
+                raise ValueError(f"the {name} have different numbers of {counts}")
+        self._any = True
+        crowd = truth.get("iscrowd", torch.zeros(len(truth["labels"]))).bool().cpu()
+        found_labels, true_labels = detections["labels"].cpu(), truth["labels"].cpu()
+        scores = detections["scores"].detach().cpu().double()
+        for label in torch.cat((found_labels, true_labels)).unique().tolist():
+            found, true = torch.where(found_labels == label)[0], torch.where(true_labels == label)[0]
+            found = found[scores[found].argsort(descending=True, stable=True)][:MAX_DETECTIONS]
+            overlap = self._overlap(detections[self.kind].cpu()[found], truth[self.kind].cpu()[true], crowd[true])
+            self._images[label].append(_match(scores[found], overlap, crowd[true]))
+
+    def _overlap(self, found: Tensor, true: Tensor, crowd: Tensor) -> Tensor:
+        """IoU of each pair, (D, M); of a crowd, the share of the detection that lies in it."""
+        if self.kind == "boxes":
+            found, true = found.double(), true.double()
+            iou = box_iou(found, true)
+            areas, true_areas = box_area(found), box_area(true)
+        else:
+            found, true = found.flatten(1).double(), true.flatten(1).double()
+            both = found @ true.T
+            areas, true_areas = found.sum(1), true.sum(1)
+            iou = both / (areas[:, None] + true_areas - both)
+        inter = iou * (areas[:, None] + true_areas) / (1 + iou)
+        inside = inter / areas[:, None]
+        return torch.where(crowd, inside, iou).nan_to_num(0.0)
+
+    def per_class(self) -> dict[int, Tensor]:
+        """Average precision of each class that has objects: at each of the ten thresholds, float64 Tensor[10]."""
+        return {
+            label: _area_under_curve(images)
+            for label, images in sorted(self._images.items())
+            if any(image.objects for image in images)
+        }
+
+    def compute(self) -> dict[str, float]:
+        """``map`` (over all thresholds), ``map_50`` and ``map_75``, in percent.
+
+        Raises:
+            ValueError: nothing was taken yet, or there was no object on any image.
+        """
+        if not self._any:
+            raise ValueError("no result was taken yet, so there is no average precision")
+        classes = self.per_class()
+        if not classes:
+            raise ValueError("there was no object on any image, so there is no average precision")
+        mean = 100 * torch.stack(list(classes.values())).mean(0)
+        at = {threshold: float(value) for threshold, value in zip(IOU_THRESHOLDS, mean, strict=True)}
+        return {"map": float(mean.mean()), "map_50": at[0.5], "map_75": at[0.75]}
+
+
+def _match(scores: Tensor, overlap: Tensor, crowd: Tensor) -> _ClassInImage:
+    """Each detection, from the best one on, takes the free object that it overlaps most."""
+    count, objects = overlap.shape
+    thresholds = torch.tensor(IOU_THRESHOLDS, dtype=torch.float64)[:, None]
+    free = torch.ones(len(IOU_THRESHOLDS), objects, dtype=torch.bool)
+    matched = torch.zeros(len(IOU_THRESHOLDS), count, dtype=torch.bool)
+    ignored = torch.zeros_like(matched)
+    if objects:
+        for index, row in enumerate(overlap):
+            fits = (row >= thresholds - 1e-10) & free
+            real, in_crowd = fits & ~crowd, fits & crowd
+            best, taken = torch.where(real, row, -1.0).max(1)
+            hit = best >= 0
+            matched[hit, index] = True
+            free[hit, taken[hit]] = False
+            ignored[:, index] = ~hit & in_crowd.any(1)
+    return _ClassInImage(scores, matched, ignored, int((~crowd).sum()))
+
+
+def _area_under_curve(images: list[_ClassInImage]) -> Tensor:
+    objects = sum(image.objects for image in images)
+    order = torch.cat([image.scores for image in images]).argsort(descending=True, stable=True)
+    matched = torch.cat([image.matched for image in images], 1)[:, order]
+    ignored = torch.cat([image.ignored for image in images], 1)[:, order]
+    right = matched.double().cumsum(1)
+    wrong = (~matched & ~ignored).double().cumsum(1)
+    recall = right / objects
+    precision = right / (right + wrong).clamp(min=torch.finfo(torch.float64).eps)
+    # The best precision at this recall or a greater one.
+    precision = precision.flip(1).cummax(1).values.flip(1) if precision.shape[1] else precision
+    points = torch.linspace(0, 1, RECALL_POINTS, dtype=torch.float64).expand(len(recall), -1).contiguous()
+    place = torch.searchsorted(recall.contiguous(), points)
+    padded = torch.cat((precision, precision.new_zeros(len(precision), 1)), 1)
+    return padded.gather(1, place).mean(1)
