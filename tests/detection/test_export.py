@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import zoo_core
+from detection.toy import DETECTORS, pictures
 from support import reference
 
 NAMES = reference.model_names("detection")
@@ -61,3 +62,25 @@ def test_export_with_dynamic_height_and_width(name):
             assert_equal_detections(exported([image]), model([image]))
     del exported, model
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("faster_rcnn", ["backbone", "rpn.head", "roi_heads.box_head", "roi_heads.box_predictor"]),
+        ("retinanet", ["backbone", "head"]),
+        ("ssd", ["backbone", "head"]),
+    ],
+)
+def test_compiled_parts_give_equal_detections(name, parts):
+    torch.manual_seed(0)
+    model = DETECTORS[name]().eval()
+    model.score_thresh = 0.0
+    images, _ = pictures()
+    with torch.no_grad():
+        expected = model(images)
+        for part in parts:
+            module = model.get_submodule(part)
+            module.compile(dynamic=False)
+        assert_equal_detections(model(images), expected)
+    torch.compiler.reset()

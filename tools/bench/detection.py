@@ -1,0 +1,104 @@
+"""Each detector end to end in eval mode on the CPU, alternately with torchvision's on its own operators; peak memory.
+
+Both get the same parameters, filled from their names, and one picture of 480x640 pixels. With such parameters far more
+candidates pass the thresholds than with trained ones. Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some
+of the models only.
+"""
+
+import fnmatch
+import gc
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tests.support import reference
+from tools.bench.measure import compare, in_process, table
+from tools.oracle import builder
+from tools.torchvision_operators import torchvision_operators
+from zoo_core import get_model, list_models
+
+SIZE = (480, 640)
+
+
+def image() -> Tensor:
+    return reference.image(1, 3, *SIZE)
+
+
+def ours(name: str) -> nn.Module:
+    with reference.no_random_init():
+        return reference.fill_parameters(get_model(name, weights=None, weights_backbone=None))
+
+
+def theirs(name: str, state_dict: dict[str, Tensor]) -> nn.Module:
+    torchvision_operators()
+    with reference.no_random_init():
+        model: nn.Module = builder(name)(weights=None, weights_backbone=None).eval()
+    model.load_state_dict(state_dict, assign=True)
+    return model
+
+
+def peak(name: str, which: str) -> float:
+    """MB that a forward pass in a fresh process needs at most, beside what the models take."""
+    return in_process(
+        f"from tools.bench.detection import peak_of; print(peak_of({name!r}, {which!r}))",
+        OMP_NUM_THREADS=str(torch.get_num_threads()),
+    )
+
+
+@torch.inference_mode()
+def peak_of(name: str, which: str) -> float:
+    # Both are there in either case, so that the process has the same history.
+    models = {"ours": ours(name)}
+    models["theirs"] = theirs(name, models["ours"].state_dict())
+    picture = image()
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _status("VmRSS")
+    models[which]([picture])
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(key: str) -> int:
+    """A figure of this process, in KB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+
+
+def measure(name: str) -> list[str]:
+    """The row of one model."""
+    our_model = ours(name)
+    their_model = theirs(name, our_model.state_dict())
+    picture = image()
+    with torch.inference_mode():
+        found, expected = our_model([picture])[0], their_model([picture])[0]
+        result = compare(lambda: our_model([picture]), lambda: their_model([picture]), seconds=12.0, at_least=4)
+    fastest = f"{1e3 * min(result.ours):.0f}", f"{1e3 * min(result.reference):.0f}"
+    memory = [peak(name, which) for which in ("ours", "theirs")] if sys.platform == "linux" else [0.0, 0.0]
+    counts = f"{len(found['boxes'])}/{len(expected['boxes'])}"
+    ratios = f"{result.ratio:.2f}", f"{result.median_ratio:.2f}"
+    return [name, *fastest, *ratios, f"{memory[0]:.0f}", f"{memory[1]:.0f}", counts]
+
+
+def main() -> None:
+    import zoo_detection
+
+    print(f"operators: {zoo_detection.ops.backend()}")
+    patterns = os.environ.get("ZOO_BENCH_MODELS", "*").split(",")
+    rows = []
+    for name in list_models(module=zoo_detection):
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            rows.append(measure(name))
+            print("  ".join(rows[-1]), flush=True)
+            gc.collect()
+    table(
+        f"Detection, one picture of {SIZE[0]}x{SIZE[1]}, {torch.get_num_threads()} threads: ms (fastest run), peak MB",
+        ["model", "ours", "torchvision", "ratio", "of medians", "MB", "MB torchvision", "detections"],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()
