@@ -67,7 +67,7 @@ def test_one_step_lowers_the_loss(name):
     gc.collect()
 
 
-@pytest.mark.parametrize("name", sorted(path.name.removesuffix(".json.gz") for path in INITIALISATION.iterdir()))
+@pytest.mark.parametrize("name", [name for name in NAMES if (INITIALISATION / f"{name}.json.gz").exists()])
 def test_fresh_parameters_are_distributed_as_the_references(name):
     torch.manual_seed(1)
     kwargs = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}

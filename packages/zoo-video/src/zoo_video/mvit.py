@@ -1,0 +1,631 @@
+"""Multiscale Vision Transformers (MViT), versions 1 and 2.
+
+- `Multiscale Vision Transformers <https://arxiv.org/abs/2104.11227>`__
+- `MViTv2: Improved Multiscale Vision Transformers for Classification and Detection
+  <https://arxiv.org/abs/2112.01526>`__
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import auto
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_core.builders import build, set_from_weights
+from zoo_core.layers import MLP, StochasticDepth
+from zoo_core.registry import register_model
+from zoo_core.weights import WeightsEnum
+from zoo_video.inputs import check_video, refusal
+
+__all__ = ["MViT", "MViT_V1_B_Weights", "MViT_V2_S_Weights", "mvit_v1_b", "mvit_v2_s"]
+
+# Frames, height and width of a map of tokens.
+Size = tuple[int, int, int]
+
+
+@dataclass
+class MSBlockConfig:
+    """One block: a row of table 2 (b) of the first paper, or of table 6 of the second.
+
+    Args:
+        num_heads: number of attention heads.
+        input_channels: channels of the input.
+        output_channels: channels of the output.
+        kernel_q, kernel_kv: size of the kernel that pools the queries, and the keys and values, over frames, height and
+            width; empty for no pooling.
+        stride_q, stride_kv: step of those kernels; empty for no pooling.
+    """
+
+    num_heads: int
+    input_channels: int
+    output_channels: int
+    kernel_q: list[int]
+    kernel_kv: list[int]
+    stride_q: list[int]
+    stride_kv: list[int]
+
+
+def _triple(values: Sequence[int]) -> Size:
+    """Three whole numbers as a tuple of three."""
+    time, height, width = values
+    return time, height, width
+
+
+def _pooled_size(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> Size:
+    """Size of a map after pooling with a padding of half the kernel."""
+    if not kernel:
+        return _triple(size)
+    return _triple(
+        [(length + 2 * (side // 2) - side) // step + 1 for length, side, step in zip(size, kernel, stride, strict=True)]
+    )
+
+
+class Pool(nn.Module):
+    """Pools a map of tokens, each attention head by itself. A class token beside them is only normalised.
+
+    Args:
+        pool: pools Tensor[N, C, T, H, W]: a depthwise convolution, or something without parameters.
+        norm: normalises the tokens afterwards; ``None`` for nothing.
+    """
+
+    def __init__(self, pool: nn.Conv3d | nn.MaxPool3d, norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.pool = pool
+        self.norm_act = None if norm is None else nn.Sequential(norm)
+
+    def forward(self, class_token: Tensor, tokens: Tensor, size: Size) -> tuple[Tensor, Tensor, Size]:
+        """
+        Args:
+            class_token: Tensor[N, 1, heads, C].
+            tokens: Tensor[N, L, heads, C].
+            size: of the map of the L tokens.
+
+        Returns:
+            Class token, tokens and size after pooling.
+        """
+        heads, channels = tokens.shape[2:]
+        # Channels stay last in memory, for which depthwise convolution is fastest.
+        maps = tokens.flatten(2).unflatten(1, size).permute(0, 4, 1, 2, 3)
+        if isinstance(self.pool, nn.Conv3d) and heads > 1:
+            weight = self.pool.weight.repeat(heads, 1, 1, 1, 1)
+            maps = F.conv3d(
+                maps, weight, None, self.pool.stride, self.pool.padding, self.pool.dilation, heads * self.pool.groups
+            )
+        else:
+            maps = self.pool(maps)
+        tokens = maps.permute(0, 2, 3, 4, 1).flatten(1, 3).unflatten(2, (heads, channels))
+        if self.norm_act is not None:
+            class_token, tokens = self.norm_act(class_token), self.norm_act(tokens)
+        return class_token, tokens, (maps.shape[2], maps.shape[3], maps.shape[4])
+
+
+class MultiscaleAttention(nn.Module):
+    """Multi-head attention with pooled queries, keys and values: figure 2 of the second paper.
+
+    Args:
+        input_size: frames, height and width of the input's map of tokens.
+        embed_dim: channels of the input.
+        output_dim: channels of the output.
+        num_heads: number of attention heads.
+        kernel_q, kernel_kv, stride_q, stride_kv: see :class:`MSBlockConfig`.
+        residual_pool: add the pooled queries to what attention gives.
+        residual_with_cls_embed: do so for the class token, too.
+        rel_pos_embed: add to the logits what the query and the relative position say, for each dimension by itself.
+        dropout: probability of an element of the output to be zeroed.
+        norm_layer: makes the normalisation from a number of channels.
+    """
+
+    def __init__(
+        self,
+        input_size: Sequence[int],
+        embed_dim: int,
+        output_dim: int,
+        num_heads: int,
+        kernel_q: Sequence[int],
+        kernel_kv: Sequence[int],
+        stride_q: Sequence[int],
+        stride_kv: Sequence[int],
+        residual_pool: bool,
+        residual_with_cls_embed: bool,
+        rel_pos_embed: bool,
+        dropout: float = 0.0,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+    ) -> None:
+        super().__init__()
+        if output_dim % num_heads != 0:
+            raise ValueError(f"output_dim={output_dim} must be a multiple of num_heads={num_heads}")
+        self.embed_dim = embed_dim
+        self.output_dim = output_dim
+        self.num_heads = num_heads
+        self.head_dim = output_dim // num_heads
+        self.residual_pool = residual_pool
+        self.residual_with_cls_embed = residual_with_cls_embed
+
+        self.rel_pos_h: nn.Parameter | None = None
+        self.rel_pos_w: nn.Parameter | None = None
+        self.rel_pos_t: nn.Parameter | None = None
+        if rel_pos_embed:
+            queries = _pooled_size(input_size, kernel_q, stride_q)
+            keys = _pooled_size(input_size, kernel_kv, stride_kv)
+            time, height, width = (2 * max(q, k) - 1 for q, k in zip(queries, keys, strict=True))
+            self.rel_pos_h = self._position_parameter(height)
+            self.rel_pos_w = self._position_parameter(width)
+            self.rel_pos_t = self._position_parameter(time)
+
+        self.qkv = nn.Linear(embed_dim, 3 * output_dim)
+        project: list[nn.Module] = [nn.Linear(output_dim, output_dim)]
+        if dropout > 0.0:
+            project.append(nn.Dropout(dropout))
+        self.project = nn.Sequential(*project)
+        self.pool_q = self._make_pool(kernel_q, stride_q, norm_layer)
+        self.pool_k = self._make_pool(kernel_kv, stride_kv, norm_layer)
+        self.pool_v = self._make_pool(kernel_kv, stride_kv, norm_layer)
+
+    def _position_parameter(self, count: int) -> nn.Parameter:
+        return nn.Parameter(nn.init.normal_(torch.empty(count, self.head_dim), std=0.02))
+
+    def _make_pool(
+        self, kernel: Sequence[int], stride: Sequence[int], norm_layer: Callable[..., nn.Module]
+    ) -> Pool | None:
+        if not kernel or (math.prod(kernel) == 1 and math.prod(stride) == 1):
+            return None
+        convolution = nn.Conv3d(
+            self.head_dim,
+            self.head_dim,
+            _triple(kernel),
+            stride=_triple(stride),
+            padding=_triple([side // 2 for side in kernel]),
+            groups=self.head_dim,
+            bias=False,
+        )
+        return Pool(convolution, norm_layer(self.head_dim))
+
+    def forward(self, x: Tensor, size: Size) -> tuple[Tensor, Size]:
+        """
+        Args:
+            x: Tensor[N, 1 + L, embed_dim], the class token first.
+            size: of the map of the L others.
+
+        Returns:
+            Tensor[N, 1 + L', output_dim], and the size of the map of its L' tokens.
+        """
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).unbind(2)
+        class_q, q, q_size = _pooled(self.pool_q, q, size)
+        class_k, k, k_size = _pooled(self.pool_k, k, size)
+        class_v, v, _ = _pooled(self.pool_v, v, size)
+        k, v = torch.cat((class_k, k), dim=1), torch.cat((class_v, v), dim=1)
+        class_token = _attend(class_q, k, v)
+        if self.rel_pos_t is None or self.rel_pos_h is None or self.rel_pos_w is None:
+            tokens = _attend(q, k, v)
+        else:
+            # Logits of content and of position come from one product, of longer queries and keys: what a query says
+            # about each frame, row and column, and which of them a key is in.
+            scale = self.head_dim**-0.5
+            positions = _position_logits(
+                q.unflatten(1, q_size),
+                _relative_positions(self.rel_pos_t, q_size[0], k_size[0]),
+                _relative_positions(self.rel_pos_h, q_size[1], k_size[1]),
+                _relative_positions(self.rel_pos_w, q_size[2], k_size[2]),
+            )
+            targets = (_position_targets(k_size, k) / scale)[:, None].expand(*k.shape[:3], -1)
+            longer_q = torch.cat((q, positions), dim=-1)
+            longer_k = torch.cat((k, targets), dim=-1)
+            longer_v = F.pad(v, (0, targets.shape[-1]))
+            tokens = _attend(longer_q, longer_k, longer_v, scale)[..., : self.head_dim]
+        if self.residual_pool:
+            tokens = tokens + q
+            if self.residual_with_cls_embed:
+                class_token = class_token + class_q
+        return self.project(torch.cat((class_token.flatten(2), tokens.flatten(2)), dim=1)), q_size
+
+
+def _pooled(pool: Pool | None, x: Tensor, size: Size) -> tuple[Tensor, Tensor, Size]:
+    """Tensor[N, 1 + L, heads, C] -> class token, tokens and size after pooling, if there is any."""
+    class_token, tokens = x[:, :1], x[:, 1:]
+    return (class_token, tokens, size) if pool is None else pool(class_token, tokens, size)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
+    """Attention of Tensor[N, L, heads, C] each."""
+    return F.scaled_dot_product_attention(
+        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale=scale
+    ).transpose(1, 2)
+
+
+def _position_logits(q: Tensor, time: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """What a query adds to the logits for each frame, row and column that a key may be in: equation 4 of the second
+    paper.
+
+    Args:
+        q: Tensor[N, T, H, W, heads, C].
+        time, rows, columns: see :func:`_relative_positions`, for each dimension.
+
+    Returns:
+        Tensor[N, T * H * W, heads, K] for keys in K frames, rows and columns in all.
+    """
+    size = q.shape[1:5]
+    by_time = torch.matmul(q.flatten(2, 4), time).unflatten(2, size[1:])
+    by_row = torch.matmul(q.flatten(3, 4), rows).unflatten(3, size[2:])
+    by_column = torch.matmul(q.transpose(2, 3).flatten(3, 4), columns).unflatten(3, size[1::2]).transpose(2, 3)
+    return torch.cat((by_time, by_row, by_column), dim=-1).flatten(1, 3)
+
+
+def _relative_positions(embedding: Tensor, queries: int, keys: int) -> Tensor:
+    """The embeddings of the offsets between queries and keys along one dimension.
+
+    Args:
+        embedding: Tensor[2 * max(queries, keys) - 1, C], one for each offset.
+        queries: how many positions there are for queries; the coarser of the two maps is spread over the finer one.
+        keys: how many there are for keys.
+
+    Returns:
+        Tensor[queries, C, keys]
+    """
+    q_step, k_step = max(keys / queries, 1.0), max(queries / keys, 1.0)
+    device = embedding.device
+    offsets = (
+        torch.arange(queries, device=device)[:, None] * q_step
+        - torch.arange(keys, device=device) * k_step
+        + (keys - 1) * k_step
+    )
+    return embedding[offsets.long()].transpose(1, 2)
+
+
+def _position_targets(size: Size, like: Tensor) -> Tensor:
+    """Marks the frame, row and column of each key by a one.
+
+    Args:
+        size: frames T, height H and width W of the map of keys.
+        like: tells dtype and device.
+
+    Returns:
+        Tensor[1 + T * H * W, T + H + W]; zeros for the class token.
+    """
+    ones = [torch.eye(length, dtype=like.dtype, device=like.device) for length in size]
+    time, rows, columns = (
+        one.view(*(length if i == dim else 1 for i in range(3)), length).expand(*size, length)
+        for dim, (one, length) in enumerate(zip(ones, size, strict=True))
+    )
+    return F.pad(torch.cat((time, rows, columns), dim=-1).flatten(0, 2), (0, 0, 1, 0))
+
+
+class MultiscaleBlock(nn.Module):
+    """Pooling attention and MLP, each after a normalisation and with a shortcut: figure 3 of the first paper.
+
+    Args:
+        input_size: frames, height and width of the input's map of tokens.
+        cnf: heads, channels and pooling.
+        residual_pool, residual_with_cls_embed, rel_pos_embed: see :class:`MultiscaleAttention`.
+        proj_after_attn: change the number of channels in attention, and not in the MLP.
+        dropout: probability of an element to be zeroed, after attention and each layer of the MLP.
+        stochastic_depth_prob: probability of attention, and of the MLP, to be left out for a sample.
+        norm_layer: makes the normalisation from a number of channels.
+    """
+
+    def __init__(
+        self,
+        input_size: Sequence[int],
+        cnf: MSBlockConfig,
+        residual_pool: bool,
+        residual_with_cls_embed: bool,
+        rel_pos_embed: bool,
+        proj_after_attn: bool,
+        dropout: float = 0.0,
+        stochastic_depth_prob: float = 0.0,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+    ) -> None:
+        super().__init__()
+        self.proj_after_attn = proj_after_attn
+        self.pool_skip: Pool | None = None
+        if math.prod(cnf.stride_q) > 1:
+            kernel = [step + 1 if step > 1 else step for step in cnf.stride_q]
+            padding = [side // 2 for side in kernel]
+            self.pool_skip = Pool(nn.MaxPool3d(_triple(kernel), _triple(cnf.stride_q), _triple(padding)))
+        attention_dim = cnf.output_channels if proj_after_attn else cnf.input_channels
+        self.norm1 = norm_layer(cnf.input_channels)
+        self.norm2 = norm_layer(attention_dim)
+        self.attn = MultiscaleAttention(
+            input_size,
+            cnf.input_channels,
+            attention_dim,
+            cnf.num_heads,
+            kernel_q=cnf.kernel_q,
+            kernel_kv=cnf.kernel_kv,
+            stride_q=cnf.stride_q,
+            stride_kv=cnf.stride_kv,
+            residual_pool=residual_pool,
+            residual_with_cls_embed=residual_with_cls_embed,
+            rel_pos_embed=rel_pos_embed,
+            dropout=dropout,
+            norm_layer=norm_layer,
+        )
+        self.mlp = MLP(
+            attention_dim,
+            [4 * attention_dim, cnf.output_channels],
+            activation_layer=nn.GELU,
+            dropout=dropout,
+        )
+        self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
+        self.project: nn.Linear | None = None
+        if cnf.input_channels != cnf.output_channels:
+            self.project = nn.Linear(cnf.input_channels, cnf.output_channels)
+
+    def forward(self, x: Tensor, size: Size) -> tuple[Tensor, Size]:
+        """
+        Args:
+            x: Tensor[N, 1 + L, input_channels], the class token first.
+            size: of the map of the L others.
+
+        Returns:
+            Tensor[N, 1 + L', output_channels], and the size of the map of its L' tokens.
+        """
+        normed = self.norm1(x)
+        attended, new_size = self.attn(normed, size)
+        shortcut = x if self.project is None or not self.proj_after_attn else self.project(normed)
+        if self.pool_skip is not None:
+            class_token, tokens, _ = _pooled(self.pool_skip, shortcut.unsqueeze(2), size)
+            shortcut = torch.cat((class_token, tokens), dim=1).squeeze(2)
+        x = shortcut + self.stochastic_depth(attended)
+
+        normed = self.norm2(x)
+        shortcut = x if self.project is None or self.proj_after_attn else self.project(normed)
+        return shortcut + self.stochastic_depth(self.mlp(normed)), new_size
+
+
+class PositionalEncoding(nn.Module):
+    """Puts a class token before the others, and adds learnt positions in space and time.
+
+    Args:
+        embed_size: channels of a token.
+        spatial_size: height and width of the map of tokens.
+        temporal_size: frames of the map of tokens.
+        rel_pos_embed: add nothing, as attention looks at relative positions.
+    """
+
+    def __init__(self, embed_size: int, spatial_size: tuple[int, int], temporal_size: int, rel_pos_embed: bool) -> None:
+        super().__init__()
+        self.spatial_size = spatial_size
+        self.temporal_size = temporal_size
+        self.class_token = self._parameter(embed_size)
+        self.spatial_pos: nn.Parameter | None = None
+        self.temporal_pos: nn.Parameter | None = None
+        self.class_pos: nn.Parameter | None = None
+        if not rel_pos_embed:
+            self.spatial_pos = self._parameter(spatial_size[0] * spatial_size[1], embed_size)
+            self.temporal_pos = self._parameter(temporal_size, embed_size)
+            self.class_pos = self._parameter(embed_size)
+
+    @staticmethod
+    def _parameter(*shape: int) -> nn.Parameter:
+        return nn.Parameter(nn.init.normal_(torch.empty(shape), std=0.02))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tensor[N, L, embed_size] -> Tensor[N, 1 + L, embed_size]"""
+        token = self.class_token.expand(x.shape[0], 1, -1)
+        if self.spatial_pos is not None and self.temporal_pos is not None and self.class_pos is not None:
+            x = x + (self.temporal_pos[:, None] + self.spatial_pos).flatten(0, 1)
+            token = token + self.class_pos
+        return torch.cat((token, x), dim=1)
+
+
+class MViT(nn.Module):
+    """Multiscale Vision Transformer, version 1 (tables 2 and 3 of the first paper) or 2 (section 4 of the second).
+
+    Args:
+        spatial_size: height and width of the frames.
+        temporal_size: number of frames.
+        block_setting: the blocks.
+        residual_pool: add the pooled queries to what attention gives.
+        residual_with_cls_embed: do so for the class token, too.
+        rel_pos_embed: add to the logits what the query and the relative position say, in the place of adding positions
+            to the tokens.
+        proj_after_attn: change the number of channels in attention, and not in the MLP.
+        dropout: probability of an element to be zeroed before the classifier.
+        attention_dropout: probability of an element to be zeroed, after attention and each layer of an MLP.
+        stochastic_depth_prob: probability of a sample to skip a branch of the last block; it grows linearly from 0 at
+            the first block.
+        num_classes: size of the output.
+        block: makes a block; :class:`MultiscaleBlock` by default.
+        norm_layer: makes the normalisation from a number of channels; layer normalisation by default.
+        patch_embed_kernel, patch_embed_stride, patch_embed_padding: of the convolution that makes the tokens, over
+            frames, height and width.
+
+    Shape:
+        Tensor[N, 3, temporal_size, *spatial_size] -> Tensor[N, num_classes]
+
+    Raises:
+        ValueError: there are no blocks; or the videos are of another size.
+    """
+
+    def __init__(
+        self,
+        spatial_size: tuple[int, int],
+        temporal_size: int,
+        block_setting: Sequence[MSBlockConfig],
+        residual_pool: bool,
+        residual_with_cls_embed: bool,
+        rel_pos_embed: bool,
+        proj_after_attn: bool,
+        dropout: float = 0.5,
+        attention_dropout: float = 0.0,
+        stochastic_depth_prob: float = 0.0,
+        num_classes: int = 400,
+        block: Callable[..., nn.Module] | None = None,
+        norm_layer: Callable[..., nn.Module] | None = None,
+        patch_embed_kernel: Size = (3, 7, 7),
+        patch_embed_stride: Size = (2, 4, 4),
+        patch_embed_padding: Size = (1, 3, 3),
+    ) -> None:
+        super().__init__()
+        if not block_setting:
+            raise ValueError("block_setting must have an element for each block, and is empty")
+        block = block or MultiscaleBlock
+        norm_layer = norm_layer or partial(nn.LayerNorm, eps=1e-6)
+        self.input_size = (temporal_size, *spatial_size)
+        self.patch_embedding = (patch_embed_kernel, patch_embed_stride, patch_embed_padding)
+        self.conv_proj = nn.Conv3d(
+            3,
+            block_setting[0].input_channels,
+            kernel_size=patch_embed_kernel,
+            stride=patch_embed_stride,
+            padding=patch_embed_padding,
+        )
+        self.token_size = self._tokens_of(self.input_size)
+        self.pos_encoding = PositionalEncoding(
+            block_setting[0].input_channels, self.token_size[1:], self.token_size[0], rel_pos_embed
+        )
+        size = self.token_size
+        self.blocks = nn.ModuleList()
+        for index, setting in enumerate(block_setting):
+            self.blocks.append(
+                block(
+                    input_size=size,
+                    cnf=setting,
+                    residual_pool=residual_pool,
+                    residual_with_cls_embed=residual_with_cls_embed,
+                    rel_pos_embed=rel_pos_embed,
+                    proj_after_attn=proj_after_attn,
+                    dropout=attention_dropout,
+                    stochastic_depth_prob=stochastic_depth_prob * index / max(len(block_setting) - 1, 1),
+                    norm_layer=norm_layer,
+                )
+            )
+            size = _pooled_size(size, setting.kernel_q, setting.stride_q)
+        self.norm = norm_layer(block_setting[-1].output_channels)
+        self.head = nn.Sequential(
+            nn.Dropout(dropout, inplace=True), nn.Linear(block_setting[-1].output_channels, num_classes)
+        )
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets one module's own parameters as the authors do."""
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+
+    def _tokens_of(self, size: Sequence[int]) -> Size:
+        """Size of the map of tokens for videos of so many frames, rows and columns."""
+        kernel, stride, padding = self.patch_embedding
+        return _triple(
+            [
+                (length + 2 * zeros - side) // step + 1
+                for length, side, step, zeros in zip(size, kernel, stride, padding, strict=True)
+            ]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_video(x, model="this MViT")
+        if self._tokens_of(x.shape[2:]) != self.token_size:
+            frames, height, width = self.input_size
+            raise refusal(x, "this MViT", f"of {frames} frames of {height}x{width} pixels")
+        x = self.pos_encoding(self.conv_proj(x).flatten(2).transpose(1, 2))
+        size = self.token_size
+        for block in self.blocks:
+            x, size = block(x, size)
+        return self.head(self.norm(x[:, 0]))
+
+
+class MViT_V1_B_Weights(WeightsEnum):
+    KINETICS400_V1 = auto()
+    DEFAULT = KINETICS400_V1
+
+
+class MViT_V2_S_Weights(WeightsEnum):
+    KINETICS400_V1 = auto()
+    DEFAULT = KINETICS400_V1
+
+
+# Number of attention heads, channels of input and output, stride over height and width of queries, of keys and values.
+_V1_B = (
+    (1, 96, 192, 1, 8),
+    (2, 192, 192, 2, 4),
+    (2, 192, 384, 1, 4),
+    (4, 384, 384, 2, 2),
+    *[(4, 384, 384, 1, 2)] * 9,
+    (4, 384, 768, 1, 2),
+    (8, 768, 768, 2, 1),
+    (8, 768, 768, 1, 1),
+)
+_V2_S = (
+    (1, 96, 96, 1, 8),
+    (2, 96, 192, 2, 4),
+    (2, 192, 192, 1, 4),
+    (4, 192, 384, 2, 2),
+    *[(4, 384, 384, 1, 2)] * 10,
+    (8, 384, 768, 2, 1),
+    (8, 768, 768, 1, 1),
+)
+
+
+def _block_setting(rows: Sequence[tuple[int, ...]], always_pool_queries: bool) -> list[MSBlockConfig]:
+    """The blocks of a table; queries are pooled at stride 2, or always, and keys and values always."""
+    kernel = [3, 3, 3]
+    return [
+        MSBlockConfig(
+            num_heads=heads,
+            input_channels=channels,
+            output_channels=out_channels,
+            kernel_q=kernel if always_pool_queries or stride_q > 1 else [],
+            kernel_kv=kernel,
+            stride_q=[1, stride_q, stride_q] if always_pool_queries or stride_q > 1 else [],
+            stride_kv=[1, stride_kv, stride_kv],
+        )
+        for heads, channels, out_channels, stride_q, stride_kv in rows
+    ]
+
+
+def _mvit(weights: WeightsEnum | None, progress: bool, **kwargs: Any) -> MViT:
+    if weights is not None:
+        set_from_weights(kwargs, weights, "spatial_size", weights.meta["min_size"])
+        set_from_weights(kwargs, weights, "temporal_size", weights.meta["min_temporal_size"])
+    return build(MViT, weights, progress, **{"spatial_size": (224, 224), "temporal_size": 16, **kwargs})
+
+
+@register_model
+def mvit_v1_b(*, weights: MViT_V1_B_Weights | None = None, progress: bool = True, **kwargs: Any) -> MViT:
+    """MViT-B, 16x4, from `Multiscale Vision Transformers <https://arxiv.org/abs/2104.11227>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`MViT`, and of :func:`zoo_core.builders.build`. ``spatial_size`` and
+            ``temporal_size`` are the checkpoint's with weights, else (224, 224) and 16 by default.
+    """
+    return _mvit(
+        weights,
+        progress,
+        block_setting=_block_setting(_V1_B, always_pool_queries=False),
+        residual_pool=False,
+        residual_with_cls_embed=False,
+        rel_pos_embed=False,
+        proj_after_attn=False,
+        **{"stochastic_depth_prob": 0.2, **kwargs},
+    )
+
+
+@register_model
+def mvit_v2_s(*, weights: MViT_V2_S_Weights | None = None, progress: bool = True, **kwargs: Any) -> MViT:
+    """MViTv2-S, 16x4, from `MViTv2: Improved Multiscale Vision Transformers for Classification and Detection
+    <https://arxiv.org/abs/2112.01526>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`MViT`, and of :func:`zoo_core.builders.build`. ``spatial_size`` and
+            ``temporal_size`` are the checkpoint's with weights, else (224, 224) and 16 by default.
+    """
+    return _mvit(
+        weights,
+        progress,
+        block_setting=_block_setting(_V2_S, always_pool_queries=True),
+        residual_pool=True,
+        residual_with_cls_embed=False,
+        rel_pos_embed=True,
+        proj_after_attn=True,
+        **{"stochastic_depth_prob": 0.2, **kwargs},
+    )

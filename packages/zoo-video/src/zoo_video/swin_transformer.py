@@ -1,0 +1,406 @@
+"""Video Swin Transformer.
+
+`Video Swin Transformer <https://arxiv.org/abs/2106.13230>`__
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from enum import auto
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_core.attention import EvalCache, pad_to, relative_position_bias, relative_position_index
+from zoo_core.builders import build
+from zoo_core.registry import register_model
+from zoo_core.swin import PatchMerging, SwinTransformerBlock
+from zoo_core.weights import WeightsEnum
+from zoo_video.inputs import check_video
+
+__all__ = [
+    "Swin3D_B_Weights",
+    "Swin3D_S_Weights",
+    "Swin3D_T_Weights",
+    "SwinTransformer3d",
+    "swin3d_b",
+    "swin3d_s",
+    "swin3d_t",
+]
+
+# What separates regions that a shift has brought into one window. Finite, as in the published models.
+_MASKED = -100.0
+
+
+class PatchEmbed3d(nn.Module):
+    """A linear layer over each patch, and a normalisation.
+
+    Args:
+        patch_size: frames, height and width of a patch.
+        in_channels: channels of the video.
+        embed_dim: channels of the output.
+        norm_layer: makes the normalisation from a number of channels; ``None`` for none.
+
+    Shape:
+        Tensor[N, in_channels, T, H, W] -> Tensor[N, T', H', W', embed_dim], with as many patches as cover the video
+        after padding with zeros.
+    """
+
+    def __init__(
+        self,
+        patch_size: Sequence[int],
+        in_channels: int = 3,
+        embed_dim: int = 96,
+        norm_layer: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.patch_size = (patch_size[0], patch_size[1], patch_size[2])
+        self.proj = nn.Conv3d(in_channels, embed_dim, kernel_size=self.patch_size, stride=self.patch_size)
+        self.norm = nn.Identity() if norm_layer is None else norm_layer(embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        time, height, width = (-size % side for size, side in zip(x.shape[2:], self.patch_size, strict=True))
+        if time or height or width:
+            x = F.pad(x, (0, width, 0, height, 0, time))
+        return self.norm(self.proj(x).permute(0, 2, 3, 4, 1))
+
+
+class ShiftedWindowAttention3d(nn.Module):
+    """Multi-head attention inside windows over time and space, with a learnt bias for each relative position: sections
+    3.2 and 3.3 of the paper.
+
+    A window that is larger than the map in some dimension is cut to it, and not shifted there.
+
+    Args:
+        dim: channels.
+        window_size: frames, height and width of a window.
+        shift_size: shift of the windows along time, height and width.
+        num_heads: number of attention heads.
+        qkv_bias: give the projections to queries, keys and values a bias.
+        proj_bias: give the last projection a bias.
+        attention_dropout: probability of an attention weight to be zeroed.
+        dropout: probability of an element of the output to be zeroed.
+
+    Shape:
+        Tensor[N, T, H, W, dim] -> Tensor[N, T, H, W, dim]; any T, H and W.
+    """
+
+    relative_position_index: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        window_size: Sequence[int],
+        shift_size: Sequence[int],
+        num_heads: int,
+        qkv_bias: bool = True,
+        proj_bias: bool = True,
+        attention_dropout: float = 0.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(window_size) != 3 or len(shift_size) != 3:
+            raise ValueError(
+                "window_size and shift_size must be of length 3 (time, height, width), not "
+                f"{window_size} and {shift_size}"
+            )
+        if dim % num_heads != 0:
+            raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}")
+        self.window_size = list(window_size)
+        self.shift_size = list(shift_size)
+        self.num_heads = num_heads
+        self.attention_dropout = attention_dropout
+        self.dropout = dropout
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim, bias=proj_bias)
+        table = torch.empty(math.prod(2 * size - 1 for size in window_size), num_heads)
+        self.relative_position_bias_table = nn.Parameter(nn.init.normal_(table, std=0.02))
+        self.register_buffer("relative_position_index", relative_position_index(window_size))
+        self._order_cache = EvalCache()
+
+    def get_relative_position_bias(self, window_size: Sequence[int] | None = None) -> Tensor:
+        """What is added to the logits of each query (row) and key (column): Tensor[1, heads, L, L] for L tokens.
+
+        Args:
+            window_size: the window after it was cut to the map; that of the module by default. As in the published
+                models, its tokens have the numbers of the whole window's first ones.
+        """
+        length = math.prod(window_size or self.window_size)
+        index = self.relative_position_index[:length, :length]
+        return relative_position_bias(self.relative_position_bias_table, index)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, *sizes, dim = x.shape
+        window = [min(side, size) for side, size in zip(self.window_size, sizes, strict=True)]
+        shift = [step if side < size else 0 for step, side, size in zip(self.shift_size, window, sizes, strict=True)]
+        padded = [(size + side - 1) // side * side for size, side in zip(sizes, window, strict=True)]
+        length = math.prod(window)
+
+        # The type of x tells a fake tensor, which cannot meet a real one.
+        place, home = self._order_cache.get(
+            lambda: _orders(sizes, padded, window, shift, x.device), (), key=(*sizes, x.device, type(x))
+        )
+        # The windows of one group lie together, those of all samples.
+        sample = torch.arange(batch, device=x.device)[:, None]
+        place = place.view(-1, 1, length) + sample * math.prod(padded)
+        home = (home // length * batch + sample) * length + home % length
+
+        windows = pad_to(x, padded).reshape(-1, dim).index_select(0, place.flatten()).view(-1, length, dim)
+        q, k, v = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        bias = self.get_relative_position_bias(window).to(v.dtype)
+        attended = []
+        first = 0
+        for cut, count in _groups(padded, window, shift):
+            query, key, value = (part.narrow(0, first * batch, count * batch) for part in (q, k, v))
+            logits = bias + _mask(window, cut, v.dtype, v.device) if any(cut) else bias
+            dropout = self.attention_dropout if self.training else 0.0
+            tokens = F.scaled_dot_product_attention(query, key, value, logits, dropout_p=dropout)
+            attended.append(tokens.transpose(1, 2))
+            first += count
+        tokens = attended[0] if len(attended) == 1 else torch.cat(attended)
+        x = self.proj(tokens.reshape(-1, dim)).index_select(0, home.flatten()).view(x.shape)
+        return F.dropout(x, self.dropout, self.training)
+
+
+def _groups(sizes: Sequence[int], window: Sequence[int], shift: Sequence[int]) -> list[tuple[list[int], int]]:
+    """Which windows of a shifted map need the same mask.
+
+    A shift brings tokens from the one end of the map to the other end, into the last windows of that dimension.
+
+    Returns:
+        For each group in the order that :func:`_orders` gives them: where the windows are cut in two in each dimension
+        (0 where they are not), and the number of windows.
+    """
+    options = []
+    for size, side, step in zip(sizes, window, shift, strict=True):
+        count = size // side
+        options.append([(0, count)] if step == 0 else [(0, count - 1), (side - step, 1)])
+    return [
+        ([cut for cut, _ in group], math.prod(count for _, count in group)) for group in itertools.product(*options)
+    ]
+
+
+def _orders(
+    sizes: Sequence[int], padded: Sequence[int], window: Sequence[int], shift: Sequence[int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Where the tokens of the windows are in the map, and the tokens of the map in the windows.
+
+    Args:
+        sizes: of the map.
+        padded: sizes of the padded map, multiples of the window's.
+        window: size of a window in each dimension.
+        shift: of the windows in each dimension.
+        device: of the result.
+
+    Returns:
+        Two int64 tensors. For each token of the windows, group by group, its number in the padded map; and for each
+        token of the map without its padding, its number among those of the windows.
+    """
+    numbers = torch.arange(math.prod(padded), device=device)
+    counts = [size // side for size, side in zip(padded, window, strict=True)]
+    shifted = numbers.view(*padded).roll([-step for step in shift], (0, 1, 2))
+    windows = shifted.view(counts[0], window[0], counts[1], window[1], counts[2], window[2]).permute(0, 2, 4, 1, 3, 5)
+    groups = [windows]
+    for dim, step in enumerate(shift):
+        if step:
+            groups = [part for group in groups for part in group.split((counts[dim] - 1, 1), dim)]
+    place = torch.cat([group.flatten() for group in groups])
+    home = torch.empty_like(place).scatter(0, place, numbers).view(*padded)
+    return place, home[tuple(slice(size) for size in sizes)].flatten()
+
+
+def _mask(window: Sequence[int], cut: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Keeps apart the parts of a window that is cut in two in some dimensions: figure 4 of Swin's paper.
+
+    Returns:
+        Tensor[L, L] to be added to the logits: 0 where query and key may meet, else -100.
+    """
+    part = torch.zeros((), dtype=torch.int64, device=device)
+    for side, position in zip(window, cut, strict=True):
+        part = part[..., None] * 2 + (torch.arange(side, device=device) >= (position or side)).to(torch.int64)
+    part = part.flatten()
+    return torch.zeros(1, dtype=dtype, device=device).where(part[:, None] == part, _MASKED)
+
+
+class SwinTransformer3d(nn.Module):
+    """Swin Transformer for videos, section 3.4 of the paper.
+
+    Args:
+        patch_size: frames, height and width of a patch.
+        embed_dim: channels of the first stage; each further one has twice as many.
+        depths: number of blocks in each stage.
+        num_heads: number of attention heads in each stage.
+        window_size: frames, height and width of a window.
+        mlp_ratio: an MLP has ``mlp_ratio`` times as many channels between its layers.
+        dropout: probability of an element to be zeroed, after the patches' embedding, attention and each layer of an
+            MLP.
+        attention_dropout: probability of an attention weight to be zeroed.
+        stochastic_depth_prob: probability of a sample to skip a branch of the last block; it grows linearly from 0 at
+            the first block.
+        num_classes: size of the output.
+        norm_layer: makes the normalisation from a number of channels; layer normalisation by default.
+        block: makes a block; by default a :class:`~zoo_core.swin.SwinTransformerBlock` with
+            :class:`ShiftedWindowAttention3d`.
+        downsample_layer: makes what comes between stages.
+        patch_embed: makes the embedding of patches; :class:`PatchEmbed3d` by default.
+
+    Shape:
+        Tensor[N, 3, T, H, W] -> Tensor[N, num_classes]; any T, H and W.
+    """
+
+    def __init__(
+        self,
+        patch_size: Sequence[int],
+        embed_dim: int,
+        depths: Sequence[int],
+        num_heads: Sequence[int],
+        window_size: Sequence[int],
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        stochastic_depth_prob: float = 0.1,
+        num_classes: int = 400,
+        norm_layer: Callable[..., nn.Module] | None = None,
+        block: Callable[..., nn.Module] | None = None,
+        downsample_layer: Callable[..., nn.Module] = PatchMerging,
+        patch_embed: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        if len(depths) != len(num_heads):
+            raise ValueError(f"depths and num_heads must have an element for each stage, not {depths} and {num_heads}")
+        self.num_classes = num_classes
+        norm_layer = norm_layer or partial(nn.LayerNorm, eps=1e-5)
+        block = block or partial(SwinTransformerBlock, attn_layer=ShiftedWindowAttention3d)
+        self.patch_embed = (patch_embed or PatchEmbed3d)(
+            patch_size=patch_size, embed_dim=embed_dim, norm_layer=norm_layer
+        )
+        self.pos_drop = nn.Dropout(dropout)
+        stages: list[nn.Module] = []
+        dim = embed_dim
+        blocks_before, last_block = 0, max(sum(depths) - 1, 1)
+        for stage, depth in enumerate(depths):
+            if stage > 0:
+                stages.append(downsample_layer(dim, norm_layer))
+                dim *= 2
+            stages.append(
+                nn.Sequential(
+                    *(
+                        block(
+                            dim,
+                            num_heads[stage],
+                            window_size=list(window_size),
+                            shift_size=[0 if i % 2 == 0 else side // 2 for side in window_size],
+                            mlp_ratio=mlp_ratio,
+                            dropout=dropout,
+                            attention_dropout=attention_dropout,
+                            stochastic_depth_prob=stochastic_depth_prob * (blocks_before + i) / last_block,
+                            norm_layer=norm_layer,
+                        )
+                        for i in range(depth)
+                    )
+                )
+            )
+            blocks_before += depth
+        self.features = nn.Sequential(*stages)
+        self.num_features = dim
+        self.norm = norm_layer(dim)
+        self.avgpool = nn.AdaptiveAvgPool3d(1)
+        self.head = nn.Linear(dim, num_classes)
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets one module's own parameters as the authors do."""
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_video(x, model="SwinTransformer3d")
+        x = self.norm(self.features(self.pos_drop(self.patch_embed(x))))
+        return self.head(self.avgpool(x.permute(0, 4, 1, 2, 3)).flatten(1))
+
+
+class Swin3D_T_Weights(WeightsEnum):
+    KINETICS400_V1 = auto()
+    DEFAULT = KINETICS400_V1
+
+
+class Swin3D_S_Weights(WeightsEnum):
+    KINETICS400_V1 = auto()
+    DEFAULT = KINETICS400_V1
+
+
+class Swin3D_B_Weights(WeightsEnum):
+    KINETICS400_V1 = auto()
+    KINETICS400_IMAGENET22K_V1 = auto()
+    DEFAULT = KINETICS400_V1
+
+
+@register_model
+def swin3d_t(*, weights: Swin3D_T_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer3d:
+    """Video Swin-T, from `Video Swin Transformer <https://arxiv.org/abs/2106.13230>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`SwinTransformer3d`, and of :func:`zoo_core.builders.build`.
+    """
+    return build(
+        SwinTransformer3d,
+        weights,
+        progress,
+        patch_size=(2, 4, 4),
+        embed_dim=96,
+        depths=(2, 2, 6, 2),
+        num_heads=(3, 6, 12, 24),
+        window_size=(8, 7, 7),
+        **kwargs,
+    )
+
+
+@register_model
+def swin3d_s(*, weights: Swin3D_S_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer3d:
+    """Video Swin-S, from `Video Swin Transformer <https://arxiv.org/abs/2106.13230>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`SwinTransformer3d`, and of :func:`zoo_core.builders.build`.
+    """
+    return build(
+        SwinTransformer3d,
+        weights,
+        progress,
+        patch_size=(2, 4, 4),
+        embed_dim=96,
+        depths=(2, 2, 18, 2),
+        num_heads=(3, 6, 12, 24),
+        window_size=(8, 7, 7),
+        **kwargs,
+    )
+
+
+@register_model
+def swin3d_b(*, weights: Swin3D_B_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer3d:
+    """Video Swin-B, from `Video Swin Transformer <https://arxiv.org/abs/2106.13230>`__.
+
+    Args:
+        weights: the checkpoint to load; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        **kwargs: arguments of :class:`SwinTransformer3d`, and of :func:`zoo_core.builders.build`.
+    """
+    return build(
+        SwinTransformer3d,
+        weights,
+        progress,
+        patch_size=(2, 4, 4),
+        embed_dim=128,
+        depths=(2, 2, 18, 2),
+        num_heads=(4, 8, 16, 32),
+        window_size=(8, 7, 7),
+        **kwargs,
+    )
