@@ -110,7 +110,15 @@ def picture_textures(paths: Iterable[Path], rng: random.Random, views: int) -> l
     return textures
 
 
-def texture_bank(seed: int, count: int, pictures: Sequence[Path] = (), views: int = 8) -> Tensor:
+def has_texture(texture: Tensor) -> bool:
+    """Whether nearly everywhere something tells how a texture moves: a deviation of 5 grey levels in 32 pixels."""
+    blocks = texture.float().mean(0).unfold(0, 32, 32).unfold(1, 32, 32)
+    return float((blocks.std((2, 3)) > 5).float().mean()) > 0.9
+
+
+def texture_bank(
+    seed: int, count: int, pictures: Sequence[Path] = (), views: int = 8, *, everywhere: bool = False
+) -> Tensor:
     """Textures to cut layers from.
 
     Args:
@@ -118,13 +126,15 @@ def texture_bank(seed: int, count: int, pictures: Sequence[Path] = (), views: in
         count: number of procedural textures, a third of them noise and the rest shapes.
         pictures: picture files that give textures as well.
         views: textures from each picture.
+        everywhere: leave out textures that are plain or blurred in parts, whose motion cannot be seen there.
 
     Returns:
         uint8 Tensor[T, 3, TEXTURE_SIZE, TEXTURE_SIZE].
     """
     rng = random.Random(seed)
     textures = [noise_texture(rng) if i % 3 == 0 else shapes_texture(rng) for i in range(count)]
-    return torch.stack(textures + picture_textures(pictures, rng, views))
+    textures += picture_textures(pictures, rng, views)
+    return torch.stack([texture for texture in textures if not everywhere or has_texture(texture)])
 
 
 # Motion --------------------------------------------------------------------------------------------------------------

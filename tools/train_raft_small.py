@@ -3,9 +3,10 @@
     python -m tools.train_raft_small --work DIRECTORY --pictures FOLDER --held-out-pictures FOLDER --output FOLDER
 
 Needs no GPU. `--pictures` is any folder of free pictures whose textures the layers take beside the procedural ones; the
-shipped weights used the photographs in the wheels of scikit-image and scikit-learn. Seeded and resumable: the working
-directory holds the pairs made so far and the state of the training, and the same command goes on from there. Ends with
-the checkpoint, in half precision and named by its hash, and with the errors of it that `tools.evaluate_flow` finds.
+shipped weights used the photographs in the wheels of scikit-image and scikit-learn, without `chelsea`, `coffee` and
+`motorcycle_*`, which are held out. Seeded and resumable: the working directory holds the pairs made so far and the state
+of the training, and the same command goes on from there. Ends with the checkpoint, in half precision and named by its
+hash, and with the errors of it that `tools.evaluate_flow` finds.
 
 The schedule follows the paper's (AdamW, one cycle, clipped gradients, the sequence loss) with less of everything:
 small crops and few updates.
