@@ -9,7 +9,7 @@ import torch.nn.functional as F
 import zoo_core
 from detection.toy import DETECTORS, pictures
 from support import reference
-from zoo_detection import box_iou
+from zoo_detection import RetinaNetHead, box_iou
 from zoo_detection.faster_rcnn import RegionBatchNorm2d
 
 NAMES = reference.model_names("detection")
@@ -206,6 +206,15 @@ def test_the_background_is_no_label(name):
 def test_labels_of_detectors_without_background_begin_at_0(name):
     images, targets = pictures()
     DETECTORS[name]().train()(images, spoil(targets, 0, labels=torch.tensor([0])))
+
+
+def test_labels_of_a_head_that_was_replaced():
+    images, targets = pictures()
+    model = DETECTORS["retinanet"]().train()
+    model.head = RetinaNetHead(32, 6, 200)
+    model(images, spoil(targets, 0, labels=torch.tensor([199])))
+    with pytest.raises(ValueError, match=r"box 0 of targets\[0\] is 200.*to 199"):
+        model(images, spoil(targets, 0, labels=torch.tensor([200])))
 
 
 @pytest.mark.parametrize("name", DETECTORS)

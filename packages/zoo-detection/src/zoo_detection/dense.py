@@ -22,7 +22,6 @@ class DenseDetector(nn.Module):
         backbone: gives a feature map, or a dict of them, for Tensor[N, C, H, W].
         anchor_generator: makes the anchors.
         transform: makes a batch of images and carries results back.
-        num_classes: number of classes that labels may be of.
         background: class 0 is the background.
     """
 
@@ -34,14 +33,12 @@ class DenseDetector(nn.Module):
         backbone: nn.Module,
         anchor_generator: nn.Module,
         transform: GeneralizedRCNNTransform,
-        num_classes: int,
         background: bool,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.anchor_generator = anchor_generator
         self.transform = transform
-        self._num_classes = num_classes
         self._background = background
 
     def _initialize(self, module: nn.Module) -> None:
@@ -83,7 +80,6 @@ class DenseDetector(nn.Module):
         check_images(images)
         if self.training:
             check_targets(images, targets)
-            check_labels(targets or (), self._num_classes, background=self._background)
         original_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         batch, batch_targets = self.transform(images, targets)
         features = self.backbone(batch.tensors)
@@ -98,6 +94,8 @@ class DenseDetector(nn.Module):
         ]
         if self.training:
             assert batch_targets is not None
+            # The head may have been replaced by one for other classes.
+            check_labels(batch_targets, head_outputs["cls_logits"].shape[-1], background=self._background)
             return self.compute_loss(batch_targets, head_outputs, anchors, anchors_per_level)
         detections = self.postprocess_detections(head_outputs, anchors, batch.image_sizes, anchors_per_level)
         return self.transform.postprocess(detections, batch.image_sizes, original_sizes)

@@ -266,7 +266,7 @@ class FCOS(DenseDetector):
                 "one aspect ratio for each feature map"
             )
         transform = normalized_transform(min_size, max_size, image_mean, image_std, **kwargs)
-        super().__init__(backbone, anchors, transform, num_classes, background=False)
+        super().__init__(backbone, anchors, transform, background=False)
         self.head = head or FCOSHead(out_channels, 1, num_classes)
         self.box_coder = BoxLinearCoder(normalize_by_size=True)
         self.center_sampling_radius = center_sampling_radius

@@ -305,7 +305,7 @@ class RetinaNet(DenseDetector):
         out_channels = channels_of(backbone)
         anchors = default_anchors() if anchor_generator is None else check_anchors(anchor_generator)
         transform = normalized_transform(min_size, max_size, image_mean, image_std, **kwargs)
-        super().__init__(backbone, anchors, transform, num_classes, background=False)
+        super().__init__(backbone, anchors, transform, background=False)
         self.head = head or RetinaNetHead(out_channels, anchors.num_anchors_per_location()[0], num_classes)
         self.proposal_matcher = proposal_matcher or Matcher(
             fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True

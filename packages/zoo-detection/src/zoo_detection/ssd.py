@@ -174,7 +174,7 @@ class SSD(DenseDetector):
         transform = normalized_transform(
             min(size), max(size), image_mean, image_std, **({"size_divisible": 1, "fixed_size": size} | kwargs)
         )
-        super().__init__(backbone, anchor_generator, transform, num_classes, background=True)
+        super().__init__(backbone, anchor_generator, transform, background=True)
         self.box_coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
         if head is None:
             channels = getattr(backbone, "out_channels", None) or retrieve_out_channels(backbone, size)
