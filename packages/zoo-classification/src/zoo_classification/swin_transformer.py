@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
-from zoo_core.attention import EvalCache, attend_in_windows, pad_to, relative_position_bias, relative_position_index
+from zoo_core import swin
+from zoo_core.attention import EvalCache, attend_in_windows, relative_position_bias, relative_position_index
 from zoo_core.builders import build
-from zoo_core.layers import MLP, Permute, StochasticDepth
+from zoo_core.layers import Permute
 from zoo_core.registry import register_model
+from zoo_core.swin import PatchMerging, join_neighbours
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
@@ -42,27 +44,6 @@ __all__ = [
 _MAX_SCALE = 100.0
 
 
-class PatchMerging(nn.Module):
-    """Joins each 2x2 neighbours, normalises, and halves the channels that this makes.
-
-    Args:
-        dim: channels C of the input.
-        norm_layer: makes the normalisation from a number of channels.
-
-    Shape:
-        Tensor[..., H, W, C] -> Tensor[..., ceil(H / 2), ceil(W / 2), 2 * C]
-    """
-
-    def __init__(self, dim: int, norm_layer: Callable[..., nn.Module] = nn.LayerNorm) -> None:
-        super().__init__()
-        self.dim = dim
-        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
-        self.norm = norm_layer(4 * dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.reduction(self.norm(_join_neighbours(x)))
-
-
 class PatchMergingV2(nn.Module):
     """:class:`PatchMerging` that normalises after halving the channels.
 
@@ -81,18 +62,7 @@ class PatchMergingV2(nn.Module):
         self.norm = norm_layer(2 * dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.reduction(_join_neighbours(x)))
-
-
-def _join_neighbours(x: Tensor) -> Tensor:
-    """Tensor[..., H, W, C] -> Tensor[..., ceil(H / 2), ceil(W / 2), 4 * C], after padding with zeros to even H and W.
-
-    The four neighbours follow each other column by column.
-    """
-    height, width = x.shape[-3:-1]
-    rows, columns = (height + 1) // 2, (width + 1) // 2
-    x = pad_to(x, (2 * rows, 2 * columns)).unflatten(-2, (columns, 2)).unflatten(-4, (rows, 2))
-    return x.transpose(-4, -3).transpose(-3, -2).flatten(-3)
+        return self.norm(self.reduction(join_neighbours(x)))
 
 
 class ShiftedWindowAttention(nn.Module):
@@ -261,19 +231,12 @@ def _relative_coordinates(window: list[int]) -> Tensor:
     return offsets.to(torch.get_default_device())
 
 
-class SwinTransformerBlock(nn.Module):
-    """Attention in windows and MLP, each after a normalisation and with a shortcut: figure 3 (b) of the paper.
+class SwinTransformerBlock(swin.SwinTransformerBlock):
+    """:class:`zoo_core.swin.SwinTransformerBlock` over pictures.
 
     Args:
-        dim: channels.
-        num_heads: number of attention heads.
-        window_size: height and width of a window.
-        shift_size: shift of the windows along height and width.
-        mlp_ratio: the MLP has ``mlp_ratio`` times as many channels between its layers.
-        dropout: probability of an element to be zeroed, after attention and each layer of the MLP.
-        attention_dropout: probability of an attention weight to be zeroed.
-        stochastic_depth_prob: probability of attention, and of the MLP, to be left out for a sample.
-        norm_layer: makes the normalisation from a number of channels.
+        dim, num_heads, window_size, shift_size: see there, as for the other arguments.
+        mlp_ratio, dropout, attention_dropout, stochastic_depth_prob, norm_layer: likewise.
         attn_layer: makes the attention.
 
     Shape:
@@ -293,18 +256,18 @@ class SwinTransformerBlock(nn.Module):
         norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
         attn_layer: Callable[..., nn.Module] = ShiftedWindowAttention,
     ) -> None:
-        super().__init__()
-        self.norm1 = norm_layer(dim)
-        self.attn = attn_layer(
-            dim, window_size, shift_size, num_heads, attention_dropout=attention_dropout, dropout=dropout
+        super().__init__(
+            dim,
+            num_heads,
+            window_size,
+            shift_size,
+            mlp_ratio,
+            dropout,
+            attention_dropout,
+            stochastic_depth_prob,
+            norm_layer,
+            attn_layer=attn_layer,
         )
-        self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
-        self.norm2 = norm_layer(dim)
-        self.mlp = MLP(dim, [int(dim * mlp_ratio), dim], activation_layer=nn.GELU, dropout=dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.stochastic_depth(self.attn(self.norm1(x)))
-        return x + self.stochastic_depth(self.mlp(self.norm2(x)))
 
 
 class SwinTransformerBlockV2(SwinTransformerBlock):
