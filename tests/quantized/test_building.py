@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import zoo_classification
 import zoo_core
@@ -193,9 +194,13 @@ def test_weights_of_another_shape():
         match=r"hand-made does not fit QuantizableResNet:\s+4 entries of another shape: layer1.0.conv2.weight "
         r"\(checkpoint \[64, 16, 3, 3\], model \[64, 32, 3, 3\]\)",
     ):
-        quantization.load_quantized(tiny_resnext(groups=2), state_dict, backend="fbgemm", source="hand-made")
+        quantization.load_quantized(
+            tiny_resnext(groups=2), state_dict, made_for="fbgemm", backend="fbgemm", source="hand-made"
+        )
     with pytest.raises(StateDictError, match=r"fc.weight \(checkpoint \[5, 2048\], model \[6, 2048\]\)"):
-        quantization.load_quantized(tiny_resnext(4, num_classes=6), state_dict, backend="fbgemm", source="hand-made")
+        quantization.load_quantized(
+            tiny_resnext(4, num_classes=6), state_dict, made_for="fbgemm", backend="fbgemm", source="hand-made"
+        )
 
 
 @pytest.mark.parametrize(
@@ -295,7 +300,7 @@ def test_missing_engine(resnet18, home, monkeypatch):
     with pytest.raises(
         RuntimeError,
         match=r"ResNet18_QuantizedWeights.IMAGENET1K_FBGEMM_V1 needs the quantized engine fbgemm or x86.*"
-        r"it has qnnpack, onednn\..*quantize_model",
+        r"it has qnnpack, onednn\..*backend=.*quantize_model",
     ):
         zoo_quantized.resnet18(weights="DEFAULT", quantize=True)
 
@@ -310,6 +315,40 @@ def test_x86_runs_what_was_made_for_fbgemm(resnet18, home, monkeypatch):
     assert torch.backends.quantized.engine == "x86"
     with torch.inference_mode():
         assert (loaded(X) - output).norm() < 0.02 * output.norm()
+
+
+@pytest.mark.parametrize("backend", ["x86", "qnnpack", "onednn"])
+def test_weights_on_another_engine(backend, resnet18, home):
+    model, output = resnet18
+    published.save(home, model.state_dict(), ResNet18_QuantizedWeights.DEFAULT)
+    loaded = zoo_quantized.resnet18(weights="DEFAULT", quantize=True, backend=backend)
+    assert torch.backends.quantized.engine == backend
+    published.assert_same(loaded.state_dict(), model.state_dict())
+    with torch.inference_mode():
+        assert (loaded(X) - output).norm() < 0.03 * output.norm()
+
+
+def test_prepared_weights_on_another_engine(prepared, home, monkeypatch):
+    """Also where their own is missing."""
+    state_dict, output = prepared
+    published.save(home, state_dict, MobileNet_V3_Large_QuantizedWeights.DEFAULT)
+    monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["onednn"])
+    loaded = zoo_quantized.mobilenet_v3_large(weights="DEFAULT", quantize=True, backend="onednn")
+    assert torch.backends.quantized.engine == "onednn"
+    with torch.inference_mode():
+        assert (loaded(X) - output).norm() < 0.1 * output.norm()
+
+
+def test_weights_on_an_engine_that_would_overflow(home):
+    with pytest.raises(ValueError, match=r"cannot run on fbgemm: it was quantized for qnnpack with inputs of 8 bits"):
+        quantization.load_quantized(nn.Identity(), {}, made_for="qnnpack", backend="fbgemm", source="these")
+    with pytest.raises(ValueError, match="backend='onednn' goes with quantize=True"):
+        zoo_quantized.resnet18(backend="onednn")
+
+
+def test_random_int8_model_on_another_engine():
+    zoo_quantized.mobilenet_v2(quantize=True, width_mult=0.25, backend="onednn")
+    assert torch.backends.quantized.engine == "onednn"
 
 
 @pytest.mark.parametrize("backend", ["fbgemm", "x86", "qnnpack", "onednn"])

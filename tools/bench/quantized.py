@@ -69,10 +69,10 @@ def main() -> None:
             rows.append(measure(name))
             print("  ".join(rows[-1]), flush=True)
             gc.collect()
+    timing = ["model", "backend", "int8", "float", "ratio", "torchvision", "ratio", "of medians", "difference"]
     table(
         f"Int8 classification, one picture, {torch.get_num_threads()} threads: milliseconds (fastest run), MB",
-        ["model", "backend", "int8", "float", "ratio", "torchvision", "ratio", "of medians", "difference"]
-        + ["int8 MB", "float MB", "ratio"],
+        [*timing, "int8 MB", "float MB", "ratio"],
         rows,
     )
     if rows:

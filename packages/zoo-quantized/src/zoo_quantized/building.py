@@ -50,7 +50,8 @@ def build(
     quantize: bool,
     /,
     *,
-    backend: str,
+    default_backend: str,
+    backend: str | None = None,
     **kwargs: Any,
 ) -> Model:
     """Makes a model.
@@ -61,7 +62,9 @@ def build(
         progress: show a progress bar if the checkpoint has to be downloaded.
         quantize: make the int8 model, in eval mode. Without weights its parameters are random, and the ranges of its
             outputs are those of one random picture: it then serves to load a state dict.
-        backend: what is to run an int8 model without weights.
+        default_backend: what is to run an int8 model without weights.
+        backend: run the int8 model by another engine than ``default_backend`` or that of the weights: a faster one, or
+            the only one that this machine has. Results then differ by rounding errors.
         **kwargs: arguments of ``model_class``; for the float model also those of :func:`zoo_core.builders.build`.
 
     Raises:
@@ -70,6 +73,8 @@ def build(
         zoo_core.checkpoints.CheckpointError: the checkpoint cannot be had, read, or does not fit the model.
     """
     if not quantize:
+        if backend is not None:
+            raise ValueError(f"backend={backend!r} goes with quantize=True: float models need no quantized engine")
         return builders.build(model_class, weights, progress, **kwargs)
     for option in ("new_head", "freeze_body"):
         if kwargs.pop(option, False):
@@ -79,10 +84,11 @@ def build(
             )
     if weights is None:
         model = model_class(**kwargs)
-        return quantize_model(model, [torch.rand(1, 3, 299, 299)], backend=backend, inplace=True)
+        return quantize_model(model, [torch.rand(1, 3, 299, 299)], backend=backend or default_backend, inplace=True)
     builders.set_from_weights(kwargs, weights, "num_classes", len(weights.meta["categories"]))
     with builders.without_storage():
         model = model_class(**kwargs)
     with quiet():
         state_dict = weights.get_state_dict(progress=progress, check_hash=True)
-    return load_quantized(model, state_dict, backend=weights.meta["backend"], source=str(weights))
+    made_for = weights.meta["backend"]
+    return load_quantized(model, state_dict, made_for=made_for, backend=backend or made_for, source=str(weights))

@@ -96,7 +96,7 @@ def googlenet(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :class:`~zoo_classification.googlenet.GoogLeNet`, and for the float model of
             :func:`zoo_core.builders.build`. With weights, ``transform_input`` is ``True`` by default, and
             ``aux_logits`` is ``False``: the checkpoints hold auxiliary heads, but they were never trained.
@@ -104,4 +104,4 @@ def googlenet(
     chosen = choose_weights(weights, GoogLeNet_QuantizedWeights, GoogLeNet_Weights, quantize)
     if chosen is not None:
         set_published_form(kwargs, chosen)
-    return build(QuantizableGoogLeNet, chosen, progress, quantize, backend="fbgemm", **kwargs)
+    return build(QuantizableGoogLeNet, chosen, progress, quantize, default_backend="fbgemm", **kwargs)

@@ -146,11 +146,11 @@ def inception_v3(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :class:`~zoo_classification.inception.Inception3`, and for the float model of
             :func:`zoo_core.builders.build`. With weights, ``transform_input`` is ``True`` by default.
     """
     chosen = choose_weights(weights, Inception_V3_QuantizedWeights, Inception_V3_Weights, quantize)
     if chosen is not None:
         kwargs.setdefault("transform_input", True)
-    return build(QuantizableInception3, chosen, progress, quantize, backend="fbgemm", **kwargs)
+    return build(QuantizableInception3, chosen, progress, quantize, default_backend="fbgemm", **kwargs)

@@ -84,9 +84,9 @@ def mobilenet_v2(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :class:`~zoo_classification.mobilenetv2.MobileNetV2`, and for the float model of
             :func:`zoo_core.builders.build`.
     """
     chosen = choose_weights(weights, MobileNet_V2_QuantizedWeights, MobileNet_V2_Weights, quantize)
-    return build(QuantizableMobileNetV2, chosen, progress, quantize, backend="qnnpack", **kwargs)
+    return build(QuantizableMobileNetV2, chosen, progress, quantize, default_backend="qnnpack", **kwargs)

@@ -102,7 +102,7 @@ def mobilenet_v3_large(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :func:`~zoo_classification.mobilenetv3.large_setting` and
             :class:`~zoo_classification.mobilenetv3.MobileNetV3`, and for the float model of
             :func:`zoo_core.builders.build`.
@@ -115,7 +115,7 @@ def mobilenet_v3_large(
         chosen,
         progress,
         quantize,
-        backend="qnnpack",
+        default_backend="qnnpack",
         inverted_residual_setting=blocks,
         last_channel=last_channel,
         **kwargs,

@@ -32,6 +32,8 @@ _ENGINES = {
     "qnnpack": ("qnnpack",),
     "onednn": ("onednn",),
 }
+# Their products of bytes are added in pairs of 16 bits, so layers' outputs are quantized to 7 bits for them.
+_SEVEN_BITS = ("fbgemm", "x86")
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -58,8 +60,8 @@ def select_engine(backend: str, *, needed_by: str = "this model") -> str:
             return engine
     raise RuntimeError(
         f"{needed_by} needs the quantized engine {' or '.join(_ENGINES[backend])}, which torch does not have on this "
-        f"machine; it has {', '.join(supported) or 'none'}. Build the float model (quantize=False) and quantize it for "
-        f"one of these with zoo_quantized.quantize_model(model, data, backend=...)"
+        f"machine; it has {', '.join(supported) or 'none'}. Ask for one of these by backend=, or build the float model "
+        f"(quantize=False) and quantize it for one of these with zoo_quantized.quantize_model"
     )
 
 
@@ -125,6 +127,10 @@ def prepare_qat(model: Model, *, backend: str = "qnnpack", inplace: bool = False
     select_engine(backend)
     if not inplace:
         model = copy.deepcopy(model)
+    return _prepare_qat(model, backend)
+
+
+def _prepare_qat(model: Model, backend: str) -> Model:
     model.train()
     with quiet():
         model.fuse_model(is_qat=True)  # type: ignore[operator]
@@ -184,7 +190,7 @@ def _fuse_without_storage(layers: list[nn.Module], *args: Any) -> list[nn.Module
     return [fused, *(nn.Identity() for _ in layers[1:])]
 
 
-def load_quantized(model: Model, state_dict: Mapping[str, Any], *, backend: str, source: str) -> Model:
+def load_quantized(model: Model, state_dict: Mapping[str, Any], *, made_for: str, backend: str, source: str) -> Model:
     """Makes the int8 model that a checkpoint holds.
 
     Checkpoints have one of two forms: that of the int8 model, or that of a model prepared for quantization-aware
@@ -193,7 +199,8 @@ def load_quantized(model: Model, state_dict: Mapping[str, Any], *, backend: str,
     Args:
         model: the float model, constructed without storage; is changed.
         state_dict: the checkpoint.
-        backend: what it was quantized for.
+        made_for: the backend that it was quantized for.
+        backend: the backend that is to run it.
         source: where it comes from, for error messages.
 
     Returns:
@@ -201,11 +208,17 @@ def load_quantized(model: Model, state_dict: Mapping[str, Any], *, backend: str,
 
     Raises:
         zoo_core.checkpoints.StateDictError: the checkpoint does not fit the model.
+        ValueError: ``backend`` cannot run what was made for ``made_for``.
         RuntimeError: torch has no engine for the backend on this machine.
     """
+    if backend in _SEVEN_BITS and made_for not in _SEVEN_BITS:
+        raise ValueError(
+            f"{source} cannot run on {backend}: it was quantized for {made_for} with inputs of 8 bits, and {backend} "
+            f"may overflow with more than 7. Leave backend out, or quantize the float model with quantize_model"
+        )
     select_engine(backend, needed_by=source)
     if any(key.endswith(".fake_quant_enabled") for key in state_dict):
-        prepare_qat(model.to_empty(device="cpu"), backend=backend, inplace=True)
+        _prepare_qat(model.to_empty(device="cpu"), made_for)
         assign_state_dict(model, state_dict, source=source)
         return convert(model, inplace=True)
     model.eval()

@@ -143,7 +143,7 @@ def resnet18(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :class:`~zoo_classification.resnet.ResNet`, and for the float model of
             :func:`zoo_core.builders.build`.
     """
@@ -153,7 +153,7 @@ def resnet18(
         chosen,
         progress,
         quantize,
-        backend="fbgemm",
+        default_backend="fbgemm",
         block=QuantizableBasicBlock,
         layers=(2, 2, 2, 2),
         **kwargs,
@@ -174,7 +174,7 @@ def resnet50(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :class:`~zoo_classification.resnet.ResNet`, and for the float model of
             :func:`zoo_core.builders.build`.
     """
@@ -184,7 +184,7 @@ def resnet50(
         chosen,
         progress,
         quantize,
-        backend="fbgemm",
+        default_backend="fbgemm",
         block=QuantizableBottleneck,
         layers=(3, 4, 6, 3),
         **kwargs,
@@ -206,7 +206,7 @@ def resnext101_32x8d(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :class:`~zoo_classification.resnet.ResNet`, and for the float model of
             :func:`zoo_core.builders.build`.
     """
@@ -216,7 +216,7 @@ def resnext101_32x8d(
         chosen,
         progress,
         quantize,
-        backend="fbgemm",
+        default_backend="fbgemm",
         block=QuantizableBottleneck,
         layers=(3, 4, 23, 3),
         groups=32,
@@ -240,7 +240,7 @@ def resnext101_64x4d(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :class:`~zoo_classification.resnet.ResNet`, and for the float model of
             :func:`zoo_core.builders.build`.
     """
@@ -250,7 +250,7 @@ def resnext101_64x4d(
         chosen,
         progress,
         quantize,
-        backend="fbgemm",
+        default_backend="fbgemm",
         block=QuantizableBottleneck,
         layers=(3, 4, 23, 3),
         groups=64,

@@ -113,7 +113,7 @@ def shufflenet_v2_x0_5(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :class:`~zoo_classification.shufflenetv2.ShuffleNetV2`, and for the float model of
             :func:`zoo_core.builders.build`.
     """
@@ -123,7 +123,7 @@ def shufflenet_v2_x0_5(
         chosen,
         progress,
         quantize,
-        backend="fbgemm",
+        default_backend="fbgemm",
         stages_repeats=(4, 8, 4),
         stages_out_channels=(24, 48, 96, 192, 1024),
         **kwargs,
@@ -145,7 +145,7 @@ def shufflenet_v2_x1_0(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :class:`~zoo_classification.shufflenetv2.ShuffleNetV2`, and for the float model of
             :func:`zoo_core.builders.build`.
     """
@@ -155,7 +155,7 @@ def shufflenet_v2_x1_0(
         chosen,
         progress,
         quantize,
-        backend="fbgemm",
+        default_backend="fbgemm",
         stages_repeats=(4, 8, 4),
         stages_out_channels=(24, 116, 232, 464, 1024),
         **kwargs,
@@ -177,7 +177,7 @@ def shufflenet_v2_x1_5(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :class:`~zoo_classification.shufflenetv2.ShuffleNetV2`, and for the float model of
             :func:`zoo_core.builders.build`.
     """
@@ -187,7 +187,7 @@ def shufflenet_v2_x1_5(
         chosen,
         progress,
         quantize,
-        backend="fbgemm",
+        default_backend="fbgemm",
         stages_repeats=(4, 8, 4),
         stages_out_channels=(24, 176, 352, 704, 1024),
         **kwargs,
@@ -209,7 +209,7 @@ def shufflenet_v2_x2_0(
         weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
             random parameters.
         progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend.
+        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
         **kwargs: arguments of :class:`~zoo_classification.shufflenetv2.ShuffleNetV2`, and for the float model of
             :func:`zoo_core.builders.build`.
     """
@@ -219,7 +219,7 @@ def shufflenet_v2_x2_0(
         chosen,
         progress,
         quantize,
-        backend="fbgemm",
+        default_backend="fbgemm",
         stages_repeats=(4, 8, 4),
         stages_out_channels=(24, 244, 488, 976, 2048),
         **kwargs,
