@@ -418,6 +418,7 @@ def test_quantized_modules(tmp_path: Path, quantized_engine: str, legacy: bool) 
             quantized.DeQuantize(),
         )
 
+    torch.manual_seed(0)
     original = make()
     weight = torch.quantize_per_channel(
         torch.randn(4, 3, 3, 3), torch.rand(4).double() / 50 + 0.01, torch.zeros(4).long(), 0, torch.qint8

@@ -289,6 +289,8 @@ def test_interrupted_in_a_download(tmp_path, cache):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell that runs the tests in the background has them ignore interrupts, and their children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         deadline = time.monotonic() + 60
         while not server.exchanges and time.monotonic() < deadline:
