@@ -3,6 +3,7 @@
 from zoo_core.registry import get_model, get_model_builder, get_model_weights, get_weight, list_models
 from zoo_core.weights import Weights, WeightsEnum
 from zoo_video.mvit import *
+from zoo_video.reading import *
 from zoo_video.resnet import *
 from zoo_video.s3d import *
 from zoo_video.swin_transformer import *

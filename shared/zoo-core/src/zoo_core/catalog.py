@@ -90,6 +90,8 @@ _CHECKPOINT_KEYS: dict[str, tuple[type, ...]] = {
     "num_params": (int,),
     "min_size": _LIST,
     "min_temporal_size": (int,),
+    "clip_length": (int,),
+    "frame_rate": _NUMBER,
     "metrics": (dict,),
     "ops": _NUMBER,
     "file_size": _NUMBER,
@@ -143,6 +145,9 @@ class Checkpoint:
         ops: billions of multiply-adds for one input, as published.
         file_size: size of the file in MB (2**20 bytes), as published.
         min_size: smallest input (height, width) that the model takes.
+        min_temporal_size: fewest frames that a video model takes.
+        clip_length, frame_rate: frames of a clip, and frames per second, that a video model's metrics were measured
+            with.
         num_params: how many parameters the model has.
     """
 
@@ -156,6 +161,8 @@ class Checkpoint:
     num_params: int | None
     min_size: tuple[int, int] | None
     min_temporal_size: int | None
+    clip_length: int | None
+    frame_rate: float | None
     metrics: Mapping[str, Mapping[str, float]]
     ops: float | None
     file_size: float | None
@@ -461,6 +468,8 @@ def _checkpoint(where: str, source: Source, member: str, table: Any) -> Checkpoi
         num_params=table.get("num_params"),
         min_size=None if min_size is None else (min_size[0], min_size[1]),
         min_temporal_size=table.get("min_temporal_size"),
+        clip_length=table.get("clip_length"),
+        frame_rate=table.get("frame_rate"),
         metrics=metrics,
         ops=table.get("ops"),
         file_size=table.get("file_size"),

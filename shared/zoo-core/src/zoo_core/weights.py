@@ -179,6 +179,8 @@ def _meta(entry: catalog.Checkpoint) -> dict[str, Any]:
         "num_params": entry.num_params,
         "min_size": entry.min_size,
         "min_temporal_size": entry.min_temporal_size,
+        "clip_length": entry.clip_length,
+        "frame_rate": entry.frame_rate,
         "recipe": entry.recipe,
         "license": entry.license,
         "backend": entry.backend,

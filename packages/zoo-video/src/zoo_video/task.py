@@ -1,0 +1,222 @@
+"""Video classification on the command line: which labels fit a video best, and when."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+
+from zoo_core.classifying import Accuracy, Classification
+from zoo_core.drawing import draw_labels
+from zoo_core.images import to_pil_image
+from zoo_core.tasks import Option, Task
+from zoo_core.weights import WeightsEnum
+from zoo_video.reading import read_clips
+
+__all__ = ["ClassifiedClip", "ClassifiedVideo", "Video", "VideoClassificationTask", "VideoClip"]
+
+# Of the contact sheet, in pixels.
+_THUMBNAIL = (160, 120)
+_COLUMNS = 6
+_GAP = 4
+_TEXT = 15
+_GROUND = (24, 26, 31)
+_INK = (240, 242, 245)
+_FAINT_INK = (170, 176, 186)
+
+
+@dataclass(frozen=True)
+class VideoClip:
+    """A clip as it is read.
+
+    Args:
+        frames: float32 Tensor[3, T, H, W], preprocessed.
+        times: when each frame is shown first, in seconds.
+        thumbnails: some of the frames, small, with their times.
+    """
+
+    frames: Tensor
+    times: Sequence[float]
+    thumbnails: Sequence[tuple[float, Image.Image]]
+
+
+@dataclass(frozen=True)
+class Video:
+    """The clips of a video."""
+
+    clips: Sequence[VideoClip]
+
+
+@dataclass(frozen=True)
+class ClassifiedClip(Classification):
+    """What a classifier makes of one clip.
+
+    Args:
+        probabilities, labels: see :class:`~zoo_core.classifying.Classification`.
+        start, end: times of the clip's first and last frame, in seconds.
+    """
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class ClassifiedVideo(Classification):
+    """What a classifier makes of one video: its probabilities are the mean over the clips.
+
+    Args:
+        probabilities, labels: see :class:`~zoo_core.classifying.Classification`.
+        clips: the clips, in order.
+    """
+
+    clips: Sequence[ClassifiedClip]
+
+
+class VideoClassificationTask(Task[Video, ClassifiedVideo]):
+    """Runs a classifier on clips of videos; shows the ``topk`` likeliest labels of each, and when they fit best."""
+
+    suffixes: ClassVar[frozenset[str]] = frozenset(
+        {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
+    )
+    extra_options: ClassVar[tuple[Option, ...]] = (
+        Option("--clips", int, 5, "How many clips to look at, spread evenly over each video.", minimum=1),
+        Option("--topk", int, 5, "How many labels to show for each video.", minimum=1),
+        Option(
+            "--frames", int, None, "Frames of a clip; by default as many as the weights' accuracy is of.", minimum=1
+        ),
+        Option("--frame-rate", float, None, "Frames of a clip per second of video; likewise by default.", minimum=0.01),
+    )
+    # Videos hold many clips already.
+    batch_size: ClassVar[int] = 1
+
+    def __init__(
+        self, model: nn.Module, weights: WeightsEnum, device: torch.device, options: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(model, weights, device, options)
+        self._preprocess = weights.transforms()
+        self._labels: Sequence[str] = weights.meta.get("categories") or ()
+        meta = weights.meta
+        self._clip_length = self.options["frames"] or meta.get("clip_length") or meta.get("min_temporal_size") or 16
+        self._frame_rate = self.options["frame_rate"] or meta.get("frame_rate")
+
+    def read(self, paths: tuple[Path, ...]) -> Video:
+        (path,) = paths
+        thumbnails: list[Image.Image] = []
+
+        def prepare(frame: Tensor) -> Tensor:
+            """Large frames are not kept: only what the model takes of them, and what is shown."""
+            thumbnails.append(_thumbnail(frame))
+            return self._preprocess(frame[None])[:, 0]
+
+        clips = []
+        for clip in read_clips(
+            path,
+            self._clip_length,
+            num_clips=self.options["clips"],
+            frame_rate=self._frame_rate,
+            transform=prepare,
+        ):
+            # A frame that was taken more than once was prepared once.
+            shown = list(zip(dict.fromkeys(clip.times), thumbnails, strict=True))
+            thumbnails.clear()
+            step = (len(shown) - 1) / max(_COLUMNS - 1, 1)
+            chosen = sorted({round(column * step) for column in range(_COLUMNS)})
+            clips.append(VideoClip(clip.frames.transpose(0, 1), clip.times, [shown[index] for index in chosen]))
+        return Video(clips)
+
+    def run(self, inputs: Sequence[Video]) -> list[ClassifiedVideo]:
+        return [self._run(video) for video in inputs]
+
+    def _run(self, video: Video) -> ClassifiedVideo:
+        # One clip at a time, so that memory does not grow with their number.
+        rows = [self.model(clip.frames[None].to(self.device)).float().softmax(dim=1)[0].cpu() for clip in video.clips]
+        probabilities = torch.stack(rows)
+        if not probabilities.isfinite().all():
+            raise ValueError(
+                f"{self.weights} gave results that are no numbers; are the weights damaged? Try `zoo verify`"
+            )
+        labels = self._labels or [f"class {index}" for index in range(probabilities.shape[1])]
+        clips = [
+            ClassifiedClip(row, labels, clip.times[0], clip.times[-1])
+            for row, clip in zip(probabilities, video.clips, strict=True)
+        ]
+        return ClassifiedVideo(probabilities.mean(dim=0), labels, clips)
+
+    def describe(self, result: ClassifiedVideo) -> list[str]:
+        top = result.top(self.options["topk"])
+        width = max(len(label) for _, label, _ in top)
+        lines = []
+        for index, label, score in top:
+            best = max(result.clips, key=lambda clip: float(clip.probabilities[index]))
+            when = _span(best)
+            if len(result.clips) > 1:
+                when = f"best {best.probabilities[index]:.1%} at {when}"
+            lines.append(f"{score:6.1%}  {label.ljust(width)}  {when}")
+        return lines
+
+    def save(self, input: Video, result: ClassifiedVideo, directory: Path, stem: str) -> list[Path]:
+        path = directory / f"{stem}.png"
+        lines = [(label, score) for _, label, score in result.top(self.options["topk"])]
+        draw_labels(_contact_sheet(input, result), lines).save(path)
+        return [path]
+
+    def to_json(self, result: ClassifiedVideo) -> dict[str, Any]:
+        return {
+            "labels": self._top(result),
+            "clips": [{"start": clip.start, "end": clip.end, "labels": self._top(clip)} for clip in result.clips],
+        }
+
+    def _top(self, result: Classification) -> list[dict[str, Any]]:
+        top = result.top(self.options["topk"])
+        return [{"index": index, "label": label, "score": score} for index, label, score in top]
+
+    def score(self) -> Accuracy[ClassifiedVideo]:
+        return Accuracy()
+
+
+def _time(seconds: float) -> str:
+    """``"1:02.3"``, or ``"1:01:02.3"`` from an hour on."""
+    tenths = round(seconds * 10)
+    sign, tenths = ("-", -tenths) if tenths < 0 else ("", tenths)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{sign}{clock}:{tenths // 10:02d}.{tenths % 10}"
+
+
+def _span(clip: ClassifiedClip) -> str:
+    return f"{_time(clip.start)} - {_time(clip.end)}"
+
+
+def _thumbnail(frame: Tensor) -> Image.Image:
+    """uint8 Tensor[3, H, W] -> a picture that fits the contact sheet."""
+    picture = to_pil_image(frame)
+    scale = min(_THUMBNAIL[0] / picture.width, _THUMBNAIL[1] / picture.height)
+    size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
+    return picture.resize(size, Image.Resampling.BILINEAR if scale > 1 else Image.Resampling.BOX)
+
+
+def _contact_sheet(video: Video, result: ClassifiedVideo) -> Image.Image:
+    """A row of frames for each clip, under the clip's time and likeliest label."""
+    font = ImageFont.load_default(_TEXT)
+    pictures = [picture for clip in video.clips for _, picture in clip.thumbnails]
+    width, height = max(p.width for p in pictures), max(p.height for p in pictures)
+    caption = math.ceil(1.6 * _TEXT)
+    row_height = caption + height + caption + _GAP
+    columns = max(len(clip.thumbnails) for clip in video.clips)
+    captions = ["{}   {}  {:.1%}".format(_span(clip), *clip.top(1)[0][1:]) for clip in result.clips]
+    sheet_width = max(columns * (width + _GAP), *(math.ceil(font.getlength(text)) for text in captions)) + _GAP
+    sheet = Image.new("RGB", (sheet_width, _GAP + len(video.clips) * row_height), _GROUND)
+    draw = ImageDraw.Draw(sheet)
+    for row, (clip, text) in enumerate(zip(video.clips, captions, strict=True)):
+        top = _GAP + row * row_height
+        draw.text((_GAP, top), text, fill=_INK, font=font)
+        for column, (time, picture) in enumerate(clip.thumbnails):
+            left = _GAP + column * (width + _GAP)
+            sheet.paste(picture, (left + (width - picture.width) // 2, top + caption + (height - picture.height) // 2))
+            draw.text((left, top + caption + height + 2), _time(time), fill=_FAINT_INK, font=font)
+    return sheet

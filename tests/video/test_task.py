@@ -1,0 +1,226 @@
+"""The command line's adapter for video classification: clips, results, words, contact sheets, JSON, the command."""
+
+import functools
+import json
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import zoo_core
+from support import reference
+from support.painted import encode
+from zoo_core.cli import main
+from zoo_core.images import open_image
+from zoo_core.presets import VideoClassification
+from zoo_core.tasks import task_class
+from zoo_core.weights import Weights, WeightsEnum
+from zoo_video import VideoReadError
+from zoo_video.task import ClassifiedVideo, VideoClassificationTask
+
+LABELS = ["other", "late", "bright"]
+
+
+class Bits(nn.Module):
+    """Logits from the blocks that `support.painted` paints: bit 5 tells frames from 32 on, bit 0 odd frames."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[1:] == (3, 4, 32, 40)
+        late = x[:, :, :, 24, 4].mean((1, 2))
+        return torch.stack((torch.zeros_like(late), 10 * late - 5, x.mean((1, 2, 3, 4))), 1)
+
+
+class Bits_Weights(WeightsEnum):
+    V1 = Weights(
+        url="https://example.org/bits.pth",
+        transforms=functools.partial(
+            VideoClassification, crop_size=(32, 40), resize_size=(32, 40), mean=(0, 0, 0), std=(1, 1, 1)
+        ),
+        meta={"categories": LABELS, "clip_length": 4, "frame_rate": 15},
+    )
+
+
+def bits_task(**options) -> VideoClassificationTask:
+    return VideoClassificationTask(Bits().eval(), Bits_Weights.V1, torch.device("cpu"), options)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return encode(tmp_path_factory.mktemp("task") / "count.mp4", b_frames=2)
+
+
+def test_the_entry_point_names_it():
+    assert task_class("video") is VideoClassificationTask
+
+
+def test_probabilities_are_the_mean_over_clips(video):
+    task = bits_task(clips=3)
+    read = task.read((video,))
+    assert [clip.frames.shape for clip in read.clips] == [(3, 4, 32, 40)] * 3
+    assert [clip.times[0] for clip in read.clips] == pytest.approx([0, 26 / 30, 53 / 30])
+    (result,) = task.run([read])
+    assert isinstance(result, ClassifiedVideo)
+    torch.testing.assert_close(result.probabilities, torch.stack([clip.probabilities for clip in result.clips]).mean(0))
+    first, _, last = result.clips
+    assert first.top(1)[0][1] == "bright"
+    assert last.top(1)[0][1] == "late"
+    # The clip's logits by hand: 5 for late, the mean brightness for bright.
+    frames = read.clips[2].frames
+    logits = torch.stack((torch.zeros(()), 10 * frames[:, :, 24, 4].mean() - 5, frames.mean()))
+    torch.testing.assert_close(last.probabilities, logits.softmax(0))
+
+
+def test_frames_are_preprocessed_as_a_whole_clip_would_be(video):
+    from zoo_video import read_clips
+
+    (clip,) = read_clips(video, 4, frame_rate=15)
+    (ours,) = bits_task(clips=1).read((video,)).clips
+    torch.testing.assert_close(ours.frames, Bits_Weights.V1.transforms()(clip.frames), rtol=0, atol=0)
+    assert ours.times == clip.times
+
+
+def test_words_and_json(video):
+    task = bits_task(clips=3, topk=2)
+    (result,) = task.run([task.read((video,))])
+    lines = task.describe(result)
+    assert len(lines) == 2
+    late = next(line for line in lines if "late" in line)
+    assert late.endswith("% at 0:01.8 - 0:02.0")
+    assert "best 98." in late
+
+    plain = json.loads(json.dumps(task.to_json(result)))
+    assert [len(clip["labels"]) for clip in plain["clips"]] == [2, 2, 2]
+    assert plain["labels"][0] == {
+        "index": int(result.probabilities.argmax()),
+        "label": LABELS[int(result.probabilities.argmax())],
+        "score": pytest.approx(float(result.probabilities.max())),
+    }
+    assert plain["clips"][2]["start"] == pytest.approx(53 / 30)
+    assert plain["clips"][2]["end"] == pytest.approx(59 / 30)
+
+    (one,) = bits_task(clips=1).run([bits_task(clips=1).read((video,))])
+    assert all(line.endswith("  0:00.8 - 0:01.0") for line in bits_task().describe(one))
+
+
+def test_contact_sheet(video, tmp_path):
+    task = bits_task(clips=3, topk=2)
+    read = task.read((video,))
+    (result,) = task.run([read])
+    (path,) = task.save(read, result, tmp_path, "count")
+    assert path == tmp_path / "count.png"
+    sheet = open_image(path)
+    # Four frames of 150x120 beside each other, three rows of them with their captions, and the labels below.
+    assert sheet.width == 4 + 4 * 154
+    assert sheet.height > 3 * (120 + 2 * 24)
+    # The last frame of the last clip is 59, 0b111011: blocks 0, 1, 3 and 4 of the upper row and 5 of the lower one.
+    left, top = 4 + 3 * 154, 4 + 2 * (24 + 120 + 24 + 4) + 24
+    blocks = [sheet.getpixel((left + 15 + 30 * (bit % 5), top + 30 + 60 * (bit // 5)))[0] > 128 for bit in range(10)]
+    assert blocks == [bool(59 >> bit & 1) for bit in range(10)]
+
+
+def test_contact_sheet_of_one_tiny_frame_is_wide_enough_for_its_caption(tmp_path):
+    path = encode(tmp_path / "tiny.mp4", count=1, size=(16, 48))
+    task = bits_task()
+    read = task.read((path,))
+    (result,) = task.run([read])
+    (saved,) = task.save(read, result, tmp_path, "tiny")
+    assert open_image(saved).width >= 250
+
+
+def test_options_override_what_the_weights_say(video):
+    (clip,) = bits_task(clips=1, frames=6, frame_rate=5.0).read((video,)).clips
+    assert clip.frames.shape[1] == 6
+    assert clip.times[-1] - clip.times[0] == pytest.approx(1.0, abs=0.04)
+
+
+def test_results_that_are_no_numbers(video):
+    class Broken(nn.Module):
+        def forward(self, x):
+            return torch.full((len(x), 3), float("nan"))
+
+    task = VideoClassificationTask(Broken(), Bits_Weights.V1, torch.device("cpu"), {})
+    with pytest.raises(ValueError, match="no numbers"):
+        task.run([task.read((video,))])
+
+
+def test_unreadable(tmp_path):
+    with pytest.raises(VideoReadError, match="no such file"):
+        bits_task().read((tmp_path / "none.mp4",))
+
+
+def test_score():
+    score = bits_task().score()
+    for truth in ("late", 2):
+        score.update(ClassifiedVideo(torch.tensor([0.1, 0.6, 0.3]), LABELS, []), truth)
+    assert score.compute() == {"acc@1": 50.0, "acc@5": 100.0}
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A cache with a checkpoint of mc3_18, of random parameters."""
+    home = tmp_path_factory.mktemp("home")
+    weights = zoo_core.get_model_weights("mc3_18")["DEFAULT"]
+    path = home / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
+    path.parent.mkdir(parents=True)
+    with reference.no_random_init():
+        model = reference.fill_parameters(zoo_core.get_model("mc3_18"))
+    torch.save(model.state_dict(), path)
+    return home, model
+
+
+@pytest.fixture
+def offline(checkpoint, monkeypatch):
+    home, model = checkpoint
+    monkeypatch.setenv("TORCH_HOME", str(home))
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    return model
+
+
+def test_predict_one_video(offline, video, tmp_path, capsys):
+    arguments = ["predict", "mc3_18", str(video), "--clips", "2", "--topk", "3"]
+    assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0] == str(video)
+    assert len([line for line in printed.splitlines() if " at 0:0" in line]) == 3
+    assert (tmp_path / "out" / "count.png").exists()
+
+    assert main([*arguments, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["results"]
+    from zoo_video import read_clips
+
+    preprocess = zoo_core.get_model_weights("mc3_18")["DEFAULT"].transforms()
+    with torch.inference_mode():
+        clips = [offline(preprocess(c.frames)[None]) for c in read_clips(video, 16, num_clips=2, frame_rate=15)]
+    expected = torch.cat(clips).softmax(1).mean(0)
+    assert found["labels"][0]["index"] == int(expected.argmax())
+    assert found["labels"][0]["score"] == pytest.approx(float(expected.max()), abs=1e-5)
+    assert [len(clip["labels"]) for clip in found["clips"]] == [3, 3]
+
+
+def test_predict_a_folder_with_a_bad_file(offline, tmp_path, capsys):
+    folder = tmp_path / "videos"
+    (folder / "deeper").mkdir(parents=True)
+    encode(folder / "a.mp4", count=20)
+    encode(folder / "deeper" / "b.MKV", "mpeg4", count=20, format="matroska")
+    (folder / "bad.mp4").write_bytes(b"no video" * 99)
+    (folder / "notes.txt").write_text("not taken")
+    assert main(["predict", "mc3_18", str(folder), "--clips", "1", "--json"]) == 1
+    captured = capsys.readouterr()
+    results = json.loads(captured.out)["results"]
+    assert [result["file"].rpartition("/")[2] for result in results] == ["a.mp4", "bad.mp4", "b.MKV"]
+    assert ["error" in result for result in results] == [False, True, False]
+    assert "bad.mp4: not a video" in captured.err
+
+
+def test_a_size_that_the_model_does_not_take_is_said(tmp_path, video, monkeypatch, capsys):
+    weights = zoo_core.get_model_weights("s3d")["DEFAULT"]
+    path = tmp_path / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
+    path.parent.mkdir(parents=True)
+    with reference.no_random_init():
+        torch.save(reference.fill_parameters(zoo_core.get_model("s3d")).state_dict(), path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert main(["predict", "s3d", str(video), "--frames", "8"]) == 1
+    assert "count.mp4: S3D takes videos of at least 13 frames" in capsys.readouterr().err
