@@ -206,9 +206,12 @@ print(ops.backend()["cpu"])
 def run_with(source: Path | None, **environment: str) -> list[str]:
     """The output of USE, with the package found at ``source`` instead of where it is installed."""
     variables = {**os.environ, **environment}
+    code = USE
     if source is not None:
         variables["PYTHONPATH"] = os.pathsep.join([str(source), variables.get("PYTHONPATH", "")])
-    run = subprocess.run([sys.executable, "-c", USE], env=variables, capture_output=True, text=True, check=False)
+        # An editable installation answers imports before the path does.
+        code = f"import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in type(f).__module__]\n{USE}"
+    run = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout.splitlines()
 
