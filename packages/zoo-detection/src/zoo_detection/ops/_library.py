@@ -105,9 +105,7 @@ def _load_compiled() -> None:
     # The library registers nothing where the driver could not run its kernels.
     if "cuda" in _library_paths and not torch._C._dispatch_has_kernel_for_dispatch_key("zoo::nms", "CUDA"):
         del _library_paths["cuda"]
-        _failures["cuda"] = (
-            "the CUDA driver is missing, or older than the CUDA that zoo-detection was built with"
-        )
+        _failures["cuda"] = "the CUDA driver is missing, or older than the CUDA that zoo-detection was built with"
 
 
 def _warn_once(device: torch.device) -> None:
