@@ -4,9 +4,9 @@
 
 Needs no GPU. `--pictures` is any folder of free pictures whose textures the layers take beside the procedural ones; the
 shipped weights used the photographs in the wheels of scikit-image and scikit-learn, without `chelsea`, `coffee` and
-`motorcycle_*`, which are held out. Seeded and resumable: the working directory holds the pairs made so far and the state
-of the training, and the same command goes on from there. Ends with the checkpoint, in half precision and named by its
-hash, and with the errors of it that `tools.evaluate_flow` finds.
+`motorcycle_*`, which are held out. Seeded and resumable: the working directory holds the pairs made so far and the
+state of the training, and the same command goes on from there. Ends with the checkpoint, in half precision and named by
+its hash, and with the errors of it that `tools.evaluate_flow` finds.
 
 The schedule follows the paper's (AdamW, one cycle, clipped gradients, the sequence loss) with less of everything:
 small crops and few updates.
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("."), help="folder for the checkpoint")
     parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of pictures to train on")
     parser.add_argument("--held-out-pictures", type=Path, nargs="*", default=[], help="folders of pictures to test on")
-    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -553,6 +553,7 @@ class Raft_Large_Weights(WeightsEnum):
 class Raft_Small_Weights(WeightsEnum):
     C_T_V1 = auto()
     C_T_V2 = auto()
+    SYNTHETIC_V1 = auto()
     DEFAULT = C_T_V2
 
 
