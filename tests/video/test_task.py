@@ -99,7 +99,7 @@ def test_words_and_json(video):
     assert plain["clips"][2]["end"] == pytest.approx(59 / 30)
 
     (one,) = bits_task(clips=1).run([bits_task(clips=1).read((video,))])
-    assert all(line.endswith("  0:00.8 - 0:01.0") for line in bits_task().describe(one))
+    assert all(line.endswith("  0:00.9 - 0:01.1") for line in bits_task().describe(one))
 
 
 def test_contact_sheet(video, tmp_path):
