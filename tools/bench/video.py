@@ -6,7 +6,6 @@ Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
 import fnmatch
 import gc
 import os
-import statistics
 
 import torch
 from torch import nn
@@ -53,9 +52,9 @@ def pair(name: str) -> tuple[nn.Module, nn.Module]:
 
 
 def peak(imports: str, name: str) -> float:
-    """Megabytes; the median, as the allocator's luck differs from run to run."""
+    """Megabytes. Freed memory goes back to the system at once, so that only what is in use counts."""
     code = _MEMORY.format(imports=imports.format(name=name), shape=shape(name), threads=torch.get_num_threads())
-    return statistics.median(in_process(code) for _ in range(3))
+    return in_process(code, MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TRIM_THRESHOLD_="65536")
 
 
 def timed(name: str) -> tuple[Comparison, float]:
