@@ -54,7 +54,7 @@ def pair(name: str) -> tuple[nn.Module, nn.Module]:
 def peak(imports: str, name: str) -> float:
     """Megabytes. Freed memory goes back to the system at once, so that only what is in use counts."""
     code = _MEMORY.format(imports=imports.format(name=name), shape=shape(name), threads=torch.get_num_threads())
-    return in_process(code, MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TRIM_THRESHOLD_="65536")
+    return in_process(code, MALLOC_MMAP_THRESHOLD_="1048576")
 
 
 def timed(name: str) -> tuple[Comparison, float]:
