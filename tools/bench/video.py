@@ -17,20 +17,20 @@ from zoo_core import get_model_builder, list_models
 
 # Peak resident memory while clips are classified, above that before.
 _MEMORY = """
-import json, resource
+import json, re
 import torch
 {imports}
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+def status(key):
+    with open("/proc/self/status") as file:
+        return int(re.search(key + r":\\s*(\\d+) kB", file.read())[1]) / 1024
 torch.set_num_threads({threads})
 with torch.inference_mode():
     model = build().eval()
     x = torch.rand{shape}
-    before = resident()
+    before = status("VmRSS")
     for _ in range(3):
         model(x)
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before))
+print(json.dumps(status("VmHWM") - before))
 """
 _OURS = "import zoo_video\nbuild = zoo_video.{name}"
 _THEIRS = "from tools import oracle\nbuild = oracle.builder({name!r})"
