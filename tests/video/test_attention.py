@@ -179,3 +179,17 @@ def test_pooling_attention(heads, stride_q, stride_kv, rel_pos_embed, residual_p
     ours, new_size = attention(x, size)
     assert ours.shape == (2, 1 + math.prod(new_size), 8)
     assert_equal_with_gradients(attention, ours, multiscale_attention(attention, x, size), x)
+
+
+def test_compiles_without_breaks():
+    """Attention is one graph, in eval mode and in training."""
+    window = ShiftedWindowAttention3d(8, (2, 3, 4), (1, 1, 2), num_heads=2)
+    pooling = MultiscaleAttention((2, 4, 8), 6, 8, 2, [3, 3, 3], [3, 3, 3], [1, 2, 2], [1, 1, 1], True, False, True)
+    for module, arguments in (
+        (window, (torch.randn(2, 4, 7, 8, 8),)),
+        (pooling, (torch.randn(2, 65, 6), (2, 4, 8))),
+    ):
+        for training in (False, True):
+            module.train(training)
+            compiled = torch.compile(module, backend="eager", fullgraph=True)
+            torch.testing.assert_close(compiled(*arguments), module(*arguments))

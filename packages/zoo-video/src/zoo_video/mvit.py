@@ -287,11 +287,9 @@ def _position_targets(size: Size, like: Tensor) -> Tensor:
         Tensor[1 + T * H * W, T + H + W]; zeros for the class token.
     """
     ones = [torch.eye(length, dtype=like.dtype, device=like.device) for length in size]
-    time, rows, columns = (
-        one.view(*(length if i == dim else 1 for i in range(3)), length).expand(*size, length)
-        for dim, (one, length) in enumerate(zip(ones, size, strict=True))
-    )
-    return F.pad(torch.cat((time, rows, columns), dim=-1).flatten(0, 2), (0, 0, 1, 0))
+    time, rows, columns = ones
+    marks = (time[:, None, None], rows[:, None], columns)
+    return F.pad(torch.cat([mark.expand(*size, -1) for mark in marks], dim=-1).flatten(0, 2), (0, 0, 1, 0))
 
 
 class MultiscaleBlock(nn.Module):

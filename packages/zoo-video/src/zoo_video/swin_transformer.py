@@ -62,7 +62,7 @@ class PatchEmbed3d(nn.Module):
         self.norm = nn.Identity() if norm_layer is None else norm_layer(embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        time, height, width = (-size % side for size, side in zip(x.shape[2:], self.patch_size, strict=True))
+        time, height, width = [-size % side for size, side in zip(x.shape[2:], self.patch_size, strict=True)]
         if time or height or width:
             x = F.pad(x, (0, width, 0, height, 0, time))
         return self.norm(self.proj(x).permute(0, 2, 3, 4, 1))
@@ -154,7 +154,7 @@ class ShiftedWindowAttention3d(nn.Module):
         attended = []
         first = 0
         for cut, count in _groups(padded, window, shift):
-            query, key, value = (part.narrow(0, first * batch, count * batch) for part in (q, k, v))
+            query, key, value = [part.narrow(0, first * batch, count * batch) for part in (q, k, v)]
             logits = bias + _mask(window, cut, v.dtype, v.device) if any(cut) else bias
             dropout = self.attention_dropout if self.training else 0.0
             tokens = F.scaled_dot_product_attention(query, key, value, logits, dropout_p=dropout)
@@ -179,7 +179,7 @@ def _groups(sizes: Sequence[int], window: Sequence[int], shift: Sequence[int]) -
         count = size // side
         options.append([(0, count)] if step == 0 else [(0, count - 1), (side - step, 1)])
     return [
-        ([cut for cut, _ in group], math.prod(count for _, count in group)) for group in itertools.product(*options)
+        ([cut for cut, _ in group], math.prod([count for _, count in group])) for group in itertools.product(*options)
     ]
 
 
