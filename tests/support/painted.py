@@ -59,7 +59,6 @@ def encode(
     key_frame_every: int = 12,
     b_frames: int = 0,
     size: tuple[int, int] = (WIDTH, HEIGHT),
-    rotation: int | None = None,
     first: int = 0,
     extra_streams: int = 0,
     audio: Iterable[av.AudioFrame] | None = None,
@@ -88,8 +87,6 @@ def encode(
                 stream.options = {"deadline": "realtime", "cpu-used": "8"}
             if time_base is not None:
                 stream.time_base = stream.codec_context.time_base = time_base
-            if rotation is not None:
-                stream.set_display_rotation(rotation)
             streams.append(stream)
         sound = None
         if audio is not None:

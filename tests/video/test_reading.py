@@ -150,30 +150,34 @@ def test_rate_that_is_no_whole_number(tmp_path):
     assert numbers(read_video(path, float(times[30]), float(times[31]))[0]) == [30, 31]
 
 
-# A stored picture that is to be shown turned by so many degrees counterclockwise, and what makes it so again.
-@pytest.mark.parametrize(("rotation", "turns"), [(0, 0), (90, 1), (180, 2), (-90, 3)])
-def test_rotation(tmp_path, rotation, turns):
-    stored, _, _ = read_video(encode(tmp_path / "stored.mp4", count=3, first=37))
-    path = encode(tmp_path / "turned.mp4", count=3, first=37, rotation=rotation)
-    shown, _, _ = read_video(path)
-    assert shown.shape == ((3, 160, 128, 3) if turns % 2 else (3, 128, 160, 3))
-    assert torch.equal(shown, torch.rot90(stored, turns, (1, 2)))
-    (clip,) = read_clips(path, 3)
-    assert torch.equal(clip.frames, shown.permute(0, 3, 1, 2))
+# A display matrix, by which x' = a x + c y and y' = b x + d y, and what it does to frames [T, H, W, 3].
+ORIENTATIONS = {
+    "as stored": ((1, 0, 0, 1), lambda frames: frames),
+    "clockwise": ((0, 1, -1, 0), lambda frames: torch.rot90(frames, -1, (1, 2))),
+    "upside down": ((-1, 0, 0, -1), lambda frames: torch.rot90(frames, 2, (1, 2))),
+    "counterclockwise": ((0, -1, 1, 0), lambda frames: torch.rot90(frames, 1, (1, 2))),
+    "mirrored": ((-1, 0, 0, 1), lambda frames: frames.flip(2)),
+    "mirrored vertically": ((1, 0, 0, -1), lambda frames: frames.flip(1)),
+    "transposed": ((0, 1, 1, 0), lambda frames: frames.transpose(1, 2)),
+}
 
 
-@pytest.mark.parametrize(("matrix", "dims"), [((-1, 0, 0, 1), (2,)), ((1, 0, 0, -1), (1,))])
-def test_mirrored(tmp_path, matrix, dims):
-    """The display matrix of the file is written by hand: x' = a x + c y, y' = b x + d y in the header of the track."""
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_orientation(tmp_path, name):
+    """The matrix is written by hand into the header of the track."""
+    matrix, turn = ORIENTATIONS[name]
     path = encode(tmp_path / "a.mp4", count=3, first=37)
     stored, _, _ = read_video(path)
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 40
-    a, b, c, d = (value << 16 for value in matrix)
     assert struct.unpack(">9i", data[at : at + 36]) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    a, b, c, d = (value << 16 for value in matrix)
     data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
-    assert torch.equal(read_video(path)[0], stored.flip(dims))
+    shown, _, _ = read_video(path)
+    assert torch.equal(shown, turn(stored))
+    (clip,) = read_clips(path, 3)
+    assert torch.equal(clip.frames, shown.permute(0, 3, 1, 2))
 
 
 def test_the_first_of_several_streams(tmp_path):

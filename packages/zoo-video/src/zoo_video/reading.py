@@ -458,7 +458,8 @@ class _Video:
 
 def _is_cover(stream: Any) -> bool:
     """Whether a video stream is a picture of a record's cover."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+    flags = getattr(av.stream, "Disposition", None)  # PyAV 12 does not tell
+    return flags is not None and bool(stream.disposition & flags.attached_pic)
 
 
 def _is_cut_off(stream: Any, file_format: str, name: str) -> bool:
