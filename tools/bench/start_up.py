@@ -13,11 +13,12 @@ from zoo_core import get_model_weights
 
 # Peak resident memory above that after the imports, without what the interpreter freed in between.
 _BUILD = """
-import json, resource, time
+import json, pathlib, re, time
 import torch, {package}
 from {package} import {builder} as build
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which a child inherits from its parent.
+    return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
 before, started = peak(), time.perf_counter()
 model = build({arguments})
 seconds = time.perf_counter() - started
