@@ -4,49 +4,39 @@ Packages are found, not listed: a folder in `packages/` with a `pyproject.toml` 
 being there. Dependencies of the sessions are the groups of the root `pyproject.toml`.
 """
 
-import re
+import sys
 from pathlib import Path
 
 import nox
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT))
+
+from tools import distributions  # noqa: E402
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 
-ROOT = Path(__file__).parent
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
-# Short name, as in `nox -s test-core`, and folder of each distribution.
-FOLDERS = {
-    path.parent.name.removeprefix("zoo-"): path.parent
-    for path in [*sorted(ROOT.glob("shared/*/pyproject.toml")), *sorted(ROOT.glob("packages/*/pyproject.toml"))]
-}
+# By short name, as in `nox -s test-core`.
+FOLDERS = {found.short_name: found.folder for found in distributions.find(ROOT).values()}
 
-nox.options.sessions = ["lint", "test-workspace", *(f"test-{name}" for name in FOLDERS)]
+nox.options.sessions = ["lint", "test-workspace", *(f"test-{name}" for name in FOLDERS), "test-release"]
 
 
 def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(GROUPS, name))
 
 
-def needs(name: str) -> list[str]:
-    """The short names of the distributions of this repository that one needs, itself last."""
-    project = nox.project.load_toml(FOLDERS[name] / "pyproject.toml")["project"]
-    siblings = [re.match(r"zoo-(\w+)", requirement) for requirement in project["dependencies"]]
-    found: list[str] = []
-    for sibling in siblings:
-        if sibling:
-            found += [other for other in needs(sibling[1]) if other not in found]
-    return [*found, name]
-
-
 def install_packages(session: nox.Session, *names: str, **environment: str) -> None:
     """Installs distributions from source, editable, with what they need and nothing else."""
     # torch comes first, by its exact version: a looser requirement would fetch another build of it.
     session.install(*group("torch"))
-    chain = list(dict.fromkeys(other for name in names for other in needs(name)))
+    chain = {needed.name: needed for name in names for needed in distributions.needed_by(f"zoo-{name}", ROOT)}
     # Kernels for all CUDA architectures take minutes to compile, and run only with a CUDA build of torch.
     session.install(
-        *(part for name in chain for part in ("--editable", str(FOLDERS[name]))),
+        *(part for needed in chain.values() for part in ("--editable", str(needed.folder))),
         env={"ZOO_WITH_CUDA": "0"} | environment,
     )
 
@@ -63,6 +53,9 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
+    workflows = sorted(str(path) for path in (ROOT / ".github" / "workflows").iterdir())
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
 
 @nox.session(name="test-workspace")
@@ -104,6 +97,49 @@ def build(session: nox.Session) -> None:
     session.install(*group("build"))
     for folder in FOLDERS.values():
         session.run("python", "-m", "build", "--outdir", "dist", str(folder), *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """One release of all packages, checked and tagged: `nox -s release -- 0.2.0 [--dry-run]`."""
+    session.install(*group("release"))
+    session.run("python", "-m", "tools.release", *session.posargs)
+
+
+@nox.session(name="test-release")
+def test_release(session: nox.Session) -> None:
+    """Releases a copy of this repository, publishes it to an index on this machine, and installs from there."""
+    session.install(*group("torch"))
+    session.install(*group("test"), *group("test-release"))
+    # The kernels for CUDA take minutes to compile, and nothing here would run them.
+    session.run("pytest", "-n", "auto", "tests/release", *session.posargs, env={"ZOO_WITH_CUDA": "0"})
+
+
+def add_publish_session(name: str | None) -> None:
+    @nox.session(name=f"publish-{name}" if name else "publish")
+    def publish(session: nox.Session) -> None:
+        session.install(*group("release"))
+        session.run("python", "-m", "tools.release.publish", *([f"zoo-{name}"] if name else []), *session.posargs)
+
+    publish.__doc__ = f"Uploads zoo-{name} from dist/." if name else "Uploads all packages from dist/."
+
+
+add_publish_session(None)
+for _name in FOLDERS:
+    add_publish_session(_name)
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Wheels of zoo-detection for this platform's users, by cibuildwheel (on Linux in a container), into dist/."""
+    session.install(*group("wheels"))
+    session.run("cibuildwheel", "--output-dir", "dist", "packages/zoo-detection", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Writes .ci/constraints.txt anew: the versions that CI installs."""
+    session.run("python", "-m", "tools.lock", *session.posargs)
 
 
 @nox.session

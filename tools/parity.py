@@ -3,7 +3,7 @@
     python -m tools.parity [PATTERN ...]        # shell patterns of model names; all that can run by default
 
 Both get the same parameters through `load_state_dict`, so the names, shapes and order of the state dict are compared as
-well. Detection is left out: it needs torchvision's compiled operators, which have no build for this torch.
+well. Detections are compared as sets: with random parameters many scores are equal, and their order is anyone's.
 """
 
 import argparse
@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 from tests.support import reference
 from tools import oracle
+from tools.torchvision_operators import torchvision_operators
 from zoo_core import catalog, get_model_builder
 
 TOLERANCE = 1e-4
 
 
-def inputs(name: str, task: str) -> tuple[Tensor, ...]:
+def inputs(name: str, task: str) -> tuple[Tensor, ...] | tuple[list[Tensor]]:
     """Inputs of another size and seed than the reference's, where the model takes any."""
+    if task == "detection":
+        return ([reference.image(11, 3, 203, 229), reference.image(12, 3, 180, 321)],)
     if task == "flow":
         return tuple(2 * reference.image(seed, 1, 3, 136, 144) - 1 for seed in (11, 12))
     if task == "video":
@@ -56,8 +59,36 @@ def difference(name: str, task: str) -> float:
     theirs.load_state_dict(ours.state_dict(), assign=True)
     x = inputs(name, task)
     with torch.inference_mode():
-        pairs = list(zip(outputs(ours(*x)), outputs(theirs(*x)), strict=True))
+        results = ours(*x), theirs(*x)
+    if task == "detection":
+        return max(detections_difference(*pair) for pair in zip(*results, strict=True))
+    pairs = zip(*map(outputs, results), strict=True)
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+
+
+def detections_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
+    """The largest difference between detections and their nearest counterparts, relative to the largest value of each.
+
+    Raises:
+        AssertionError: they differ in number, or in what is said of each.
+    """
+    assert ours.keys() == theirs.keys(), f"the keys differ: {list(ours)} and {list(theirs)}"
+    assert len(ours["boxes"]) == len(theirs["boxes"]), f"{len(ours['boxes'])} and {len(theirs['boxes'])} detections"
+    if not len(theirs["boxes"]):
+        return 0.0
+    scales = {key: float(value.abs().max()) or 1.0 for key, value in theirs.items()}
+    ours_rows, theirs_rows = (_rows(found, scales) for found in (ours, theirs))
+    distances = (ours_rows[:, None] - theirs_rows).abs().amax(2)
+    return max(float(distances.amin(dim).max()) for dim in (0, 1))
+
+
+def _rows(found: dict[str, Tensor], scales: dict[str, float]) -> Tensor:
+    """One row for each detection, of all that is known of it; of masks, the mean."""
+    columns = []
+    for key, value in found.items():
+        flat = value.double().flatten(1) if value.dim() > 1 else value.double()[:, None]
+        columns.append((flat.mean(1, keepdim=True) if key == "masks" else flat) / scales[key])
+    return torch.cat(columns, dim=1)
 
 
 def main() -> None:
@@ -68,7 +99,7 @@ def main() -> None:
     for name in names:
         task = catalog.models()[name].task
         if task == "detection":
-            continue
+            torchvision_operators()
         try:
             error = difference(name, task)
             verdict = "equal" if error <= TOLERANCE else "DIFFERS"

@@ -20,6 +20,14 @@ NAMES = reference.model_names("classification")
 FIXED_SIZE = ("vit_", "maxvit_")
 
 
+# The builder with the fewest operations of each family, that is, of each module.
+SMALLEST = [
+    min(names, key=lambda name: reference.catalog()[name]["weights"][reference.catalog()[name]["default"]]["ops"])
+    for family in sorted({reference.catalog()[name]["family"] for name in NAMES})
+    for names in [[name for name in NAMES if reference.catalog()[name]["family"] == family]]
+]
+
+
 def without_init(name: str, **kwargs) -> nn.Module:
     if name in ("googlenet", "inception_v3"):
         kwargs.setdefault("init_weights", True)
@@ -66,6 +74,17 @@ def test_export(case):
         for shape in ((1, *other), (3, size, size)):
             x = reference.image(2, shape[0], 3, *shape[1:])
             torch.testing.assert_close(exported(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_compile_without_graph_breaks(name):
+    model = reference.fill_parameters(without_init(name))
+    size = input_size(name) if name.startswith(FIXED_SIZE) or name == "inception_v3" else 96
+    x = reference.image(2, 2, 3, size, size)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-4)
+    torch.compiler.reset()
 
 
 def test_input_that_the_model_cannot_take(case):

@@ -10,10 +10,15 @@ from detection.toy import DETECTORS, pictures
 from support import reference
 
 NAMES = reference.model_names("detection")
+# One of each kind: its parts are the same in the others.
 DYNAMIC = [
     "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_resnet50_fpn",
     "fcos_resnet50_fpn",
+    "keypointrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
     "retinanet_resnet50_fpn",
+    "ssd300_vgg16",
     "ssdlite320_mobilenet_v3_large",
 ]
 

@@ -112,11 +112,18 @@ def test_detections(case):
         assert (ours["scores"].diff() <= 0).all()
         if theirs["count"]:
             assert_same_set(ours, theirs)
-        if "masks" in theirs:
-            assert list(ours["masks"].shape) == theirs["masks"]["shape"]
-        if "keypoints" in theirs:
-            for key in ("keypoints", "keypoints_scores"):
-                assert list(ours[key].shape) == theirs[key]["shape"]
+        for key in theirs.keys() & {"masks", "keypoints", "keypoints_scores"}:
+            assert_same_distribution(ours[key], theirs[key])
+
+
+def assert_same_distribution(tensor: Tensor, summary) -> None:
+    """Compares what does not depend on the order of the detections."""
+    assert list(tensor.shape) == summary["shape"]
+    assert str(tensor.dtype) == f"torch.{summary['dtype']}"
+    if tensor.numel():
+        assert tensor.double().mean().item() == pytest.approx(summary["mean"], rel=1e-3)
+        assert tensor.double().std().item() == pytest.approx(summary["std"], rel=1e-3)
+        assert tensor.abs().max().item() == pytest.approx(summary["absmax"], rel=1e-3)
 
 
 def assert_same_set(ours: dict[str, Tensor], theirs) -> None:

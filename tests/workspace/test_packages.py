@@ -24,7 +24,7 @@ ALLOWED = {
 }
 TOP_LEVEL = {
     ".ci", ".git", ".github", ".gitignore", ".gitattributes", ".dockerignore",
-    "LICENSE", "README.md", "CONTRIBUTING.md", "CHANGELOG.md",
+    "LICENSE", "README.md",
     "hubconf.py", "noxfile.py", "packages", "pyproject.toml", "shared", "tests", "tools",
 }  # fmt: skip
 

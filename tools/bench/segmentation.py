@@ -35,7 +35,7 @@ def measure(name: str) -> list[str]:
     x = reference.image(1, 1, 3, HEIGHT, WIDTH)
     expected, got = theirs(x), ours(x)
     error = max(float((got[key] - expected[key]).abs().max() / expected[key].abs().max()) for key in expected)
-    result = compare(lambda: ours(x), lambda: theirs(x), seconds=12.0, at_least=4)
+    result = compare(lambda: ours(x), lambda: theirs(x), seconds=12.0, at_least=8)
     fastest = f"{1e3 * min(result.ours):.0f}", f"{1e3 * min(result.reference):.0f}"
     return [name, *fastest, f"{result.ratio:.2f}", f"{result.median_ratio:.2f}", f"{error:.0e}"]
 

@@ -1,0 +1,74 @@
+"""The distributions of this repository: where they are, what they need, and an order in which that comes first.
+
+Packages are found, not listed: a folder in ``shared/`` or ``packages/`` with a ``pyproject.toml`` is one.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A folder with a ``pyproject.toml``."""
+
+    folder: Path
+
+    @cached_property
+    def project(self) -> dict[str, Any]:
+        """The table ``[project]``."""
+        project: dict[str, Any] = tomllib.loads((self.folder / "pyproject.toml").read_text())["project"]
+        return project
+
+    @property
+    def name(self) -> str:
+        """``zoo-detection``."""
+        return str(self.project["name"])
+
+    @property
+    def short_name(self) -> str:
+        """``detection``, as in ``nox -s test-detection``."""
+        return self.name.removeprefix("zoo-")
+
+    @property
+    def package(self) -> str:
+        """``zoo_detection``: the name to import, and how its files begin."""
+        return self.name.replace("-", "_")
+
+    @property
+    def version(self) -> str:
+        return str(self.project["version"])
+
+    @property
+    def siblings(self) -> list[str]:
+        """Names of the distributions of this repository that it requires itself."""
+        names = [re.match(r"[\w-]+", requirement) for requirement in self.project["dependencies"]]
+        return [name[0] for name in names if name and name[0].startswith("zoo-")]
+
+
+def find(root: Path = ROOT) -> dict[str, Distribution]:
+    """All distributions of a checkout by name, each after those that it needs."""
+    paths = [*sorted(root.glob("shared/*/pyproject.toml")), *sorted(root.glob("packages/*/pyproject.toml"))]
+    found = {distribution.name: distribution for distribution in (Distribution(path.parent) for path in paths)}
+    ordered: dict[str, Distribution] = {}
+    for name in found:
+        ordered |= {needed: found[needed] for needed in _chain(found, name)}
+    return ordered
+
+
+def needed_by(name: str, root: Path = ROOT) -> list[Distribution]:
+    """A distribution and all of this repository that it needs, itself last."""
+    found = find(root)
+    return [found[needed] for needed in _chain(found, name)]
+
+
+def _chain(found: dict[str, Distribution], name: str) -> list[str]:
+    chain: list[str] = []
+    for sibling in found[name].siblings:
+        chain += [needed for needed in _chain(found, sibling) if needed not in chain]
+    return [*chain, name]

@@ -1,0 +1,1 @@
+"""Releases all distributions together: ``nox -s release -- VERSION``, then ``nox -s publish``."""
