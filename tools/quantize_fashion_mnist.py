@@ -7,17 +7,15 @@ float and of the int8 model on the 10,000 held-out pictures, and writes the chec
 """
 
 import argparse
-import hashlib
-import io
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tools import fashion_mnist
+from tools import embedded_checkpoints, fashion_mnist
 from tools.train_fashion_mnist import PREPROCESSING, accuracy
 from zoo_classification import ShuffleNet_V2_X0_5_Weights
 from zoo_quantized import quantize_model, shufflenet_v2_x0_5
@@ -93,16 +91,6 @@ def compacted(state_dict: Mapping[str, Any]) -> OrderedDict[str, Any]:
     return result
 
 
-def save(model: nn.Module, directory: Path, name: str) -> Path:
-    """Writes the state dict as ``NAME-<first 8 hex digits of its SHA-256>.pth``."""
-    buffer = io.BytesIO()
-    torch.save(compacted(model.state_dict()), buffer)
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.pth"
-    path.write_bytes(buffer.getvalue())
-    return path
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("."), help="folder for the checkpoint")
@@ -113,7 +101,8 @@ def main() -> None:
     model = shufflenet_v2_x0_5(weights=ShuffleNet_V2_X0_5_Weights.FASHIONMNIST_V1)
     pictures, _ = fashion_mnist.load("train")
     quantized = quantize_model(model, calibration_batches(pictures, arguments.pictures), backend=BACKEND)
-    path = save(quantized, arguments.output, "shufflenet_v2_x0_5_fashionmnist_fbgemm")
+    tensors = compacted(quantized.state_dict())
+    path = embedded_checkpoints.save(tensors, arguments.output, "shufflenet_v2_x0_5_fashionmnist_fbgemm")
     held_out = fashion_mnist.load("t10k")
     for kind, candidate in (("float", model), ("int8", quantized)):
         top1, top5 = accuracy(candidate, *held_out)

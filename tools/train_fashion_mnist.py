@@ -8,8 +8,6 @@ accuracy on the 10,000 held-out pictures, which take no part in training, and wr
 
 import argparse
 import copy
-import hashlib
-import io
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tools import fashion_mnist
+from tools import embedded_checkpoints, fashion_mnist
 from zoo_classification import shufflenet_v2_x0_5
 from zoo_core.presets import ImageClassification
 
@@ -100,17 +98,6 @@ def train(epochs: int, batch_size: int, seed: int) -> nn.Module:
     return averaged
 
 
-def save(model: nn.Module, directory: Path, name: str) -> Path:
-    """Writes the state dict as ``NAME-<first 8 hex digits of its SHA-256>.pth``."""
-    tensors = {key: value.contiguous().clone() for key, value in model.state_dict().items()}
-    buffer = io.BytesIO()
-    torch.save(tensors, buffer)
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.pth"
-    path.write_bytes(buffer.getvalue())
-    return path
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("."), help="folder for the checkpoint")
@@ -121,7 +108,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = train(arguments.epochs, arguments.batch_size, arguments.seed)
-    path = save(model, arguments.output, "shufflenet_v2_x0_5_fashionmnist")
+    tensors = {key: value.contiguous().clone() for key, value in model.state_dict().items()}
+    path = embedded_checkpoints.save(tensors, arguments.output, "shufflenet_v2_x0_5_fashionmnist")
     top1, top5 = accuracy(model, *fashion_mnist.load("t10k"))
     print(f"held-out accuracy: acc@1 {top1:.2f}, acc@5 {top5:.2f}; {path}, {path.stat().st_size / 2**20:.3f} MB")
 

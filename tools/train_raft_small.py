@@ -14,8 +14,6 @@ small crops and few updates.
 
 import argparse
 import copy
-import hashlib
-import io
 import multiprocessing
 import time
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tools import embedded_checkpoints
 from tools.evaluate_flow import evaluate, pictures_in
 from tools.synthetic_motion import lengths, make_pairs, texture_bank
 from zoo_flow import raft_small, sequence_loss
@@ -194,14 +193,9 @@ def chunks_for(steps: int) -> int:
     return FIRST_CHUNKS + steps // STEPS_PER_CHUNK
 
 
-def save(model: nn.Module, directory: Path) -> Path:
-    """Writes the parameters in half precision as ``raft_small_synthetic-<first 8 hex digits of the SHA-256>.pth``."""
-    buffer = io.BytesIO()
-    torch.save({key: value.half().contiguous() for key, value in model.state_dict().items()}, buffer)
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"raft_small_synthetic-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.pth"
-    path.write_bytes(buffer.getvalue())
-    return path
+def halved(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters in half precision."""
+    return {key: value.half().contiguous() for key, value in model.state_dict().items()}
 
 
 def main() -> None:
@@ -222,7 +216,7 @@ def main() -> None:
     )
     maker.start()
     model = train(Pool(work, count, maker), work, arguments.steps, arguments.seed)
-    path = save(model, arguments.output)
+    path = embedded_checkpoints.save(halved(model), arguments.output, "raft_small_synthetic")
     print(f"{path}: {path.stat().st_size / 2**20:.3f} MB")
     model.load_state_dict(torch.load(path, weights_only=True))
     print(evaluate(model, pictures_in(arguments.held_out_pictures)))

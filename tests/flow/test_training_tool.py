@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from support.reference import image
-from tools import evaluate_flow, synthetic_motion, train_raft_small
+from tools import embedded_checkpoints, evaluate_flow, synthetic_motion, train_raft_small
 from tools.synthetic_motion import lengths, make_pairs, texture_bank
 from zoo_core.images import write_png
 
@@ -160,7 +160,8 @@ def test_a_maker_that_fails_stops_the_training(small, tmp_path):
 
 
 def test_checkpoint_is_named_by_its_hash(tmp_path):
-    path = train_raft_small.save(train_raft_small.raft_small(), tmp_path)
+    tensors = train_raft_small.halved(train_raft_small.raft_small())
+    path = embedded_checkpoints.save(tensors, tmp_path, "raft_small_synthetic")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert path.name == f"raft_small_synthetic-{digest[:8]}.pth"
     assert path.stat().st_size < 4 * 2**20

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from support import reference
-from tools import quantize_fashion_mnist
+from tools import embedded_checkpoints, quantize_fashion_mnist
 from zoo_classification import ShuffleNet_V2_X0_5_Weights
 from zoo_core import checkpoints
 from zoo_quantized import ShuffleNet_V2_X0_5_QuantizedWeights, quantize_model, shufflenet_v2_x0_5
@@ -55,14 +55,16 @@ def test_torch_reads_it(file):
 def test_compacting_keeps_every_value(tmp_path):
     """In a file less than half as large above its integers."""
     model = quantize_model(shufflenet_v2_x0_5(weights=FLOAT), [reference.image(1, 2, 3, 64, 64)])
-    path = quantize_fashion_mnist.save(model, tmp_path, "compact")
+    tensors = quantize_fashion_mnist.compacted(model.state_dict())
+    path = embedded_checkpoints.save(tensors, tmp_path, "compact")
     read = torch.load(path, weights_only=True)
     published.assert_same(read, model.state_dict())
     torch.save(model.state_dict(), tmp_path / "plain.pth")
     integers = sum(p.numel() for p in shufflenet_v2_x0_5(num_classes=10).parameters() if p.ndim > 1)
     assert path.stat().st_size - integers < 0.5 * ((tmp_path / "plain.pth").stat().st_size - integers)
     assert path.name == f"compact-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth"
-    assert quantize_fashion_mnist.save(model, tmp_path, "compact").read_bytes() == path.read_bytes(), "deterministic"
+    again = embedded_checkpoints.save(quantize_fashion_mnist.compacted(model.state_dict()), tmp_path, "compact")
+    assert again.read_bytes() == path.read_bytes(), "deterministic"
 
 
 def test_calibration_batches():
