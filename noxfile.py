@@ -194,5 +194,5 @@ def parity(session: nox.Session) -> None:
 
 @nox.session
 def tables(session: nox.Session) -> None:
-    """Writes the tables of models in the packages' documentation anew, from the catalogues."""
+    """Writes the lists of models in the READMEs and in zoo-core anew, from the catalogues."""
     session.run("python", "-m", "tools.model_tables", *session.posargs)

@@ -1,4 +1,5 @@
-"""Writes the tables of models, between markers in the packages' READMEs, from the catalogues.
+"""Writes, from the catalogues, the tables of models in the packages' READMEs, between markers there, and the list by
+which zoo-core knows in which package a model is that is not installed.
 
     python -m tools.model_tables [--check]      # --check only says whether they are up to date
 
@@ -19,8 +20,12 @@ BEGIN = "<!-- models: written by tools/model_tables.py -->\n"
 END = "<!-- end of models -->\n"
 
 
-def table(package: Path) -> str:
-    """The Markdown table of a package: a row a checkpoint, in the order of names and of the catalogue."""
+PUBLISHED = ROOT / "shared" / "zoo-core" / "src" / "zoo_core" / "published_models.toml"
+PUBLISHED_HEADER = "# Which distribution has which model, so that an error can name the package to install.\n"
+
+
+def models_of(package: Path) -> dict[str, catalog.Model]:
+    """The models of a package's catalogue, in the order of their names."""
     directory = package / "src" / package.name.replace("-", "_") / "catalog"
     source = catalog.Source(package.name.removeprefix("zoo-"), directory.parent.name, directory)
     models = {
@@ -28,7 +33,21 @@ def table(package: Path) -> str:
         for path in sorted(directory.glob("*.toml"))
         for name, model in catalog.read_file(path, source).items()
     }
-    checkpoints = [(models[name], c) for name in sorted(models) for c in models[name].checkpoints.values()]
+    return dict(sorted(models.items()))
+
+
+def published(packages: list[Path]) -> str:
+    """The list of all models as TOML."""
+    tables = []
+    for package in packages:
+        names = "".join(f'    "{name}",\n' for name in models_of(package))
+        tables.append(f"{package.name} = [\n{names}]\n")
+    return PUBLISHED_HEADER + "".join(tables)
+
+
+def table(package: Path) -> str:
+    """The Markdown table of a package: a row a checkpoint, in the order of names and of the catalogue."""
+    checkpoints = [(model, c) for model in models_of(package).values() for c in model.checkpoints.values()]
     metrics = list(dict.fromkeys(m for _, c in checkpoints for m in metric_values(c)))
     header = ["builder", "weights", *metrics, "parameters (M)", "GFLOPs", "file (MB)", "recipe"]
     lines = [header, ["---", "---", *["---:"] * (len(header) - 3), "---"]]
@@ -82,20 +101,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a table is out of date")
     check = parser.parse_args().check
-    stale = []
-    for directory in sorted(ROOT.glob("packages/*/src/*/catalog")):
-        package = directory.parents[2]
+    packages = [path.parents[2] for path in sorted(ROOT.glob("packages/*/src/*/catalog"))]
+    wanted = {PUBLISHED: published(packages)}
+    for package in packages:
         readme = package / "README.md"
-        old = readme.read_text(encoding="utf-8")
-        new = with_table(package, old)
-        if new != old:
-            stale.append(package.name)
-            if not check:
-                readme.write_text(new, encoding="utf-8")
-    if stale:
-        print(f"{'out of date' if check else 'written'}: {', '.join(stale)}")
-    if stale and check:
-        raise SystemExit("the tables of models are not those of the catalogues; run `nox -s tables`")
+        wanted[readme] = with_table(package, readme.read_text(encoding="utf-8"))
+    stale = {path: text for path, text in wanted.items() if text != path.read_text(encoding="utf-8")}
+    if not stale:
+        return
+    names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+    if check:
+        raise SystemExit(f"out of date with the catalogues: {names}; run `nox -s tables`")
+    for path, text in stale.items():
+        path.write_text(text, encoding="utf-8")
+    print(f"written: {names}")
 
 
 if __name__ == "__main__":
