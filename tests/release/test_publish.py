@@ -21,6 +21,7 @@ build-backend = "hatchling.build"
 [project]
 name = "zoo-{name}"
 version = "{version}"
+requires-python = ">=3.11"
 dependencies = [{dependencies}]
 
 [tool.hatch.build.targets.wheel]

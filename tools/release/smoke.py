@@ -4,10 +4,12 @@ Needs the package and what it declares, and nothing else of this repository.
 """
 
 import importlib
+import importlib.util
 import json
 import pkgutil
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 
@@ -22,7 +24,9 @@ def import_all(package: str) -> None:
     """Imports every module of a package, so that none needs what is not declared."""
     module = importlib.import_module(package)
     for info in pkgutil.walk_packages(module.__path__, f"{package}."):
-        if not info.name.endswith("__main__"):
+        spec = importlib.util.find_spec(info.name)
+        # Libraries of operators lie beside the modules, and a __main__ would run.
+        if spec and isinstance(spec.loader, SourceFileLoader) and not info.name.endswith("__main__"):
             importlib.import_module(info.name)
 
 
