@@ -75,7 +75,7 @@ def test_a_package_alone(name, index, released, fresh, third_party, tmp_path):
     assert {after[installed] for installed in ours} == {released.version}
     brought = after.keys() - before.keys() - ours
     direct = DIRECT | ({"av"} if name in ("zoo-video", "zoo-flow") else set())
-    assert direct <= brought
+    assert direct <= after.keys()  # torch has some of them already
     assert ("av" in brought) == (name in ("zoo-video", "zoo-flow"))
     assert not {"torchvision", "numpy", "pytest"} & after.keys()
 

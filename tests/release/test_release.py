@@ -142,9 +142,9 @@ def test_a_stray_file_in_a_package(checkout, unchanged):
 
 def test_a_package_that_does_not_build(checkout, unchanged):
     path = checkout / "shared" / "zoo-core" / "pyproject.toml"
-    path.write_text(path.read_text().replace('license-files = ["LICENSE"]', 'license-files = ["../LICENSE"]'))
+    path.write_text(path.read_text().replace('readme = "README.md"', 'readme = "NOTES.md"'))
     commit(checkout)
     unchanged()
     printed = release(checkout, next_version(), code=1)
     assert "-m build" in printed
-    assert "license-files" in printed
+    assert "NOTES.md" in printed

@@ -107,7 +107,8 @@ def publish(names: Sequence[str], directory: Path, index: str, listing: str, roo
 
 
 def _has(name: str, version: str, listing: str) -> bool:
-    return any(filename.startswith(f"{name.replace('-', '_')}-{version}") for filename in listed(name, listing))
+    stem = f"{name.replace('-', '_')}-{version}"
+    return any(filename.startswith((f"{stem}-", f"{stem}.tar.gz")) for filename in listed(name, listing))
 
 
 def main() -> int:
