@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("."), help="folder for the checkpoint")
     parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of pictures to train on")
     parser.add_argument("--held-out-pictures", type=Path, nargs="*", default=[], help="folders of pictures to test on")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=8500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
