@@ -164,6 +164,14 @@ def test_wheels_that_differ(tmp_path):
         (tmp_path / name).mkdir()
     one = write_wheel(tmp_path / "one", WHEEL)
     contents.check_equal(one, write_wheel(tmp_path / "other", WHEEL))
+    # A library that nvcc built: its bytes, and so the sums in RECORD, differ, but hardly its size.
+    cuda = {"zoo_toy/_ops_cuda.so": "a" * 1000, f"{INFO}/RECORD": "one"}
+    one_cuda = write_wheel(tmp_path / "one", WHEEL | cuda)
+    other = {"zoo_toy/_ops_cuda.so": "b" * 1009, f"{INFO}/RECORD": "other"}
+    contents.check_equal(one_cuda, write_wheel(tmp_path / "other", WHEEL | other))
+    with pytest.raises(ReleaseError, match=r"in: zoo_toy/_ops_cuda\.so$"):
+        contents.check_equal(one_cuda, write_wheel(tmp_path / "other", WHEEL | other | {"zoo_toy/_ops_cuda.so": "b"}))
+    one = write_wheel(tmp_path / "one", WHEEL)
     changed = WHEEL | {"zoo_toy/__init__.py": "x = 1", f"{INFO}/RECORD": "changed", "zoo_toy/more.py": ""}
     with pytest.raises(ReleaseError, match=r"in: zoo_toy/__init__\.py, zoo_toy/more\.py$"):
         contents.check_equal(one, write_wheel(tmp_path / "other", changed))
