@@ -113,17 +113,18 @@ def test_detections(case):
         if theirs["count"]:
             assert_same_set(ours, theirs)
         for key in theirs.keys() & {"masks", "keypoints", "keypoints_scores"}:
-            assert_same_distribution(ours[key], theirs[key])
+            # Heat maps of random parameters have many nearly equal peaks: a keypoint can be at another of them.
+            assert_same_distribution(ours[key], theirs[key], tolerance=0.03 if key == "keypoints" else 1e-3)
 
 
-def assert_same_distribution(tensor: Tensor, summary) -> None:
+def assert_same_distribution(tensor: Tensor, summary, tolerance: float) -> None:
     """Compares what does not depend on the order of the detections."""
     assert list(tensor.shape) == summary["shape"]
     assert str(tensor.dtype) == f"torch.{summary['dtype']}"
     if tensor.numel():
-        assert tensor.double().mean().item() == pytest.approx(summary["mean"], rel=1e-3)
-        assert tensor.double().std().item() == pytest.approx(summary["std"], rel=1e-3)
-        assert tensor.abs().max().item() == pytest.approx(summary["absmax"], rel=1e-3)
+        assert tensor.double().mean().item() == pytest.approx(summary["mean"], rel=tolerance)
+        assert tensor.double().std().item() == pytest.approx(summary["std"], rel=tolerance)
+        assert tensor.abs().max().item() == pytest.approx(summary["absmax"], rel=tolerance)
 
 
 def assert_same_set(ours: dict[str, Tensor], theirs) -> None:
