@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import reference
-from tools.bench.measure import compare, in_process, table
+from tools.bench.measure import compare, in_process, resident, table
 from tools.oracle import builder
 from tools.torchvision_operators import torchvision_operators
 from zoo_core import get_model, list_models
@@ -56,15 +56,9 @@ def peak_of(name: str, which: str) -> float:
     picture = image()
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = _status("VmRSS")
+    before = resident()
     models[which]([picture])
-    return (_status("VmHWM") - before) / 1024
-
-
-def _status(key: str) -> int:
-    """A figure of this process, in KB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+    return resident(peak=True) - before
 
 
 def measure(name: str) -> list[str]:

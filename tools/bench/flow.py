@@ -21,8 +21,9 @@ LARGE_SIZES = "440x1024,1088x1920"
 # One run of a model in a fresh process: wall and CPU seconds (the latter are what a busy machine disturbs least), and
 # peak resident memory in MiB, that of the imports included.
 _RUN = """
-import json, pathlib, time
+import json, time
 import torch
+from tools.bench.measure import resident
 torch.set_grad_enabled(False)
 {build}
 model.eval()
@@ -30,9 +31,7 @@ first, second = (torch.rand(1, 3, {height}, {width}) * 2 - 1 for _ in range(2))
 started = time.perf_counter(), time.process_time()
 flow = model(first, second{arguments})
 seconds = time.perf_counter() - started[0], time.process_time() - started[1]
-# Of this process: getrusage() would include the process that started it.
-status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
-print(json.dumps([*seconds, int(status["VmHWM"].split()[0]) / 1024]))
+print(json.dumps([*seconds, resident(peak=True)]))
 """
 _OURS = "import zoo_flow; model = zoo_flow.{name}(correlation={form!r})"
 _THEIRS = "from tools import oracle; model = oracle.builder({name!r})()"

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -46,6 +47,16 @@ def compare(
             function()
             times[index].append(time.perf_counter() - begun)
     return Comparison(*times)
+
+
+def resident(*, peak: bool = False) -> float:
+    """Resident memory of this process in MiB: now, or the most there has been. Linux only.
+
+    ``getrusage`` would not do: the peak that it tells includes that of the process that started this one.
+    """
+    key = "VmHWM:" if peak else "VmRSS:"
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
 
 
 def in_process(code: str, **environment: str) -> Any:

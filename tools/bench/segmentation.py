@@ -42,15 +42,14 @@ def measure(name: str) -> list[str]:
 
 # A model of nothing but its final upsampling, from 1/8 of the size, and what makes labels of its scores.
 _PREPARE = """
-import json, pathlib, torch
+import json, torch
 from collections import OrderedDict
+from tools.bench.measure import resident
 class Backbone(torch.nn.Module):
     def forward(self, x):
         return OrderedDict(out=torch.zeros(1, 21, 256, 256))
 def peak():
-    # Of this process: getrusage() would include the process that started it.
-    status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) * 1024
+    return 2**20 * resident(peak=True)
 x = torch.zeros(1).expand(1, 3, 2048, 2048)
 torch.set_grad_enabled(False)
 """

@@ -13,16 +13,14 @@ from zoo_core import get_model_weights
 
 # Peak resident memory above that after the imports, without what the interpreter freed in between.
 _BUILD = """
-import json, pathlib, re, time
+import json, time
 import torch, {package}
+from tools.bench.measure import resident
 from {package} import {builder} as build
-def peak():
-    # Not ru_maxrss, which a child inherits from its parent.
-    return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
-before, started = peak(), time.perf_counter()
+before, started = resident(peak=True), time.perf_counter()
 model = build({arguments})
 seconds = time.perf_counter() - started
-print(json.dumps([seconds, peak() - before]))
+print(json.dumps([seconds, resident(peak=True) - before]))
 """
 _ORACLE = "from tools import oracle; oracle.torchvision()\n"
 

@@ -17,20 +17,18 @@ from zoo_core import get_model_builder, list_models
 
 # Peak resident memory while clips are classified, above that before.
 _MEMORY = """
-import json, re
+import json
 import torch
+from tools.bench.measure import resident
 {imports}
-def status(key):
-    with open("/proc/self/status") as file:
-        return int(re.search(key + r":\\s*(\\d+) kB", file.read())[1]) / 1024
 torch.set_num_threads({threads})
 with torch.inference_mode():
     model = build().eval()
     x = torch.rand{shape}
-    before = status("VmRSS")
+    before = resident()
     for _ in range(3):
         model(x)
-print(json.dumps(status("VmHWM") - before))
+print(json.dumps(resident(peak=True) - before))
 """
 _OURS = "import zoo_video\nbuild = zoo_video.{name}"
 _THEIRS = "from tools import oracle\nbuild = oracle.builder({name!r})"
