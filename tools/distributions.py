@@ -47,8 +47,15 @@ class Distribution:
     @property
     def siblings(self) -> list[str]:
         """Names of the distributions of this repository that it requires itself."""
-        names = [re.match(r"[\w-]+", requirement) for requirement in self.project["dependencies"]]
-        return [name[0] for name in names if name and name[0].startswith("zoo-")]
+        names = map(required_name, self.project["dependencies"])
+        return [name for name in names if name.startswith("zoo-")]
+
+
+def required_name(requirement: str) -> str:
+    """``pillow`` of ``pillow>=10.3``: the distribution that a requirement asks for."""
+    name = re.match(r"[\w.-]+", requirement)
+    assert name is not None, f"{requirement!r} is no requirement"
+    return name[0]
 
 
 def find(root: Path = ROOT) -> dict[str, Distribution]:

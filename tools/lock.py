@@ -4,7 +4,6 @@ Run it with the lowest Python that we support, whose versions the others can ins
 """
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tools import distributions
-from tools.distributions import ROOT
+from tools.distributions import ROOT, required_name
 
 PATH = ROOT / ".ci" / "constraints.txt"
 HEADER = """\
@@ -30,7 +29,7 @@ def requirements() -> set[str]:
     for distribution in distributions.find().values():
         found |= set(distribution.project["dependencies"])
         found |= set(tomllib.loads((distribution.folder / "pyproject.toml").read_text())["build-system"]["requires"])
-    return {requirement for requirement in found if not _name(requirement).startswith("zoo-")}
+    return {requirement for requirement in found if not required_name(requirement).startswith("zoo-")}
 
 
 def resolve(wanted: set[str]) -> dict[str, str]:
@@ -53,13 +52,7 @@ def resolve(wanted: set[str]) -> dict[str, str]:
 
 def _of_groups() -> Iterator[str]:
     for entries in tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"].values():
-        yield from (entry for entry in entries if isinstance(entry, str) and _name(entry) not in _APART)
-
-
-def _name(requirement: str) -> str:
-    name = re.match(r"[\w.-]+", requirement)
-    assert name is not None
-    return name[0]
+        yield from (entry for entry in entries if isinstance(entry, str) and required_name(entry) not in _APART)
 
 
 def main() -> None:

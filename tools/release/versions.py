@@ -55,9 +55,9 @@ def with_version(root: Path, version: Version) -> dict[Path, str]:
         requirements = project["dependencies"]
         assert isinstance(requirements, tomlkit.items.Array)
         for index, requirement in enumerate(list(requirements)):
-            name = re.match(r"[\w-]+", requirement)
-            if name and name[0] in distribution.siblings:
-                requirements[index] = f"{name[0]}=={version}"
+            name = distributions.required_name(requirement)
+            if name in distribution.siblings:
+                requirements[index] = f"{name}=={version}"
         changed[path] = tomlkit.dumps(document)
     path = root / CODE
     text, count = _STATED.subn(f'__version__ = "{version}"', path.read_text())
