@@ -1,4 +1,4 @@
-"""The final upsampling holds the full-size scores once."""
+"""What the models hold in memory, and in which order."""
 
 import weakref
 
@@ -51,3 +51,27 @@ def test_full_size_scores_are_held_once(name):
         out = model(x)["out"]
     assert out.shape == (1, 300, 64, 96)
     assert tensors.most == 1
+
+
+@pytest.mark.parametrize("name", reference.model_names("segmentation"))
+def test_features_have_channels_last_and_scores_do_not(name):
+    """Whatever the order of the input: callers `view` the scores, as they did torchvision's."""
+    with reference.no_random_init():
+        model = zoo_core.get_model(name, weights_backbone=None)
+    reference.fill_parameters(model)
+    seen = []
+
+    def note(module, inputs, output):
+        if inputs[0].shape[1] > 1 and inputs[0].shape[-1] > 1:
+            seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(note)
+    x = reference.image(1, 2, 3, 64, 96)
+    with torch.inference_mode():
+        outputs = [model(x)["out"], model(x.contiguous(memory_format=torch.channels_last))["out"]]
+    assert seen
+    assert all(seen)
+    assert all(scores.is_contiguous() for scores in outputs)
+    assert torch.equal(*outputs)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
 from zoo_classification.resnet import ResNet, ResNet50_Weights, ResNet101_Weights, resnet50, resnet101
+from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_segmentation.fcn import FCNHead
@@ -98,7 +99,8 @@ class ASPP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(torch.cat([branch(x) for branch in self.convs], dim=1))
+        # Of branches in several orders in memory, cat would make a contiguous tensor: the pooled one has strides of 0.
+        return self.project(torch.cat([channels_last(branch(x)) for branch in self.convs], dim=1))
 
 
 class ASPPConv(nn.Sequential):

@@ -13,6 +13,7 @@ from zoo_classification.mobilenetv3 import MobileNetV3
 from zoo_classification.resnet import ResNet
 from zoo_core.builders import build
 from zoo_core.features import IntermediateLayerGetter
+from zoo_core.memory_format import channels_last
 from zoo_core.weights import WeightsEnum
 
 # The classes of Pascal VOC and the background.
@@ -51,13 +52,13 @@ class SegmentationModel(nn.Module):
 
 
 def extract_features(backbone: nn.Module, x: Tensor) -> Mapping[str, Tensor]:
-    """Runs a backbone on Tensor[N, 3, H, W].
+    """Runs a backbone on Tensor[N, 3, H, W], on the CPU with channels last in memory.
 
     Raises:
         ValueError: in training, the images are so small that batch normalisation finds one value a channel.
     """
     try:
-        return backbone(x)
+        return backbone(channels_last(x))
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -69,8 +70,11 @@ def extract_features(backbone: nn.Module, x: Tensor) -> Mapping[str, Tensor]:
 
 
 def upsample_to(x: Tensor, scores: Tensor) -> Tensor:
-    """Scores of coarse cells, Tensor[N, num_classes, h, w], for each pixel of ``x``, Tensor[N, 3, H, W]."""
-    return F.interpolate(scores, size=x.shape[-2:], mode="bilinear", align_corners=False)
+    """Scores of coarse cells, Tensor[N, num_classes, h, w], for each pixel of ``x``, Tensor[N, 3, H, W].
+
+    They are contiguous, whatever the features' order in memory: callers may ``view`` them.
+    """
+    return F.interpolate(scores.contiguous(), size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def resnet_backbone(

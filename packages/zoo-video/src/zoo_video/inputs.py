@@ -1,4 +1,4 @@
-"""What models do with their input first: refuse what they cannot take, and lay it out in memory."""
+"""Refusing videos that a model cannot take, in words that say which it takes."""
 
 import torch
 import torch.fx
@@ -47,8 +47,3 @@ def refusal(x: Tensor, model: str, takes: str) -> ValueError:
         f"{model} takes videos {takes} (height x width), not {frames} frames of {height}x{width} (input shape "
         f"{list(x.shape)}); sample other frames, resize or pad them"
     )
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """``x``, Tensor[N, C, T, H, W], with channels last in memory if it is on the CPU, where that is fastest."""
-    return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x

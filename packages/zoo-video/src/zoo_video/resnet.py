@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.builders import build
+from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_video.inputs import channels_last, check_video
+from zoo_video.inputs import check_video
 
 __all__ = [
     "MC3_18_Weights",

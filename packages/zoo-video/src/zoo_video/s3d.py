@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from zoo_core.builders import build
 from zoo_core.layers import Conv3dNormActivation
+from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_video.inputs import channels_last, check_video
+from zoo_video.inputs import check_video
 
 __all__ = ["S3D", "S3D_Weights", "s3d"]
 
