@@ -38,11 +38,12 @@ def optimize_for_inference(model: Model) -> Model:
       the features into the same order.
 
     Load the checkpoint first: what comes out is in eval mode, without gradients, not to be trained, and its state dict
-    fits no checkpoint. Weights that were memory-mapped from a file are now copies in memory of their own. Modules with
-    hooks, parametrizations or shared parameters stay as they are. Where a forward cannot be traced because it depends on
-    values, each of its children is taken to be used whole, through its own forward.
+    fits no checkpoint. Weights that were memory-mapped from a file are then copies in memory of their own.
 
-    bfloat16 about halves the time again where the processor computes in it, for two to three significant digits::
+    Modules with hooks, parametrizations or shared parameters stay as they are. Where a forward cannot be traced since
+    it depends on values, each of its children is taken to be used whole, through its own forward.
+
+    bfloat16 about halves the time again where the processor computes in it, and leaves two to three digits::
 
         model = optimize_for_inference(resnet50(weights="DEFAULT")).to(torch.bfloat16)
         scores = model(batch.to(torch.bfloat16)).float()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from zoo_core.catalog import Checkpoint, Model
+from zoo_core.inference import optimize_for_inference
 from zoo_core.registry import get_model_weights
 from zoo_core.tasks import Task
 
@@ -67,7 +68,7 @@ def load(
 ) -> Task[Any, Any]:
     """Builds the model with a checkpoint, and what shows its results."""
     weights = get_model_weights(model.name)[checkpoint.name]
-    return task(task.build(model.name, weights).eval().to(device), weights, device, options)
+    return task(optimize_for_inference(task.build(model.name, weights)).to(device), weights, device, options)
 
 
 def predictions(

@@ -1,0 +1,76 @@
+"""Models as `optimize_for_inference` makes them, on the CPU, alternately with torchvision's as they are.
+
+Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
+"""
+
+import fnmatch
+import gc
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tests.support import reference
+from tools.bench.classification import pair
+from tools.bench.measure import Comparison, compare, table
+from zoo_core.inference import optimize_for_inference
+
+# One of each family whose normalisation can be folded, the size that is used most.
+MODELS = (
+    "densenet121",
+    "efficientnet_b0",
+    "efficientnet_v2_s",
+    "googlenet",
+    "mnasnet1_0",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "regnet_y_1_6gf",
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "shufflenet_v2_x1_0",
+    "vgg16_bn",
+)
+BATCHES = (1, 8)
+
+
+def measure(name: str) -> list[str]:
+    """The row of one builder: for each batch torchvision's time, and how many times faster we are."""
+    ours, theirs = pair(name)
+    inputs = {size: reference.image(1, size, 3, 224, 224) for size in BATCHES}
+    optimized = optimize_for_inference(ours)
+    error = float((optimized(inputs[1]) - theirs(inputs[1])).abs().max() / theirs(inputs[1]).abs().max())
+    in_float32 = {size: _compare(optimized, theirs, x) for size, x in inputs.items()}
+    optimized = optimized.to(torch.bfloat16)
+    in_bfloat16 = {size: _compare(lambda x: optimized(x.bfloat16()).float(), theirs, x) for size, x in inputs.items()}
+    row = [name]
+    for size in BATCHES:
+        milliseconds = 1e3 * min(in_float32[size].reference)
+        row += [f"{milliseconds:.1f}", f"{in_float32[size].ratio:.2f}", f"{in_bfloat16[size].ratio:.2f}"]
+    return [*row, f"{error:.0e}"]
+
+
+def _compare(ours: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], Tensor], x: Tensor) -> Comparison:
+    return compare(lambda: ours(x), lambda: theirs(x), seconds=4.0, at_least=8)
+
+
+def main() -> None:
+    torch.set_grad_enabled(False)
+    patterns = os.environ.get("ZOO_BENCH_MODELS", "*").split(",")
+    rows = []
+    for name in MODELS:
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            rows.append(measure(name))
+            print("  ".join(rows[-1]), flush=True)
+            gc.collect()
+    table(
+        f"optimize_for_inference, batches of {BATCHES[0]} and of {BATCHES[1]}, {torch.get_num_threads()} threads: "
+        "milliseconds of torchvision's, and ratios (fastest runs)",
+        ["model", *(cell for size in BATCHES for cell in (f"{size}: ms", "float32", "bfloat16")), "difference"],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()
