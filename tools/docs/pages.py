@@ -1,0 +1,123 @@
+"""Writes what Sphinx reads: the Markdown files of the repository, and a page for each public module.
+
+    python -m tools.docs.pages FOLDER
+
+Modules are found, not listed. One is public if no part of its name begins with an underscore. A package inside a
+distribution that lists names in ``__all__`` (``zoo_detection.ops``) speaks for its modules, which get no pages.
+"""
+
+import ast
+import posixpath
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools import distributions
+from tools.distributions import ROOT, Distribution
+
+INDEX = Path(__file__).with_name("index.md")
+_LINK = re.compile(r"\[(?P<text>[^\]\[]+)\]\((?P<target>[^()\s]+)\)")
+_FENCE = re.compile(r"^```", re.MULTILINE)
+
+
+def guides(root: Path = ROOT) -> dict[str, str]:
+    """The Markdown files that are pages: path in the repository -> path among the pages."""
+    packages = {
+        f"{found.folder.relative_to(root).as_posix()}/README.md": f"guides/{found.name}.md"
+        for found in distributions.find(root).values()
+    }
+    return {
+        "README.md": "overview.md",
+        ".github/CONTRIBUTING.md": "contributing.md",
+        "shared/CHANGELOG.md": "changelog.md",
+    } | packages
+
+
+def with_links_to_pages(text: str, path: str, pages: dict[str, str]) -> str:
+    """A Markdown file whose links lead to pages; of a link to what is no page, only the text stays.
+
+    Args:
+        text: the file.
+        path: where it is in the repository.
+        pages: as :func:`guides` gives them.
+    """
+
+    def replace(link: re.Match[str]) -> str:
+        target, hash_sign, heading = link["target"].partition("#")
+        if "://" in target or not target:
+            return link[0]
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+        # A link to a folder shows its README.
+        page = pages.get(target) or pages.get(posixpath.normpath(f"{target}/README.md"))
+        if page is None:
+            return link["text"]
+        return f"[{link['text']}]({posixpath.relpath(page, posixpath.dirname(pages[path]))}{hash_sign}{heading})"
+
+    # Brackets in code are no links.
+    parts = _FENCE.split(text)
+    return "```".join(part if number % 2 else _LINK.sub(replace, part) for number, part in enumerate(parts))
+
+
+def public_modules(distribution: Distribution) -> Iterator[tuple[str, Path]]:
+    """Name and file of each public module, packages before what is in them."""
+    source = distribution.folder / "src"
+    spoken_for: list[Path] = []
+    for path in sorted(source.rglob("*.py"), key=lambda file: (file.parent, file.name != "__init__.py", file.name)):
+        is_package = path.name == "__init__.py"
+        parts = (path.parent if is_package else path.with_suffix("")).relative_to(source).parts
+        if any(part.startswith("_") for part in parts) or any(folder in path.parents for folder in spoken_for):
+            continue
+        if is_package and len(parts) > 1 and lists_names(path):
+            spoken_for.append(path.parent)
+        yield ".".join(parts), path
+
+
+def lists_names(path: Path) -> bool:
+    """Whether a module assigns ``__all__``."""
+    return any(
+        isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+    )
+
+
+def module_page(name: str) -> str:
+    return f"{heading(name)}.. automodule:: {name}\n   :members:\n"
+
+
+def package_page(distribution: Distribution, modules: list[str]) -> str:
+    """The page of a distribution's API: what its package says, and its modules."""
+    listed = "".join(f"   {name}\n" for name in modules)
+    return (
+        f"{heading(distribution.package)}"
+        f".. automodule:: {distribution.package}\n   :no-members:\n\n"
+        f"The models, and how to use them, are in :doc:`the guide of {distribution.name} "
+        f"</guides/{distribution.name}>`.\n\n"
+        f".. py:currentmodule:: None\n\n.. rubric:: Modules\n\n.. autosummary::\n\n{listed}\n"
+        f".. toctree::\n   :hidden:\n\n{listed}"
+    )
+
+
+def heading(text: str) -> str:
+    return f"{text}\n{'=' * len(text)}\n\n"
+
+
+def write(folder: Path) -> None:
+    """Writes all pages to a folder, which is emptied before."""
+    shutil.rmtree(folder, ignore_errors=True)
+    pages = guides()
+    contents = {"index.md": INDEX.read_text(encoding="utf-8")}
+    for path, page in pages.items():
+        contents[page] = with_links_to_pages((ROOT / path).read_text(encoding="utf-8"), path, pages)
+    for distribution in distributions.find().values():
+        names = [name for name, _ in public_modules(distribution) if name != distribution.package]
+        contents[f"api/{distribution.package}/index.rst"] = package_page(distribution, names)
+        contents |= {f"api/{distribution.package}/{name}.rst": module_page(name) for name in names}
+    for page, content in contents.items():
+        (folder / page).parent.mkdir(parents=True, exist_ok=True)
+        (folder / page).write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
