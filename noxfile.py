@@ -193,6 +193,19 @@ def parity(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The guides and the API reference of all packages as HTML, in build/docs; arguments go to sphinx-build."""
+    install_packages(session, *FOLDERS)
+    session.install(*group("docs"))
+    session.run("python", "-m", "tools.docs.pages", "build/docs-source")
+    session.run(
+        *("python", "-m", "sphinx", "--builder", "html", "--conf-dir", "tools/docs"),
+        # Nothing is left to warn of: a warning is a docstring that reads badly or a reference that leads nowhere.
+        *("--fail-on-warning", "--keep-going", *session.posargs, "build/docs-source", "build/docs"),
+    )
+
+
+@nox.session
 def tables(session: nox.Session) -> None:
     """Writes the lists of models in the READMEs and in zoo-core anew, from the catalogues."""
     session.run("python", "-m", "tools.model_tables", *session.posargs)

@@ -8,7 +8,6 @@ version = release = next(iter(distributions.find().values())).version
 
 extensions = [
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "myst_parser",
     "tools.docs.extension",
@@ -26,9 +25,8 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 # Else each model says of forward() what torch.nn.Module says.
 autodoc_inherit_docstrings = False
-autodoc_default_options = {"show-inheritance": True}
-# The pages are written by tools.docs.pages.
-autosummary_generate = False
+# The value of an enum's member may be all that is known of published weights.
+autodoc_default_options = {"show-inheritance": True, "no-value": True}
 add_module_names = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100

@@ -5,9 +5,10 @@ name can be imported (``torch.Tensor``, or a class of ours that is not public): 
 warns, and a warning is an error.
 """
 
-import builtins
+import enum
+import importlib
 import inspect
-import pydoc
+import posixpath
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -16,39 +17,53 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
 
 from zoo_core.registry import weights_enums
-from zoo_core.weights import WeightsEnum
+from zoo_core.weights import Weights, WeightsEnum
 
 
 def describe_weights(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Gives enums of published weights and their members a docstring, which they have in the catalogue."""
-    if isinstance(obj, WeightsEnum):
-        member = name.rpartition(".")[2]
-        lines[:] = [f"The same as :attr:`{obj.name}`."] if member != obj.name else list(facts(obj))
-    elif is_published(obj) and "__doc__" not in vars(obj):
+    if what == "class" and is_published(obj) and obj.__doc__ is None:
         builders = " and ".join(f":func:`{builder}`" for builder in builders_with(obj))
-        lines[:] = [f"The weights that {builders} takes." if builders else "Published weights."]
+        lines[:] = [f"Published weights of {builders}." if builders else "Published weights."]
+    elif what == "attribute":
+        member = find(name)
+        if isinstance(member, WeightsEnum):
+            is_alias = name.rpartition(".")[2] != member.name
+            lines[:] = [f"The same as :attr:`{member.name}`."] if is_alias else list(facts(member))
 
 
 def keep_weights(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
     """Shows enums of published weights and their members, though they have no docstring in the code."""
-    return False if isinstance(obj, WeightsEnum) or is_published(obj) else None
+    return False if isinstance(obj, Weights) or is_published(obj) else None
+
+
+def tidy_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Leaves out how to call an enum, which nobody does, and writes types of functions as the code does."""
+    if what == "class" and issubclass(obj, enum.Enum):
+        return "", None
+    if signature is None:
+        return None
+    return signature.replace("Callable[[...]", "Callable[..."), returns and returns.replace("Callable[[...]", "Callable[...")
 
 
 def is_published(obj: Any) -> bool:
     return isinstance(obj, type) and issubclass(obj, WeightsEnum) and obj is not WeightsEnum
 
 
-def builders_with(enum: type[WeightsEnum]) -> Iterator[str]:
+def builders_with(weights: type[WeightsEnum]) -> Iterator[str]:
     """The builders of the enum's module that take it for ``weights``."""
-    for name, function in vars(sys.modules[enum.__module__]).items():
+    for name, function in vars(sys.modules[weights.__module__]).items():
         if inspect.isfunction(function) and "weights" in inspect.signature(function).parameters:
             try:
                 taken = weights_enums(function)
             except ValueError:
                 continue
-            if enum in taken:
+            if weights in taken and function.__module__ == weights.__module__:
                 yield name
 
 
@@ -65,8 +80,8 @@ def facts(member: WeightsEnum) -> Iterator[str]:
     }
     yield "- " + ", ".join(text.format(value) for text, value in sizes.items() if value is not None)
     preset = member.transforms()
-    yield f"- preprocessing by :class:`~zoo_core.presets.{type(preset).__name__}`: {preset.describe()}"
-    links = {"checkpoint": member.url, "recipe": meta.get("recipe"), "licence": meta.get("license")}
+    yield f"- Preprocessing by :class:`~zoo_core.presets.{type(preset).__name__}`: {preset.describe()}"
+    links = {"Checkpoint": member.url, "Recipe": meta.get("recipe"), "Licence": meta.get("license")}
     for text, value in links.items():
         if value is not None:
             yield f"- `{text} <{value}>`__" if value.startswith("https://") else f"- {text}: ``{value}``"
@@ -79,15 +94,47 @@ def accept_existing(
     if node.get("refdomain") != "py":
         return None
     target = node["reftarget"]
-    scopes = [node.get("py:module"), f"{node.get('py:module')}.{node.get('py:class')}"]
-    names = [target, *(f"{scope}.{target}" for scope in scopes if scope)]
-    if hasattr(builtins, target) or any(pydoc.locate(name) is not None for name in names):
-        return contnode
+    module, scope = node.get("py:module"), node.get("py:class")
+    names = [target, f"builtins.{target}", f"{module}.{target}", f"{module}.{scope}.{target}"]
+    return contnode if any(find(name) is not None for name in names) else None
+
+
+def link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Makes links of the names that a package's guide puts in code font: its modules, builders, weights, classes."""
+    if not page.startswith("guides/"):
+        return
+    package = posixpath.basename(page).replace("-", "_")
+    documented = app.env.domains.python_domain.objects
+    modules = [name for name, entry in documented.items() if entry.objtype == "module" and name.startswith(package)]
+    for literal in list(doctree.findall(nodes.literal)):
+        text = literal.astext().removesuffix("()")
+        found = [name for name in (text, *(f"{module}.{text}" for module in modules)) if name in documented]
+        if len(found) == 1 and not isinstance(literal.parent, nodes.reference):
+            entry = documented[found[0]]
+            link = make_refnode(app.builder, page, entry.docname, entry.node_id, literal.deepcopy(), found[0])
+            literal.replace_self(link)
+
+
+def find(name: str) -> Any:
+    """The object of a full name; ``None`` if there is none."""
+    module_name, attributes = name, []
+    while module_name:
+        try:
+            found = importlib.import_module(module_name)
+        except ImportError:
+            module_name, _, attribute = module_name.rpartition(".")
+            attributes.insert(0, attribute)
+            continue
+        for attribute in attributes:
+            found = getattr(found, attribute, None)
+        return found
     return None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", describe_weights)
+    app.connect("autodoc-process-signature", tidy_signature)
     app.connect("autodoc-skip-member", keep_weights)
     app.connect("missing-reference", accept_existing)
+    app.connect("doctree-resolved", link_names)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

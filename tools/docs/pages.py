@@ -69,34 +69,43 @@ def public_modules(distribution: Distribution) -> Iterator[tuple[str, Path]]:
         parts = (path.parent if is_package else path.with_suffix("")).relative_to(source).parts
         if any(part.startswith("_") for part in parts) or any(folder in path.parents for folder in spoken_for):
             continue
-        if is_package and len(parts) > 1 and lists_names(path):
+        if is_package and len(parts) > 1 and listed_names(path) is not None:
             spoken_for.append(path.parent)
         yield ".".join(parts), path
 
 
-def lists_names(path: Path) -> bool:
-    """Whether a module assigns ``__all__``."""
-    return any(
-        isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets)
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-    )
+def listed_names(path: Path) -> list[str] | None:
+    """What a module has in ``__all__``; ``None`` if it has none."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            names: list[str] = ast.literal_eval(node.value)
+            return names
+    return None
 
 
-def module_page(name: str) -> str:
-    return f"{heading(name)}.. automodule:: {name}\n   :members:\n"
+def module_page(name: str, path: Path) -> str:
+    """The page of a module: the names of ``__all__`` or all public ones, in the order of the source."""
+    names = listed_names(path)
+    members = "" if names is None else f" {', '.join(names)}\n   :ignore-module-all:"
+    return f"{heading(name)}.. automodule:: {name}\n   :members:{members}\n"
 
 
-def package_page(distribution: Distribution, modules: list[str]) -> str:
+def package_page(distribution: Distribution, modules: dict[str, Path]) -> str:
     """The page of a distribution's API: what its package says, and its modules."""
-    listed = "".join(f"   {name}\n" for name in modules)
+    rows = "".join(f"   * - :mod:`{name}`\n     - {summary(path)}\n" for name, path in modules.items())
     return (
         f"{heading(distribution.package)}"
         f".. automodule:: {distribution.package}\n   :no-members:\n\n"
-        f"The models, and how to use them, are in :doc:`the guide of {distribution.name} "
-        f"</guides/{distribution.name}>`.\n\n"
-        f".. py:currentmodule:: None\n\n.. rubric:: Modules\n\n.. autosummary::\n\n{listed}\n"
-        f".. toctree::\n   :hidden:\n\n{listed}"
+        f"How to use it is in :doc:`the guide of {distribution.name} </guides/{distribution.name}>`.\n\n"
+        f".. list-table:: Modules\n\n{rows}\n"
+        ".. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in modules)
     )
+
+
+def summary(path: Path) -> str:
+    """How a module's docstring begins: its first paragraph, in one line."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("\n\n")[0].split())
 
 
 def heading(text: str) -> str:
@@ -111,9 +120,9 @@ def write(folder: Path) -> None:
     for path, page in pages.items():
         contents[page] = with_links_to_pages((ROOT / path).read_text(encoding="utf-8"), path, pages)
     for distribution in distributions.find().values():
-        names = [name for name, _ in public_modules(distribution) if name != distribution.package]
-        contents[f"api/{distribution.package}/index.rst"] = package_page(distribution, names)
-        contents |= {f"api/{distribution.package}/{name}.rst": module_page(name) for name in names}
+        modules = {name: path for name, path in public_modules(distribution) if name != distribution.package}
+        contents[f"api/{distribution.package}/index.rst"] = package_page(distribution, modules)
+        contents |= {f"api/{distribution.package}/{name}.rst": module_page(name, path) for name, path in modules.items()}
     for page, content in contents.items():
         (folder / page).parent.mkdir(parents=True, exist_ok=True)
         (folder / page).write_text(content, encoding="utf-8")
