@@ -1,5 +1,5 @@
-"""The documentation: ``nox -s docs`` writes it to ``build/docs``, from the docstrings and the Markdown files of the repository.
+"""The documentation, which ``nox -s docs`` writes to ``build/docs``: docstrings and the repository's Markdown files.
 
-``pages`` writes what Sphinx reads, ``conf.py`` configures Sphinx, and ``extension`` teaches it what weights are and which
-names from elsewhere exist.
+``pages`` writes what Sphinx reads, ``conf.py`` configures Sphinx, and ``extension`` teaches it what weights are and
+which names from elsewhere exist.
 """

@@ -25,8 +25,7 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 # Else each model says of forward() what torch.nn.Module says.
 autodoc_inherit_docstrings = False
-# The value of an enum's member may be all that is known of published weights.
-autodoc_default_options = {"show-inheritance": True, "no-value": True}
+autodoc_default_options = {"show-inheritance": True}
 add_module_names = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100

@@ -20,24 +20,22 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
 from zoo_core.registry import weights_enums
-from zoo_core.weights import Weights, WeightsEnum
+from zoo_core.weights import WeightsEnum
 
 
 def describe_weights(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Gives enums of published weights and their members a docstring, which they have in the catalogue."""
+    """Gives enums of published weights the docstring that they have no need of in the code, where a catalogue is."""
     if what == "class" and is_published(obj) and obj.__doc__ is None:
         builders = " and ".join(f":func:`{builder}`" for builder in builders_with(obj))
-        lines[:] = [f"Published weights of {builders}." if builders else "Published weights."]
-    elif what == "attribute":
-        member = find(name)
-        if isinstance(member, WeightsEnum):
-            is_alias = name.rpartition(".")[2] != member.name
-            lines[:] = [f"The same as :attr:`{member.name}`."] if is_alias else list(facts(member))
+        lines[:] = [f"Published weights of {builders}." if builders else "Published weights.", ""]
+        for alias, member in obj.__members__.items():
+            said = facts(member) if alias == member.name else [f"The same as :attr:`{member.name}`."]
+            lines += [f".. py:attribute:: {alias}", "", *(f"   {line}" for line in said), ""]
 
 
 def keep_weights(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Shows enums of published weights and their members, though they have no docstring in the code."""
-    return False if isinstance(obj, Weights) or is_published(obj) else None
+    """Shows enums of published weights, though they have no docstring in the code."""
+    return False if is_published(obj) else None
 
 
 def tidy_signature(
@@ -48,7 +46,9 @@ def tidy_signature(
         return "", None
     if signature is None:
         return None
-    return signature.replace("Callable[[...]", "Callable[..."), returns and returns.replace("Callable[[...]", "Callable[...")
+    return signature.replace("Callable[[...]", "Callable[..."), returns and returns.replace(
+        "Callable[[...]", "Callable[..."
+    )
 
 
 def is_published(obj: Any) -> bool:
@@ -117,10 +117,11 @@ def link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 def find(name: str) -> Any:
     """The object of a full name; ``None`` if there is none."""
-    module_name, attributes = name, []
+    module_name = name
+    attributes: list[str] = []
     while module_name:
         try:
-            found = importlib.import_module(module_name)
+            found: Any = importlib.import_module(module_name)
         except ImportError:
             module_name, _, attribute = module_name.rpartition(".")
             attributes.insert(0, attribute)

@@ -120,9 +120,10 @@ def write(folder: Path) -> None:
     for path, page in pages.items():
         contents[page] = with_links_to_pages((ROOT / path).read_text(encoding="utf-8"), path, pages)
     for distribution in distributions.find().values():
+        folder_of_api = f"api/{distribution.package}"
         modules = {name: path for name, path in public_modules(distribution) if name != distribution.package}
-        contents[f"api/{distribution.package}/index.rst"] = package_page(distribution, modules)
-        contents |= {f"api/{distribution.package}/{name}.rst": module_page(name, path) for name, path in modules.items()}
+        contents[f"{folder_of_api}/index.rst"] = package_page(distribution, modules)
+        contents |= {f"{folder_of_api}/{name}.rst": module_page(name, path) for name, path in modules.items()}
     for page, content in contents.items():
         (folder / page).parent.mkdir(parents=True, exist_ok=True)
         (folder / page).write_text(content, encoding="utf-8")

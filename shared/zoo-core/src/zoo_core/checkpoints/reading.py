@@ -28,7 +28,9 @@ def get_state_dict(
     return load_state_dict(path, map_location=map_location)
 
 
-def load_state_dict(path: Path | str, *, map_location: "torch.serialization.MAP_LOCATION" = "cpu") -> "dict[str, torch.Tensor]":
+def load_state_dict(
+    path: Path | str, *, map_location: "torch.serialization.MAP_LOCATION" = "cpu"
+) -> "dict[str, torch.Tensor]":
     """Opens a checkpoint.
 
     Files of today's zip format are memory-mapped: this returns at once, and pages are read when they are needed. The
