@@ -33,9 +33,10 @@ def describe_weights(app: Sphinx, what: str, name: str, obj: Any, options: Any, 
             lines += [f".. py:attribute:: {alias}", "", *(f"   {line}" for line in said), ""]
 
 
-def keep_weights(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Shows enums of published weights, though they have no docstring in the code."""
-    return False if is_published(obj) else None
+def keep_enums(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Shows enums of published weights and the members of other enums, though they have no docstring in the code."""
+    is_plain_member = isinstance(obj, enum.Enum) and not isinstance(obj, WeightsEnum)
+    return False if is_published(obj) or is_plain_member else None
 
 
 def tidy_signature(
@@ -108,7 +109,9 @@ def link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
     modules = [name for name, entry in documented.items() if entry.objtype == "module" and name.startswith(package)]
     for literal in list(doctree.findall(nodes.literal)):
         text = literal.astext().removesuffix("()")
-        found = [name for name in (text, *(f"{module}.{text}" for module in modules)) if name in documented]
+        in_modules = [f"{module}.{text}" for module in modules]
+        found = [name for name in in_modules if name in documented and name not in modules]
+        found = found or [name for name in [text] if name in documented]
         if len(found) == 1 and not isinstance(literal.parent, nodes.reference):
             entry = documented[found[0]]
             link = make_refnode(app.builder, page, entry.docname, entry.node_id, literal.deepcopy(), found[0])
@@ -135,7 +138,7 @@ def find(name: str) -> Any:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", describe_weights)
     app.connect("autodoc-process-signature", tidy_signature)
-    app.connect("autodoc-skip-member", keep_weights)
+    app.connect("autodoc-skip-member", keep_enums)
     app.connect("missing-reference", accept_existing)
     app.connect("doctree-resolved", link_names)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -92,11 +92,17 @@ def module_page(name: str, path: Path) -> str:
 
 def package_page(distribution: Distribution, modules: dict[str, Path]) -> str:
     """The page of a distribution's API: what its package says, and its modules."""
+    names = listed_names(distribution.folder / "src" / distribution.package / "__init__.py")
+    listed = ", ".join(f":obj:`.{name}`" for name in names or [])
+    offers = (
+        f"``{distribution.package}`` itself has {listed}." if listed else "It has the names of its modules of models."
+    )
     rows = "".join(f"   * - :mod:`{name}`\n     - {summary(path)}\n" for name, path in modules.items())
     return (
         f"{heading(distribution.package)}"
         f".. automodule:: {distribution.package}\n   :no-members:\n\n"
-        f"How to use it is in :doc:`the guide of {distribution.name} </guides/{distribution.name}>`.\n\n"
+        f"How to use it is in :doc:`the guide of {distribution.name} </guides/{distribution.name}>`. "
+        f"{offers}\n\n"
         f".. list-table:: Modules\n\n{rows}\n"
         ".. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in modules)
     )
