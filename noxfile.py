@@ -4,6 +4,7 @@ Packages are found, not listed: a folder in `packages/` with a `pyproject.toml` 
 being there. Dependencies of the sessions are the groups of the root `pyproject.toml`.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -197,10 +198,12 @@ def docs(session: nox.Session) -> None:
     """The guides and the API reference of all packages as HTML, in build/docs; arguments go to sphinx-build."""
     install_packages(session, *FOLDERS)
     session.install(*group("docs"))
-    session.run("python", "-m", "tools.docs.pages", "build/docs-source")
+    session.run("python", "-m", "tools.docs.pages")
+    # Else pages of modules that are no more would stay.
+    shutil.rmtree(ROOT / "build" / "docs", ignore_errors=True)
     session.run(
         *("python", "-m", "sphinx", "--builder", "html", "--conf-dir", "tools/docs"),
-        # Nothing is left to warn of: a warning is a docstring that reads badly or a reference that leads nowhere.
+        # What Sphinx warns of is a docstring that reads badly, or a reference that leads nowhere.
         *("--fail-on-warning", "--keep-going", *session.posargs, "build/docs-source", "build/docs"),
     )
 

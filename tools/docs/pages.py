@@ -1,6 +1,6 @@
 """Writes what Sphinx reads: the Markdown files of the repository, and a page for each public module.
 
-    python -m tools.docs.pages FOLDER
+    python -m tools.docs.pages
 
 Modules are found, not listed. One is public if no part of its name begins with an underscore. A package inside a
 distribution that lists names in ``__all__`` (``zoo_detection.ops``) speaks for its modules, which get no pages.
@@ -10,13 +10,13 @@ import ast
 import posixpath
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tools import distributions
 from tools.distributions import ROOT, Distribution
 
+SOURCE = ROOT / "build" / "docs-source"
 INDEX = Path(__file__).with_name("index.md")
 _LINK = re.compile(r"\[(?P<text>[^\]\[]+)\]\((?P<target>[^()\s]+)\)")
 _FENCE = re.compile(r"^```", re.MULTILINE)
@@ -119,7 +119,7 @@ def heading(text: str) -> str:
 
 
 def write(folder: Path) -> None:
-    """Writes all pages to a folder, which is emptied before."""
+    """Writes all pages to a folder, in place of what is in it."""
     shutil.rmtree(folder, ignore_errors=True)
     pages = guides()
     contents = {"index.md": INDEX.read_text(encoding="utf-8")}
@@ -136,4 +136,4 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(SOURCE)
