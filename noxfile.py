@@ -204,7 +204,8 @@ def docs(session: nox.Session) -> None:
     session.run(
         *("python", "-m", "sphinx", "--builder", "html", "--conf-dir", "tools/docs"),
         # What Sphinx warns of is a docstring that reads badly, or a reference that leads nowhere.
-        *("--fail-on-warning", "--keep-going", *session.posargs, "build/docs-source", "build/docs"),
+        *("--fail-on-warning", "--keep-going", *session.posargs),
+        *("--doctree-dir", "build/docs-doctrees", "build/docs-source", "build/docs"),
     )
 
 
