@@ -14,6 +14,7 @@ from torch import nn
 
 import zoo_core
 from support import reference
+from zoo_core.inference import optimize_for_inference
 
 NAMES = reference.model_names("classification")
 # Those whose position embeddings or partitions fix the size of the input; the others take any.
@@ -85,6 +86,17 @@ def test_compile_without_graph_breaks(name):
     with torch.no_grad():
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-4)
     torch.compiler.reset()
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_output_once_optimized_for_inference(name):
+    model = optimize_for_inference(reference.fill_parameters(without_init(name)))
+    size = input_size(name)
+    with torch.inference_mode():
+        output = model(reference.image(1, 2, 3, size, size))
+    reference.assert_matches(output, reference.golden(name)["eval"]["output"])
+    if not name.startswith(("densenet", "maxvit", "googlenet", "inception")):
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
 def test_input_that_the_model_cannot_take(case):

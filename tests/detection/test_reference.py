@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import zoo_core
 from support import reference
 from zoo_core.builders import without_storage
+from zoo_core.inference import optimize_for_inference
 from zoo_detection import FrozenBatchNorm2d
 
 NAMES = reference.model_names("detection")
@@ -85,7 +86,10 @@ def test_state_dict(case):
 
 def test_stages(case):
     name, form, run, _ = case
-    stages = expected(name, form)["stages"]
+    assert_stages(run, expected(name, form)["stages"])
+
+
+def assert_stages(run: Run, stages) -> None:
     batch, _ = run.stages["transform"]
     reference.assert_matches(batch.tensors, stages["transformed"])
     assert [list(size) for size in batch.image_sizes] == stages["image_sizes"]
@@ -102,10 +106,28 @@ def test_stages(case):
                 reference.assert_matches(output, summary)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn", "fcos_resnet50_fpn", "ssdlite320_mobilenet_v3_large"],
+)
+def test_optimized_for_inference(name):
+    """Backbones lose their frozen normalisation, and heads theirs."""
+    model = optimize_for_inference(reference.fill_parameters(published_form(name)))
+    assert not any(isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d) for module in model.modules())
+    run = Run(model)
+    form = "default" if name in ("maskrcnn_resnet50_fpn_v2", "ssdlite320_mobilenet_v3_large") else "pretrained"
+    assert_stages(run, expected(name, form)["stages"])
+    assert_detections(run, expected(name, form)["detections"])
+
+
 def test_detections(case):
     """The best ones of the reference are found, and as many in all. Random parameters make scores tie."""
     name, form, run, _ = case
-    for ours, theirs in zip(run.detections, expected(name, form)["detections"], strict=True):
+    assert_detections(run, expected(name, form)["detections"])
+
+
+def assert_detections(run: Run, detections) -> None:
+    for ours, theirs in zip(run.detections, detections, strict=True):
         assert len(ours["boxes"]) == theirs["count"]
         assert all(len(value) == theirs["count"] for value in ours.values())
         assert ours["labels"].dtype == torch.int64

@@ -6,6 +6,7 @@ from torch import nn
 
 from support import reference
 from support.reference import image
+from zoo_core.inference import optimize_for_inference
 from zoo_flow import RAFT, Padding, raft_large, raft_small, sequence_loss
 from zoo_flow.raft import UpdateBlock, upsample_flow
 
@@ -36,6 +37,16 @@ def test_last_only(build):
     assert len(last) == 1
     torch.testing.assert_close(last[0], every[2], rtol=0, atol=0)
     assert len(masks) == (build is raft_large)
+
+
+@pytest.mark.parametrize("build", [raft_small, raft_large])
+def test_optimized_for_inference(build):
+    model = build().eval()
+    with torch.inference_mode():
+        expected = model(*pictures(), num_flow_updates=3)
+        optimized = optimize_for_inference(model)(*pictures(), num_flow_updates=3)
+    torch.testing.assert_close(optimized, expected, rtol=1e-3, atol=1e-3)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
 
 
 def test_default_number_of_updates():

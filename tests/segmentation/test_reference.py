@@ -10,6 +10,7 @@ import torch
 import zoo_core
 import zoo_segmentation
 from support import reference
+from zoo_core.inference import optimize_for_inference
 
 NAMES = reference.model_names("segmentation")
 
@@ -37,6 +38,17 @@ def test_outputs(case):
     assert list(outputs) == list(expected) == (["out"] if "lraspp" in name else ["out", "aux"])
     for key, summary in expected.items():
         reference.assert_matches(outputs[key], summary)
+
+
+@pytest.mark.parametrize("name", ["deeplabv3_mobilenet_v3_large", "fcn_resnet50", "lraspp_mobilenet_v3_large"])
+def test_outputs_once_optimized_for_inference(name):
+    model = optimize_for_inference(reference.fill_parameters(without_init(name)))
+    with torch.inference_mode():
+        outputs = model(reference.image(1, 2, 3, 128, 160))
+    for key, summary in reference.golden(name)["eval"]["output"].items():
+        reference.assert_matches(outputs[key], summary)
+        assert outputs[key].is_contiguous()
+    assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()) <= 2
 
 
 def test_state_dict_of_the_published_form(case):

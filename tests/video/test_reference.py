@@ -14,6 +14,7 @@ from torch import nn
 import zoo_core
 import zoo_video
 from support import reference
+from zoo_core.inference import optimize_for_inference
 
 NAMES = reference.model_names("video")
 
@@ -54,6 +55,15 @@ def test_output(case):
     with torch.inference_mode():
         output = model(golden_input(name))
     reference.assert_matches(output, reference.golden(name)["eval"]["output"])
+
+
+@pytest.mark.parametrize("name", ["r2plus1d_18", "s3d", "swin3d_t"])
+def test_output_once_optimized_for_inference(name):
+    model = optimize_for_inference(reference.fill_parameters(without_init(name)))
+    with torch.inference_mode():
+        output = model(golden_input(name))
+    reference.assert_matches(output, reference.golden(name)["eval"]["output"])
+    assert not any(isinstance(module, nn.BatchNorm3d) for module in model.modules())
 
 
 def test_export(case):

@@ -53,18 +53,18 @@ class RegionBatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if self.training:
             # The statistics of nothing would be no numbers, and stay so.
-            return super().forward(input) if input.shape[0] else input * self._scale_and_bias()[0]
+            return super().forward(input) if input.shape[0] else input * self.scale_and_bias()[0].reshape(1, -1, 1, 1)
         if not torch.compiler.is_compiling():
             return super().forward(input)
-        scale, bias = self._scale_and_bias()
-        return input * scale + bias
+        scale, bias = self.scale_and_bias()
+        return input * scale.reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
 
-    def _scale_and_bias(self) -> tuple[Tensor, Tensor]:
+    def scale_and_bias(self) -> tuple[Tensor, Tensor]:
+        """The factor and the summand of each channel by the running statistics, both Tensor[C]."""
         assert self.running_mean is not None
         assert self.running_var is not None
         scale = self.weight * (self.running_var + self.eps).rsqrt()
-        bias = self.bias - self.running_mean * scale
-        return scale.reshape(1, -1, 1, 1), bias.reshape(1, -1, 1, 1)
+        return scale, self.bias - self.running_mean * scale
 
 
 class TwoMLPHead(nn.Module):

@@ -29,7 +29,7 @@ _HOMES = {
     "list_models": "registry",
     "register_model": "registry",
 }
-_MODULES = ("catalog", "checkpoints", "drawing", "features", "images", "layers", "presets", "tasks")
+_MODULES = ("catalog", "checkpoints", "drawing", "features", "images", "inference", "layers", "presets", "tasks")
 
 __all__ = [
     "Weights",

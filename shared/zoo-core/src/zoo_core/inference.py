@@ -1,0 +1,189 @@
+"""Making a model fast for serving."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeGuard, TypeVar, runtime_checkable
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+
+__all__ = ["FixedNormalization", "optimize_for_inference"]
+
+Model = TypeVar("Model", bound=nn.Module)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+_MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+@runtime_checkable
+class FixedNormalization(Protocol):
+    """A module of one's own that is ``x * scale + bias`` for each channel when in eval mode, as batch normalisation is.
+
+    What has this method is folded into convolutions too.
+    """
+
+    def scale_and_bias(self) -> tuple[Tensor, Tensor]:
+        """The factor and the summand of each channel, both Tensor[C]."""
+
+
+def optimize_for_inference(model: Model) -> Model:
+    """Changes a model, so that it predicts faster: in eager mode, on any device, with outputs equal but for rounding.
+
+    - Normalisation by fixed statistics that directly follows a convolution becomes part of it; ``nn.Identity`` takes
+      its place.
+    - The weights of convolutions are laid out with channels last, which spares a copy of them in each run, and brings
+      the features into the same order.
+
+    Load the checkpoint first: what comes out is in eval mode, without gradients, not to be trained, and its state dict
+    fits no checkpoint. Weights that were memory-mapped from a file are now copies in memory of their own. Modules with
+    hooks, parametrizations or shared parameters stay as they are. Where a forward cannot be traced because it depends on
+    values, each of its children is taken to be used whole, through its own forward.
+
+    bfloat16 about halves the time again where the processor computes in it, for two to three significant digits::
+
+        model = optimize_for_inference(resnet50(weights="DEFAULT")).to(torch.bfloat16)
+        scores = model(batch.to(torch.bfloat16)).float()
+
+    Args:
+        model: a model of the zoo or any other. It is changed in place: copy it before if you need it as it was.
+
+    Returns:
+        the same model.
+
+    Raises:
+        TypeError: the model is compiled already (``torch.compile``, ``torch.jit``), and cannot be changed any more.
+    """
+    if isinstance(model, torch.jit.ScriptModule) or "_orig_mod" in model._modules:
+        raise TypeError(
+            f"optimize_for_inference cannot change a {type(model).__name__}; optimise the model first, and compile the "
+            "result"
+        )
+    model.eval().requires_grad_(False)
+    for pair in list(_find_pairs(model, _used_once(model))):
+        _fold(pair)
+    for module in model.modules():
+        if _is_convolution(module) and (weight := module.weight).ndim in _MEMORY_FORMATS:
+            weight.data = weight.data.contiguous(memory_format=_MEMORY_FORMATS[weight.ndim])
+    return model
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A convolution, and what normalises its output; the latter is a child of ``parent``."""
+
+    convolution: _Convolution
+    normalization: nn.Module
+    parent: nn.Module
+    name: str
+
+
+class _Tracer(torch.fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, _Convolution | FixedNormalization) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _trace(module: nn.Module) -> torch.fx.Graph | None:
+    """What a module calls, or ``None`` where that depends on values or shapes."""
+    if "forward" in vars(module):  # tracing would take the class's
+        return None
+    try:
+        return _Tracer().trace(module)
+    except Exception:  # whatever a forward raises that is given stand-ins for tensors
+        return None
+
+
+def _used_once(model: nn.Module) -> set[int]:
+    """Identities of the modules that occur once in the model, and whose parameters no other module has."""
+    modules = [module for _, module in model.named_modules(remove_duplicate=False)]
+    times = Counter(map(id, modules))
+    owners = Counter(id(parameter) for module in modules for parameter in module._parameters.values())
+    return {
+        id(module)
+        for module in modules
+        if times[id(module)] == 1 and all(p is None or owners[id(p)] == 1 for p in module._parameters.values())
+    }
+
+
+def _find_pairs(module: nn.Module, used_once: set[int]) -> Iterator[_Pair]:
+    """The pairs in a module's graph; where there is no tracing it, in the graphs of its children."""
+    graph = _trace(module)
+    if graph is None:
+        for child in module.children():
+            yield from _find_pairs(child, used_once)
+        return
+    modules = dict(module.named_modules())
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    # A convolution whose parameters the graph reads apart from it has to keep them.
+    read = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    for node in graph.nodes:
+        source = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(source, torch.fx.Node) or source.op != "call_module" or len(source.users) > 1:
+            continue
+        convolution, normalization = modules[str(source.target)], modules[str(node.target)]
+        parent, _, name = str(node.target).rpartition(".")
+        if (
+            calls[source.target] == calls[node.target] == 1
+            and str(source.target) not in read
+            and name
+            and {id(convolution), id(normalization)} <= used_once
+            and _is_convolution(convolution)
+            and _is_fixed_normalization(normalization)
+        ):
+            yield _Pair(convolution, normalization, modules[parent], name)
+
+
+def _is_convolution(module: nn.Module) -> TypeGuard[_Convolution]:
+    return _computes_as(module, _CONVOLUTIONS, "forward", "_conv_forward") and not _is_altered(module)
+
+
+def _is_fixed_normalization(module: nn.Module) -> bool:
+    fixed = isinstance(module, FixedNormalization) or (
+        _computes_as(module, _BATCH_NORMS, "forward") and isinstance(module.running_mean, Tensor)
+    )
+    return fixed and not _is_altered(module)
+
+
+def _computes_as(module: nn.Module, kinds: tuple[type[nn.Module], ...], *methods: str) -> bool:
+    """Whether a module is of one of those classes, or of a subclass that leaves these methods alone."""
+    return any(
+        isinstance(module, kind) and all(getattr(type(module), name) is getattr(kind, name) for name in methods)
+        for kind in kinds
+    )
+
+
+def _is_altered(module: nn.Module) -> bool:
+    """Whether hooks or parametrizations see or change what the module computes."""
+    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+    return bool(hooks) or nn.utils.parametrize.is_parametrized(module) or "forward" in vars(module)
+
+
+def _fold(pair: _Pair) -> None:
+    """Makes the normalisation part of the convolution."""
+    convolution, normalization = pair.convolution, pair.normalization
+    scale, shift = _scale_and_bias(normalization)
+    weight, bias = convolution.weight, convolution.bias
+    folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    convolution.weight = nn.Parameter(folded.to(weight.dtype), requires_grad=False)
+    convolution.bias = nn.Parameter(
+        (shift if bias is None else shift + bias * scale).to(weight.dtype), requires_grad=False
+    )
+    setattr(pair.parent, pair.name, nn.Identity().eval())
+
+
+def _scale_and_bias(normalization: nn.Module) -> tuple[Tensor, Tensor]:
+    if isinstance(normalization, FixedNormalization):
+        return normalization.scale_and_bias()
+    assert isinstance(normalization, _BATCH_NORMS)
+    mean, variance, weight, bias = (
+        None if tensor is None else tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+        for tensor in (normalization.running_mean, normalization.running_var, normalization.weight, normalization.bias)
+    )
+    assert mean is not None
+    assert variance is not None
+    scale = (variance + normalization.eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight
+    return scale, -mean * scale if bias is None else bias - mean * scale
