@@ -4,6 +4,7 @@ Packages are found, not listed: a folder in `packages/` with a `pyproject.toml` 
 being there. Dependencies of the sessions are the groups of the root `pyproject.toml`.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -190,6 +191,22 @@ def parity(session: nox.Session) -> None:
     session.install("--no-deps", *group("torchvision"))
     session.install(*group("bench"))
     session.run("python", "-m", "tools.parity", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The guides and the API reference of all packages as HTML, in build/docs; arguments go to sphinx-build."""
+    install_packages(session, *FOLDERS)
+    session.install(*group("docs"))
+    session.run("python", "-m", "tools.docs.pages")
+    # Else pages of modules that are no more would stay.
+    shutil.rmtree(ROOT / "build" / "docs", ignore_errors=True)
+    session.run(
+        *("python", "-m", "sphinx", "--builder", "html", "--conf-dir", "tools/docs"),
+        # What Sphinx warns of is a docstring that reads badly, or a reference that leads nowhere.
+        *("--fail-on-warning", "--keep-going", *session.posargs),
+        *("--doctree-dir", "build/docs-doctrees", "build/docs-source", "build/docs"),
+    )
 
 
 @nox.session

@@ -143,7 +143,7 @@ class PartitionAttentionLayer(nn.Module):
         p_stochastic_dropout: probability of attention, and of the MLP, to be left out for a sample.
 
     Shape:
-        Tensor[N, in_channels, *grid_size] -> Tensor[N, in_channels, *grid_size]
+        ``Tensor[N, in_channels, *grid_size]`` -> ``Tensor[N, in_channels, *grid_size]``
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class MaxVitLayer(nn.Module):
         grid_size: height and width of the output.
 
     Shape:
-        Tensor[N, in_channels, H, W] -> Tensor[N, out_channels, *grid_size]
+        Tensor[N, in_channels, H, W] -> ``Tensor[N, out_channels, *grid_size]``
     """
 
     def __init__(
@@ -284,7 +284,7 @@ class MaxVitBlock(nn.Module):
         grid_size: height and width of the output.
 
     Shape:
-        Tensor[N, in_channels, *input_grid_size] -> Tensor[N, out_channels, *grid_size]
+        ``Tensor[N, in_channels, *input_grid_size]`` -> ``Tensor[N, out_channels, *grid_size]``
     """
 
     def __init__(
@@ -363,7 +363,7 @@ class MaxVit(nn.Module):
         num_classes: size of the output.
 
     Shape:
-        Tensor[N, 3, *input_size] -> Tensor[N, num_classes]
+        ``Tensor[N, 3, *input_size]`` -> Tensor[N, num_classes]
 
     Raises:
         ValueError: ``input_size`` does not fit ``partition_size``, or an image of another size is given.

@@ -45,7 +45,7 @@ class Flow:
 
     @property
     def lengths(self) -> Tensor:
-        """How far each pixel moves: float32 Tensor[H, W]."""
+        """How far each pixel moves, as float32 Tensor[H, W]."""
         return self.vectors.square().sum(dim=0).sqrt()
 
 

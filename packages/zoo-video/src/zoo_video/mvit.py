@@ -434,7 +434,7 @@ class MViT(nn.Module):
             frames, height and width.
 
     Shape:
-        Tensor[N, 3, temporal_size, *spatial_size] -> Tensor[N, num_classes]
+        ``Tensor[N, 3, temporal_size, *spatial_size]`` -> Tensor[N, num_classes]
 
     Raises:
         ValueError: there are no blocks; or the videos are of another size.

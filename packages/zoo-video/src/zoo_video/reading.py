@@ -51,6 +51,8 @@ def read_video(
         output_format: order of the frames' dimensions, ``"THWC"`` or ``"TCHW"``.
 
     Returns:
+        Three values.
+
         - The frames of the first video stream: uint8 in 0..255, RGB, Tensor[T, H, W, 3] or Tensor[T, 3, H, W].
         - The first audio stream from the time of the first frame to ``end_pts``: float32 Tensor[channels, samples], in
           [-1, 1] unless it was recorded too loud; Tensor[1, 0] where there is none.

@@ -67,7 +67,7 @@ def attend_in_windows(
     adjacent before is masked, as in figure 4 of the Swin paper.
 
     Args:
-        x: Tensor[N, *sizes, C].
+        x: ``Tensor[N, *sizes, C]``.
         window: size of a window in each dimension.
         shift: of the map in each dimension, less than the window's size.
         attend: takes the W windows of L tokens of each map, Tensor[N * W, L, C], and what is to be added to the logits,
@@ -75,7 +75,7 @@ def attend_in_windows(
         layouts: keeps what the sizes of the last map determine. It belongs to ``window`` and ``shift``.
 
     Returns:
-        Tensor[N, *sizes, D].
+        ``Tensor[N, *sizes, D]``.
     """
     batch, *sizes, channels = x.shape
     padded = [(size + side - 1) // side * side for size, side in zip(sizes, window, strict=True)]
@@ -147,7 +147,7 @@ def pad_to(x: Tensor, sizes: Sequence[int]) -> Tensor:
     """Adds zeros at the end of each dimension of a map, up to the given sizes.
 
     Args:
-        x: Tensor[..., *old sizes, C].
+        x: ``Tensor[..., *old sizes, C]``.
         sizes: none is less than the old one.
     """
     padding = [after - before for before, after in zip(x.shape[-1 - len(sizes) : -1], sizes, strict=True)]

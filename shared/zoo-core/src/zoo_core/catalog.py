@@ -146,8 +146,8 @@ class Checkpoint:
         file_size: size of the file in MB (2**20 bytes), as published.
         min_size: smallest input (height, width) that the model takes.
         min_temporal_size: fewest frames that a video model takes.
-        clip_length, frame_rate: frames of a clip, and frames per second, that a video model's metrics were measured
-            with.
+        clip_length: frames of a clip that a video model's metrics were measured with.
+        frame_rate: frames per second of that clip.
         num_params: how many parameters the model has.
     """
 
@@ -185,7 +185,8 @@ class Model:
     Attributes:
         name: name in the registry, ``"resnet50"``.
         task: ``"classification"``, ``"detection"``, ...
-        module, function: where the builder is.
+        module: where the builder is.
+        function: its name there.
         weights: class name of the weights enum, which is in the same module.
         default: the enum member that ``"DEFAULT"`` stands for.
         pretrained: the member that the deprecated ``pretrained=True`` stands for.

@@ -31,7 +31,7 @@ class Option:
     """An option of ``zoo predict`` that a task adds: ``--threshold 0.5``, or ``--mask`` for a ``bool``.
 
     Args:
-        name: with its dashes, ``"--threshold"``. Its value is the item ``"threshold"`` of :attr:`Task.options`.
+        name: with its dashes, ``"--threshold"``. Its value is the item ``"threshold"`` of ``Task.options``.
         type: ``int``, ``float``, ``str`` or ``bool``; a ``bool`` is ``False`` where the option is not given.
         default: the value where the option is not given; ``None`` goes with any type but ``bool``.
         help: one line for the help text.
@@ -47,7 +47,7 @@ class Option:
 
     @property
     def key(self) -> str:
-        """The name without dashes: a Python identifier."""
+        """The name without dashes, which is a Python identifier."""
         return self.name.lstrip("-").replace("-", "_")
 
 

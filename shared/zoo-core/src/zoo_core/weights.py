@@ -105,18 +105,22 @@ class WeightsEnum(enum.Enum):
 
     @property
     def url(self) -> str:
+        """Address of the checkpoint."""
         return self.value.url
 
     @property
     def transforms(self) -> Callable[..., Any]:
+        """Called without arguments, gives the preprocessing of the model's inputs."""
         return self.value.transforms
 
     @property
     def meta(self) -> dict[str, Any]:
+        """What is known; see :class:`Weights`."""
         return self.value.meta
 
     @property
     def sha256_prefix(self) -> str | None:
+        """First hex digits of the file's SHA-256, ``None`` where no check is possible."""
         return self.value.sha256_prefix
 
     def get_state_dict(

@@ -10,13 +10,12 @@ from zoo_core.checkpoints.errors import StateDictError
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 _KEYS_SHOWN = 8
 
 
 def assign_state_dict(
-    model: "nn.Module", state_dict: Mapping[str, Any], *, source: str, allow_missing: Iterable[str] = ()
+    model: "torch.nn.Module", state_dict: Mapping[str, Any], *, source: str, allow_missing: Iterable[str] = ()
 ) -> None:
     """Gives a model the tensors of a checkpoint, without copying them.
 
@@ -79,7 +78,7 @@ class _Slot(NamedTuple):
         return self.holder.get(self.name)
 
 
-def _slots(model: "nn.Module") -> Iterator[_Slot]:
+def _slots(model: "torch.nn.Module") -> Iterator[_Slot]:
     for path, module in model.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
         for name, parameter in module._parameters.items():
@@ -140,7 +139,7 @@ class _Outcome(NamedTuple):
     other_errors: list[str]
 
 
-def _load(model: "nn.Module", entries: Mapping[str, Any], source: str) -> _Outcome:
+def _load(model: "torch.nn.Module", entries: Mapping[str, Any], source: str) -> _Outcome:
     """Loads, and collects what did not fit.
 
     :meth:`load_state_dict` alone knows what its modules' hooks make of the keys. Where it raises on a wrong shape it

@@ -11,7 +11,6 @@ from zoo_core.checkpoints.fetching import fetch
 
 if TYPE_CHECKING:
     import torch
-    from torch.serialization import MAP_LOCATION
 
 _ZIP_MAGIC = b"PK\x03\x04"
 
@@ -22,14 +21,16 @@ def get_state_dict(
     sha256_prefix: str | None = None,
     progress: bool = True,
     check_hash: bool = True,
-    map_location: "MAP_LOCATION" = "cpu",
+    map_location: "torch.serialization.MAP_LOCATION" = "cpu",
 ) -> "dict[str, torch.Tensor]":
     """The tensors of a checkpoint by name: :func:`~zoo_core.checkpoints.fetch` and :func:`load_state_dict` in one."""
     path = fetch(url, sha256_prefix=sha256_prefix, progress=progress, check_hash=check_hash)
     return load_state_dict(path, map_location=map_location)
 
 
-def load_state_dict(path: Path | str, *, map_location: "MAP_LOCATION" = "cpu") -> "dict[str, torch.Tensor]":
+def load_state_dict(
+    path: Path | str, *, map_location: "torch.serialization.MAP_LOCATION" = "cpu"
+) -> "dict[str, torch.Tensor]":
     """Opens a checkpoint.
 
     Files of today's zip format are memory-mapped: this returns at once, and pages are read when they are needed. The
@@ -67,7 +68,7 @@ def load_state_dict(path: Path | str, *, map_location: "MAP_LOCATION" = "cpu") -
     return _unwrap(content, path)
 
 
-def _why_unreadable(path: Path, error: Exception, map_location: "MAP_LOCATION") -> str:
+def _why_unreadable(path: Path, error: Exception, map_location: "torch.serialization.MAP_LOCATION") -> str:
     unsafe = re.search(r"(?:GLOBAL|unsupported class|unrecognized function) ([\w.]+)", str(error))
     if unsafe:
         return (

@@ -1,0 +1,99 @@
+"""The pages of the documentation, and that there is something to say on them. The rest is `nox -s docs`."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tools import distributions
+from tools.distributions import Distribution
+from tools.docs import pages
+
+ROOT = Path(__file__).resolve().parents[2]
+DISTRIBUTIONS = distributions.find(ROOT).values()
+MODULES = {name: path for distribution in DISTRIBUTIONS for name, path in pages.public_modules(distribution)}
+MAPPED = {"README.md": "overview.md", "packages/zoo-a/README.md": "guides/zoo-a.md", "docs/NEWS.md": "news.md"}
+
+
+def write_distribution(folder, files):
+    for name, text in files.items():
+        path = folder / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Distribution(folder)
+
+
+def test_modules_are_public_unless_their_name_or_their_package_says_otherwise(tmp_path):
+    distribution = write_distribution(
+        tmp_path,
+        {
+            "zoo_a/__init__.py": '__all__ = ["b"]',
+            "zoo_a/b.py": "",
+            "zoo_a/_c.py": "",
+            "zoo_a/spoken_for/__init__.py": '__all__ = ["d"]',
+            "zoo_a/spoken_for/d.py": "",
+            "zoo_a/spoken_for/deeper/e.py": "",
+            "zoo_a/open/__init__.py": "from zoo_a.open.f import *",
+            "zoo_a/open/f.py": "",
+            "zoo_a/_closed/__init__.py": "",
+            "zoo_a/_closed/g.py": "",
+        },
+    )
+    names = [name for name, _ in pages.public_modules(distribution)]
+    assert names == ["zoo_a", "zoo_a.b", "zoo_a.open", "zoo_a.open.f", "zoo_a.spoken_for"]
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "expected"),
+    [
+        ("README.md", "[A](packages/zoo-a), [a](packages/zoo-a/)", "[A](guides/zoo-a.md), [a](guides/zoo-a.md)"),
+        ("README.md", "[part](packages/zoo-a/README.md#use)", "[part](guides/zoo-a.md#use)"),
+        ("packages/zoo-a/README.md", "[Zoo](../..) [n](../../docs/NEWS.md)", "[Zoo](../overview.md) [n](../news.md)"),
+        ("docs/NEWS.md", "[code](../tools/lock.py) and [none](missing.md)", "code and none"),
+        ("README.md", "[web](https://a.org/README.md) [here](#use)", "[web](https://a.org/README.md) [here](#use)"),
+        ("README.md", "```py\nx[i](y)\n```\n[n](docs/NEWS.md)", "```py\nx[i](y)\n```\n[n](news.md)"),
+    ],
+)  # fmt: skip
+def test_links_lead_to_pages(path, text, expected):
+    assert pages.with_links_to_pages(text, path, MAPPED) == expected
+
+
+@pytest.mark.parametrize("path", pages.guides(ROOT))
+def test_links_between_files_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", re.sub(r"(?s)```.*?```", "", (ROOT / path).read_text())):
+        assert "://" in target or (ROOT / path).parent.joinpath(target).exists(), target
+
+
+def test_all_is_written(tmp_path):
+    pages.write(tmp_path / "pages")
+    written = {path.relative_to(tmp_path / "pages").as_posix() for path in (tmp_path / "pages").rglob("*.*")}
+    assert {"index.md", "overview.md", "changelog.md", "contributing.md"} <= written
+    for distribution in DISTRIBUTIONS:
+        assert f"guides/{distribution.name}.md" in written
+        for name, _ in pages.public_modules(distribution):
+            page = "index" if name == distribution.package else name
+            assert f"api/{distribution.package}/{page}.rst" in written
+
+
+def definitions(path):
+    """The classes and functions of a module with the docstring of each, of an overloaded one with its last."""
+    return {
+        node.name: ast.get_docstring(node)
+        for node in ast.parse(path.read_text()).body
+        # The catalogue says what published weights are.
+        if isinstance(node, ast.FunctionDef)
+        or (isinstance(node, ast.ClassDef) and [ast.unparse(base) for base in node.bases] != ["WeightsEnum"])
+    }
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_is_public_says_what_it_is(name):
+    path = MODULES[name]
+    assert ast.get_docstring(ast.parse(path.read_text()))
+    listed = pages.listed_names(path)
+    # A package that lists names takes them from its modules.
+    paths = sorted(path.parent.glob("*.py")) if path.name == "__init__.py" and listed else [path]
+    defined = {name: text for path in paths for name, text in definitions(path).items()}
+    shown = [name for name in defined if not name.startswith("_")] if listed is None else defined.keys() & set(listed)
+    assert not [name for name in shown if not defined[name]]

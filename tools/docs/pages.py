@@ -1,0 +1,139 @@
+"""Writes what Sphinx reads: the Markdown files of the repository, and a page for each public module.
+
+    python -m tools.docs.pages
+
+Modules are found, not listed. One is public if no part of its name begins with an underscore. A package inside a
+distribution that lists names in ``__all__`` (``zoo_detection.ops``) speaks for its modules, which get no pages.
+"""
+
+import ast
+import posixpath
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools import distributions
+from tools.distributions import ROOT, Distribution
+
+SOURCE = ROOT / "build" / "docs-source"
+INDEX = Path(__file__).with_name("index.md")
+_LINK = re.compile(r"\[(?P<text>[^\]\[]+)\]\((?P<target>[^()\s]+)\)")
+_FENCE = re.compile(r"^```", re.MULTILINE)
+
+
+def guides(root: Path = ROOT) -> dict[str, str]:
+    """The Markdown files that are pages: path in the repository -> path among the pages."""
+    packages = {
+        f"{found.folder.relative_to(root).as_posix()}/README.md": f"guides/{found.name}.md"
+        for found in distributions.find(root).values()
+    }
+    return {
+        "README.md": "overview.md",
+        ".github/CONTRIBUTING.md": "contributing.md",
+        "shared/CHANGELOG.md": "changelog.md",
+    } | packages
+
+
+def with_links_to_pages(text: str, path: str, pages: dict[str, str]) -> str:
+    """A Markdown file whose links lead to pages; of a link to what is no page, only the text stays.
+
+    Args:
+        text: the file.
+        path: where it is in the repository.
+        pages: as :func:`guides` gives them.
+    """
+
+    def replace(link: re.Match[str]) -> str:
+        target, hash_sign, heading = link["target"].partition("#")
+        if "://" in target or not target:
+            return link[0]
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+        # A link to a folder shows its README.
+        page = pages.get(target) or pages.get(posixpath.normpath(f"{target}/README.md"))
+        if page is None:
+            return link["text"]
+        return f"[{link['text']}]({posixpath.relpath(page, posixpath.dirname(pages[path]))}{hash_sign}{heading})"
+
+    # Brackets in code are no links.
+    parts = _FENCE.split(text)
+    return "```".join(part if number % 2 else _LINK.sub(replace, part) for number, part in enumerate(parts))
+
+
+def public_modules(distribution: Distribution) -> Iterator[tuple[str, Path]]:
+    """Name and file of each public module, packages before what is in them."""
+    source = distribution.folder / "src"
+    spoken_for: list[Path] = []
+    for path in sorted(source.rglob("*.py"), key=lambda file: (file.parent, file.name != "__init__.py", file.name)):
+        is_package = path.name == "__init__.py"
+        parts = (path.parent if is_package else path.with_suffix("")).relative_to(source).parts
+        if any(part.startswith("_") for part in parts) or any(folder in path.parents for folder in spoken_for):
+            continue
+        if is_package and len(parts) > 1 and listed_names(path) is not None:
+            spoken_for.append(path.parent)
+        yield ".".join(parts), path
+
+
+def listed_names(path: Path) -> list[str] | None:
+    """What a module has in ``__all__``; ``None`` if it has none."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            names: list[str] = ast.literal_eval(node.value)
+            return names
+    return None
+
+
+def module_page(name: str, path: Path) -> str:
+    """The page of a module: the names of ``__all__`` or all public ones, in the order of the source."""
+    names = listed_names(path)
+    members = "" if names is None else f" {', '.join(names)}\n   :ignore-module-all:"
+    return f"{heading(name)}.. automodule:: {name}\n   :members:{members}\n"
+
+
+def package_page(distribution: Distribution, modules: dict[str, Path]) -> str:
+    """The page of a distribution's API: what its package says, and its modules."""
+    names = listed_names(distribution.folder / "src" / distribution.package / "__init__.py")
+    listed = ", ".join(f":obj:`.{name}`" for name in names or [])
+    offers = (
+        f"``{distribution.package}`` itself has {listed}." if listed else "It has the names of its modules of models."
+    )
+    rows = "".join(f"   * - :mod:`{name}`\n     - {summary(path)}\n" for name, path in modules.items())
+    return (
+        f"{heading(distribution.package)}"
+        f".. automodule:: {distribution.package}\n   :no-members:\n\n"
+        f"How to use it is in :doc:`the guide of {distribution.name} </guides/{distribution.name}>`. "
+        f"{offers}\n\n"
+        f".. list-table:: Modules\n\n{rows}\n"
+        ".. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in modules)
+    )
+
+
+def summary(path: Path) -> str:
+    """How a module's docstring begins: its first paragraph, in one line."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def heading(text: str) -> str:
+    return f"{text}\n{'=' * len(text)}\n\n"
+
+
+def write(folder: Path) -> None:
+    """Writes all pages to a folder, in place of what is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    pages = guides()
+    contents = {"index.md": INDEX.read_text(encoding="utf-8")}
+    for path, page in pages.items():
+        contents[page] = with_links_to_pages((ROOT / path).read_text(encoding="utf-8"), path, pages)
+    for distribution in distributions.find().values():
+        folder_of_api = f"api/{distribution.package}"
+        modules = {name: path for name, path in public_modules(distribution) if name != distribution.package}
+        contents[f"{folder_of_api}/index.rst"] = package_page(distribution, modules)
+        contents |= {f"{folder_of_api}/{name}.rst": module_page(name, path) for name, path in modules.items()}
+    for page, content in contents.items():
+        (folder / page).parent.mkdir(parents=True, exist_ok=True)
+        (folder / page).write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(SOURCE)
