@@ -10,6 +10,7 @@ import zoo_classification
 from zoo_classification.mobilenetv3 import MobileNetV3
 from zoo_classification.resnet import ResNet
 from zoo_core.features import IntermediateLayerGetter
+from zoo_core.memory_format import channels_last
 from zoo_core.registry import get_model_builder
 from zoo_core.weights import WeightsEnum
 from zoo_detection.ops import ExtraFPNBlock, FeaturePyramidNetwork, FrozenBatchNorm2d, LastLevelMaxPool
@@ -53,7 +54,7 @@ class BackboneWithFPN(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return self.fpn(self.body(x))
+        return self.fpn(self.body(channels_last(x)))
 
 
 def resnet_fpn_backbone(

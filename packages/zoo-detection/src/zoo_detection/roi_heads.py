@@ -156,7 +156,9 @@ class RoIHeads(nn.Module):
     def _predict_boxes(
         self, features: Mapping[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
-        return self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
+        # A head of somebody's own may flatten by `view`, whatever the order in memory of the features.
+        pooled = self.box_roi_pool(features, proposals, image_shapes).contiguous()
+        return self.box_predictor(self.box_head(pooled))
 
     def _predict_masks(
         self, features: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]

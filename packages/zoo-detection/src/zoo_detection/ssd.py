@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from zoo_classification.initialization import initialize_convolution
 from zoo_classification.vgg import VGG16_Weights, cfgs, make_layers, vgg16
+from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_detection.anchors import DefaultBoxGenerator
@@ -312,7 +313,7 @@ class SSDFeatureExtractorVGG(nn.Module):
         self.out_channels = [512, 1024, 512, *[256] * (len(extra) - 1)]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        x = self.features(x)
+        x = self.features(channels_last(x))
         # Its values are larger than the later maps': bring them to a learnt scale.
         maps = [self.scale_weight.view(1, -1, 1, 1) * F.normalize(x)]
         for layers in self.extra:

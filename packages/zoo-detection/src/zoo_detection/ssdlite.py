@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
 from zoo_core.layers import Conv2dNormActivation
+from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_detection.anchors import DefaultBoxGenerator
@@ -160,6 +161,7 @@ class SSDLiteFeatureExtractorMobileNet(nn.Module):
         self.out_channels = [c4.block[0].out_channels, *sizes]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = channels_last(x)
         maps = []
         for layers in (*self.features, *self.extra):
             x = layers(x)
