@@ -54,7 +54,7 @@ def expected_top(path: Path, count: int) -> list[str]:
 
 
 def test_list_knows_the_cached_file(cached, capsys):
-    assert main(["list", "resnet18", "--json"]) == 0
+    assert main(["list", "resnet18", "--task", "classification", "--json"]) == 0
     (model,) = json.loads(capsys.readouterr().out)
     assert model["available"] == "cached"
     assert model["metrics"]["ImageNet-1K"]["acc@1"] == 69.758
