@@ -53,7 +53,10 @@ def test_state_dict(case):
 
 
 def test_output(case):
-    name, model = case
+    assert_golden_output(*case)
+
+
+def assert_golden_output(name, model):
     size = input_size(name)
     with torch.inference_mode():
         output = model(reference.image(1, 2, 3, size, size))
@@ -91,10 +94,7 @@ def test_compile_without_graph_breaks(name):
 @pytest.mark.parametrize("name", SMALLEST)
 def test_output_once_optimized_for_inference(name):
     model = optimize_for_inference(reference.fill_parameters(without_init(name)))
-    size = input_size(name)
-    with torch.inference_mode():
-        output = model(reference.image(1, 2, 3, size, size))
-    reference.assert_matches(output, reference.golden(name)["eval"]["output"])
+    assert_golden_output(name, model)
     if not name.startswith(("densenet", "maxvit", "googlenet", "inception")):
         assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 

@@ -40,6 +40,11 @@ def test_elsewhere_than_on_the_cpu_nothing_changes():
     assert channels_last(x) is x
 
 
+def test_a_single_image_stays_as_it_is():
+    x = torch.zeros(3, 4, 5)
+    assert channels_last(x) is x
+
+
 def test_symbolic_tracing():
     class Model(nn.Module):
         def forward(self, x):

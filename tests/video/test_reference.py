@@ -51,7 +51,10 @@ def test_state_dict(case):
 
 
 def test_output(case):
-    name, model = case
+    assert_golden_output(*case)
+
+
+def assert_golden_output(name, model):
     with torch.inference_mode():
         output = model(golden_input(name))
     reference.assert_matches(output, reference.golden(name)["eval"]["output"])
@@ -60,9 +63,7 @@ def test_output(case):
 @pytest.mark.parametrize("name", ["r2plus1d_18", "s3d", "swin3d_t"])
 def test_output_once_optimized_for_inference(name):
     model = optimize_for_inference(reference.fill_parameters(without_init(name)))
-    with torch.inference_mode():
-        output = model(golden_input(name))
-    reference.assert_matches(output, reference.golden(name)["eval"]["output"])
+    assert_golden_output(name, model)
     assert not any(isinstance(module, nn.BatchNorm3d) for module in model.modules())
 
 

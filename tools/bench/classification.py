@@ -3,16 +3,12 @@
 Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
 """
 
-import fnmatch
-import gc
-import os
-
 import torch
 from torch import nn
 
 from tests.support import reference
 from tools import oracle
-from tools.bench.measure import compare, table
+from tools.bench.measure import compare, measure_models, table
 from zoo_core import get_model_builder, list_models
 
 
@@ -41,13 +37,7 @@ def main() -> None:
     import zoo_classification
 
     torch.set_grad_enabled(False)
-    patterns = os.environ.get("ZOO_BENCH_MODELS", "*").split(",")
-    rows = []
-    for name in list_models(module=zoo_classification):
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            rows.append(measure(name))
-            print("  ".join(rows[-1]), flush=True)
-            gc.collect()
+    rows = measure_models(list_models(module=zoo_classification), measure)
     table(
         f"Classification, one picture, {torch.get_num_threads()} threads: milliseconds (fastest run)",
         ["model", "ours", "torchvision", "ratio", "of medians", "difference"],

@@ -5,9 +5,7 @@ candidates pass the thresholds than with trained ones. Set ZOO_BENCH_MODELS to s
 of the models only.
 """
 
-import fnmatch
 import gc
-import os
 import sys
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import reference
-from tools.bench.measure import compare, in_process, resident, table
+from tools.bench.measure import compare, in_process, measure_models, resident, table
 from tools.oracle import builder
 from tools.torchvision_operators import torchvision_operators
 from zoo_core import get_model, list_models
@@ -80,13 +78,7 @@ def main() -> None:
     import zoo_detection
 
     print(f"operators: {zoo_detection.ops.backend()}")
-    patterns = os.environ.get("ZOO_BENCH_MODELS", "*").split(",")
-    rows = []
-    for name in list_models(module=zoo_detection):
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            rows.append(measure(name))
-            print("  ".join(rows[-1]), flush=True)
-            gc.collect()
+    rows = measure_models(list_models(module=zoo_detection), measure)
     table(
         f"Detection, one picture of {SIZE[0]}x{SIZE[1]}, {torch.get_num_threads()} threads: ms (fastest run), peak MB",
         ["model", "ours", "torchvision", "ratio", "of medians", "MB", "MB torchvision", "detections"],

@@ -3,9 +3,6 @@
 Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
 """
 
-import fnmatch
-import gc
-import os
 from collections.abc import Callable
 
 import torch
@@ -13,7 +10,7 @@ from torch import Tensor
 
 from tests.support import reference
 from tools.bench.classification import pair
-from tools.bench.measure import Comparison, compare, table
+from tools.bench.measure import Comparison, compare, measure_models, table
 from zoo_core.inference import optimize_for_inference
 
 # One of each family whose normalisation can be folded, the size that is used most.
@@ -57,13 +54,7 @@ def _compare(ours: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], Tensor
 
 def main() -> None:
     torch.set_grad_enabled(False)
-    patterns = os.environ.get("ZOO_BENCH_MODELS", "*").split(",")
-    rows = []
-    for name in MODELS:
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            rows.append(measure(name))
-            print("  ".join(rows[-1]), flush=True)
-            gc.collect()
+    rows = measure_models(MODELS, measure)
     table(
         f"optimize_for_inference, batches of {BATCHES[0]} and of {BATCHES[1]}, {torch.get_num_threads()} threads: "
         "milliseconds of torchvision's, and ratios (fastest runs)",

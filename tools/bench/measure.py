@@ -1,12 +1,14 @@
 """Timing on a noisy machine: two things in turn, many times, and the ratio of their fastest runs."""
 
+import fnmatch
+import gc
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,21 @@ def compare(
             function()
             times[index].append(time.perf_counter() - begun)
     return Comparison(*times)
+
+
+def measure_models(names: Iterable[str], measure: Callable[[str], list[str]]) -> list[list[str]]:
+    """The table's row of each model, printed as soon as it is there.
+
+    ZOO_BENCH_MODELS may have shell patterns (comma-separated) of the names that are wanted.
+    """
+    patterns = os.environ.get("ZOO_BENCH_MODELS", "*").split(",")
+    rows = []
+    for name in names:
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            rows.append(measure(name))
+            print("  ".join(rows[-1]), flush=True)
+            gc.collect()
+    return rows
 
 
 def resident(*, peak: bool = False) -> float:

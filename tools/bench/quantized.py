@@ -3,17 +3,14 @@
 Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
 """
 
-import fnmatch
-import gc
 import io
-import os
 from typing import Any
 
 import torch
 
 from tests.support import reference
 from tools import oracle
-from tools.bench.measure import compare, table
+from tools.bench.measure import compare, measure_models, table
 from zoo_core import get_model_builder, get_model_weights, list_models
 from zoo_quantized import quantize_model, select_engine
 
@@ -62,13 +59,7 @@ def main() -> None:
     import zoo_quantized
 
     torch.set_grad_enabled(False)
-    patterns = os.environ.get("ZOO_BENCH_MODELS", "*").split(",")
-    rows = []
-    for name in list_models(module=zoo_quantized):
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            rows.append(measure(name))
-            print("  ".join(rows[-1]), flush=True)
-            gc.collect()
+    rows = measure_models(list_models(module=zoo_quantized), measure)
     timing = ["model", "backend", "int8", "float", "ratio", "torchvision", "ratio", "of medians", "difference"]
     table(
         f"Int8 classification, one picture, {torch.get_num_threads()} threads: milliseconds (fastest run), MB",

@@ -3,16 +3,12 @@
 Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
 """
 
-import fnmatch
-import gc
-import os
-
 import torch
 from torch import nn
 
 from tests.support import reference
 from tools import oracle
-from tools.bench.measure import compare, in_process, table
+from tools.bench.measure import compare, in_process, measure_models, table
 from zoo_core import get_model_builder, list_models
 
 # What the published weights are evaluated on: pictures whose shorter side is 520 pixels.
@@ -85,13 +81,7 @@ def main() -> None:
     import zoo_segmentation
 
     torch.set_grad_enabled(False)
-    patterns = os.environ.get("ZOO_BENCH_MODELS", "*").split(",")
-    rows = []
-    for name in list_models(module=zoo_segmentation):
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            rows.append(measure(name))
-            print("  ".join(rows[-1]), flush=True)
-            gc.collect()
+    rows = measure_models(list_models(module=zoo_segmentation), measure)
     table(
         f"Segmentation, {HEIGHT} x {WIDTH} pixels, {torch.get_num_threads()} threads: milliseconds (fastest run)",
         ["model", "ours", "torchvision", "ratio", "of medians", "difference"],

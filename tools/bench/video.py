@@ -3,16 +3,14 @@
 Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
 """
 
-import fnmatch
 import gc
-import os
 
 import torch
 from torch import nn
 
 from tests.support import reference
 from tools import oracle
-from tools.bench.measure import Comparison, compare, in_process, table
+from tools.bench.measure import Comparison, compare, in_process, measure_models, table
 from zoo_core import get_model_builder, list_models
 
 # Peak resident memory while clips are classified, above that before.
@@ -85,12 +83,7 @@ def main() -> None:
     import zoo_video
 
     torch.set_grad_enabled(False)
-    patterns = os.environ.get("ZOO_BENCH_MODELS", "*").split(",")
-    rows = []
-    for name in list_models(module=zoo_video):
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            rows.append(measure(name))
-            print("  ".join(rows[-1]), flush=True)
+    rows = measure_models(list_models(module=zoo_video), measure)
     table(
         f"Video, one clip, {torch.get_num_threads()} threads: milliseconds (fastest run), and MB of peak memory",
         ["model", "ours", "torchvision", "ratio", "of medians", "difference", "ours", "torchvision", "ratio"],

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights
 from zoo_classification.resnet import ResNet50_Weights, resnet50
-from zoo_core.layers import Conv2dNormActivation
+from zoo_core.layers import Conv2dNormActivation, scale_and_bias
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_detection.anchors import AnchorGenerator
@@ -63,8 +63,7 @@ class RegionBatchNorm2d(nn.BatchNorm2d):
         """The factor and the summand of each channel by the running statistics, both Tensor[C]."""
         assert self.running_mean is not None
         assert self.running_var is not None
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        return scale, self.bias - self.running_mean * scale
+        return scale_and_bias(self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
 
 class TwoMLPHead(nn.Module):

@@ -9,13 +9,15 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from zoo_core.layers import scale_and_bias
+from zoo_core.memory_format import CHANNELS_LAST
+
 __all__ = ["FixedNormalization", "optimize_for_inference"]
 
 Model = TypeVar("Model", bound=nn.Module)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
-_MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 @runtime_checkable
@@ -66,8 +68,8 @@ def optimize_for_inference(model: Model) -> Model:
     for pair in list(_find_pairs(model, _used_once(model))):
         _fold(pair)
     for module in model.modules():
-        if _is_convolution(module) and (weight := module.weight).ndim in _MEMORY_FORMATS:
-            weight.data = weight.data.contiguous(memory_format=_MEMORY_FORMATS[weight.ndim])
+        if _is_convolution(module) and (weight := module.weight).ndim in CHANNELS_LAST:
+            weight.data = weight.data.contiguous(memory_format=CHANNELS_LAST[weight.ndim])
     return model
 
 
@@ -110,6 +112,8 @@ def _used_once(model: nn.Module) -> set[int]:
 
 def _find_pairs(module: nn.Module, used_once: set[int]) -> Iterator[_Pair]:
     """The pairs in a module's graph; where there is no tracing it, in the graphs of its children."""
+    if not any(map(_is_fixed_normalization, module.modules())):
+        return  # tracing an attention model for nothing would take half a second
     graph = _trace(module)
     if graph is None:
         for child in module.children():
@@ -184,7 +188,4 @@ def _scale_and_bias(normalization: nn.Module) -> tuple[Tensor, Tensor]:
     )
     assert mean is not None
     assert variance is not None
-    scale = (variance + normalization.eps).rsqrt()
-    if weight is not None:
-        scale = scale * weight
-    return scale, -mean * scale if bias is None else bias - mean * scale
+    return scale_and_bias(mean, variance, weight, bias, normalization.eps)

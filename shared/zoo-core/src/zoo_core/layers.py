@@ -282,3 +282,19 @@ class LayerNorm2d(nn.LayerNorm):
     def forward(self, input: Tensor) -> Tensor:
         x = input.permute(0, 2, 3, 1)
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
+
+
+def scale_and_bias(
+    mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    """The factor and the summand of each channel that batch normalisation by fixed statistics comes to.
+
+    Args:
+        mean, variance: the statistics, Tensor[C].
+        weight, bias: the affine parameters, Tensor[C], or ``None``.
+        eps: is added to the variance.
+    """
+    scale = (variance + eps).rsqrt()
+    if weight is not None:
+        scale = weight * scale
+    return scale, -mean * scale if bias is None else bias - mean * scale

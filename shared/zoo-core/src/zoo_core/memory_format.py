@@ -4,7 +4,10 @@ import torch
 import torch.fx
 from torch import Tensor
 
-__all__ = ["channels_last"]
+__all__ = ["CHANNELS_LAST", "channels_last"]
+
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""The order for images and videos, and for the weights of their convolutions, by number of dimensions."""
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -15,9 +18,9 @@ def channels_last(x: Tensor) -> Tensor:
     ``reshape`` does not.
 
     Args:
-        x: images, Tensor[N, C, H, W], or videos, Tensor[N, C, T, H, W]; or a stand-in of ``torch.fx``, which is left
-            alone.
+        x: images, Tensor[N, C, H, W], or videos, Tensor[N, C, T, H, W]. Anything else is left alone: a stand-in of
+            ``torch.fx``, or a single image, Tensor[C, H, W].
     """
-    if isinstance(x, torch.fx.Proxy) or x.device.type != "cpu":
+    if isinstance(x, torch.fx.Proxy) or x.device.type != "cpu" or x.ndim not in CHANNELS_LAST:
         return x
-    return x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
+    return x.contiguous(memory_format=CHANNELS_LAST[x.ndim])

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo_core.layers import scale_and_bias
+
 
 class FrozenBatchNorm2d(nn.Module):
     """Batch normalisation with fixed statistics and fixed affine parameters, as detection models use it in pretrained
@@ -40,8 +42,7 @@ class FrozenBatchNorm2d(nn.Module):
 
     def scale_and_bias(self) -> tuple[Tensor, Tensor]:
         """The factor and the summand of each channel, both Tensor[C]."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        return scale, self.bias - self.running_mean * scale
+        return scale_and_bias(self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, eps={self.eps}"
