@@ -13,7 +13,7 @@ import nox
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
 
-from tools import distributions  # noqa: E402
+from tools import distributions, environments  # noqa: E402
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "venv"
@@ -30,10 +30,22 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(GROUPS, name))
 
 
+def install_torch(session: nox.Session) -> None:
+    """Torch, which comes first and by its exact version: a looser requirement would fetch another build of it.
+
+    A session that has it is to require the session ``torch``, whose files it gets as links.
+    """
+    if session.venv_backend != "none":
+        location = Path(session.virtualenv.location)
+        template = location.with_name("torch")
+        if template.exists() and not (environments.site_packages(location) / "torch").exists():
+            environments.share_packages(template, location)
+    session.install(*group("torch"))
+
+
 def install_packages(session: nox.Session, *names: str, **environment: str) -> None:
     """Installs distributions from source, editable, with what they need and nothing else."""
-    # torch comes first, by its exact version: a looser requirement would fetch another build of it.
-    session.install(*group("torch"))
+    install_torch(session)
     chain = {needed.name: needed for name in names for needed in distributions.needed_by(f"zoo-{name}", ROOT)}
     # Kernels for all CUDA architectures take minutes to compile, and run only with a CUDA build of torch.
     session.install(
@@ -48,9 +60,16 @@ def run_tests(session: nox.Session, folder: str) -> None:
 
 
 @nox.session
+def torch(session: nox.Session) -> None:
+    """The torch that other sessions share; each of them sees to it that it is there."""
+    session.install(*group("torch"))
+
+
+@nox.session(requires=["torch"])
 def lint(session: nox.Session) -> None:
     """Style, formatting and types of everything."""
-    session.install(*group("torch"), *group("lint"))
+    install_torch(session)
+    session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
@@ -67,7 +86,7 @@ def test_workspace(session: nox.Session) -> None:
 
 
 def add_test_session(name: str) -> None:
-    @nox.session(name=f"test-{name}")
+    @nox.session(name=f"test-{name}", requires=["torch"])
     def test(session: nox.Session) -> None:
         install_packages(session, name)
         session.install(
@@ -107,10 +126,10 @@ def release(session: nox.Session) -> None:
     session.run("python", "-m", "tools.release", *session.posargs)
 
 
-@nox.session(name="test-release")
+@nox.session(name="test-release", requires=["torch"])
 def test_release(session: nox.Session) -> None:
     """Releases a copy of this repository, publishes it to an index on this machine, and installs from there."""
-    session.install(*group("torch"))
+    install_torch(session)
     session.install(*group("test"), *group("test-release"))
     # The kernels for CUDA take minutes to compile, and nothing here would run them.
     session.run("pytest", "-n", "auto", "tests/release", *session.posargs, env={"ZOO_WITH_CUDA": "0"})
@@ -143,7 +162,7 @@ def lock(session: nox.Session) -> None:
     session.run("python", "-m", "tools.lock", *session.posargs)
 
 
-@nox.session
+@nox.session(requires=["torch"])
 def sanitize(session: nox.Session) -> None:
     """Tests of zoo-detection's compiled operators under AddressSanitizer and UndefinedBehaviorSanitizer."""
     install_packages(session, "detection", ZOO_SANITIZE="address,undefined")
@@ -168,14 +187,14 @@ def sanitize(session: nox.Session) -> None:
     )
 
 
-@nox.session
+@nox.session(requires=["torch"])
 def demo(session: nox.Session) -> None:
     """The main job without network: pictures that ship with the packages, shown with what the models see in them."""
     install_packages(session, *(name for name in FOLDERS if name != "core"))
     session.run("zoo", "demo", "--output", "out/demo", *session.posargs, env={"ZOO_OFFLINE": "1"})
 
 
-@nox.session
+@nox.session(requires=["torch"])
 def bench(session: nox.Session) -> None:
     """Speed and memory, as ratios against torchvision measured in the same run: `nox -s bench -- [NAME...]`."""
     install_packages(session, *(name for name in FOLDERS if name != "core"))
@@ -184,7 +203,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "tools.bench", *session.posargs)
 
 
-@nox.session
+@nox.session(requires=["torch"])
 def parity(session: nox.Session) -> None:
     """Every model against torchvision as a black box, on other inputs than the reference has: `-- [PATTERN...]`."""
     install_packages(session, *(name for name in FOLDERS if name != "core"))
@@ -193,7 +212,7 @@ def parity(session: nox.Session) -> None:
     session.run("python", "-m", "tools.parity", *session.posargs)
 
 
-@nox.session
+@nox.session(requires=["torch"])
 def docs(session: nox.Session) -> None:
     """The guides and the API reference of all packages as HTML, in build/docs; arguments go to sphinx-build."""
     install_packages(session, *FOLDERS)

@@ -29,9 +29,11 @@ def torchvision_operators() -> Any:
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("torchvision is not installed: pip install --no-deps the release for this torch")
     library = Path(spec.submodule_search_locations[0]) / "_C.so"
-    if torch.version.cuda is None:
-        _pretend_cuda(library)
-    torch.ops.load_library(str(library))
+    # Libraries stay loaded when their files are gone.
+    with tempfile.TemporaryDirectory(prefix="torchvision-operators-") as folder:
+        if torch.version.cuda is None:
+            _pretend_cuda(library, Path(folder))
+        torch.ops.load_library(str(library))
     return torch.ops.torchvision
 
 
@@ -40,9 +42,8 @@ def _symbols(path: Path, which: str) -> set[str]:
     return {line.split()[-1].partition("@")[0] for line in listing.splitlines()}
 
 
-def _pretend_cuda(library: Path) -> None:
+def _pretend_cuda(library: Path, folder: Path) -> None:
     """Loads libraries of the names that a CUDA build of torch has, with the symbols that `library` wants from them."""
-    folder = Path(tempfile.mkdtemp(prefix="torchvision-operators-"))
     for runtime in (library.parents[1] / "torchvision.libs").glob("libcudart*.so.*"):
         name = f"libcudart.so.{runtime.suffix[1:]}"
         shutil.copy(runtime, folder / name)

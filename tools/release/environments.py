@@ -1,7 +1,6 @@
 """Fresh virtual environments that have torch and nothing else, each ready at once."""
 
 import os
-import shutil
 import sys
 import tomllib
 import venv
@@ -9,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.distributions import ROOT
+from tools.environments import share_packages
 from tools.release.commands import run
 
 
@@ -63,13 +63,7 @@ class Environments:
     def fresh(self, name: str) -> Environment:
         """A new environment with torch alone."""
         environment = Environment(_create(self._directory / name))
-        shutil.copytree(
-            _site_packages(self._template),
-            _site_packages(environment.path),
-            copy_function=_link,
-            symlinks=True,
-            dirs_exist_ok=True,
-        )
+        share_packages(self._template, environment.path)
         return environment
 
 
@@ -110,16 +104,3 @@ def install(environment: Environment, requirements: Sequence[str], *options: str
 def _create(path: Path) -> Path:
     venv.create(path, with_pip=False, symlinks=os.name != "nt", clear=True)
     return path
-
-
-def _site_packages(path: Path) -> Path:
-    if os.name == "nt":
-        return path / "Lib" / "site-packages"
-    return path / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)
