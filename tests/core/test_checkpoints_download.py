@@ -389,6 +389,14 @@ def test_connection_refused(cache: Path) -> None:
     assert str(cache / "x.pth") in str(caught.value)
 
 
+def test_a_mirror_that_is_down_is_named_as_a_suspect(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("ZOO_MIRROR", f"http://127.0.0.1:{free.getsockname()[1]}")
+    with pytest.raises(checkpoints.DownloadError, match=r"Connection refused.*Check ZOO_MIRROR, the network"):
+        fetch("https://download.pytorch.org/models/x.pth", progress=False)
+
+
 def test_unknown_host(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     with pytest.raises(checkpoints.DownloadError, match=r"cannot download http://no-such-host\.invalid/x\.pth"):
@@ -439,6 +447,25 @@ def test_read_only_cache(cache: Path, server: CheckpointServer, monkeypatch: pyt
     monkeypatch.setattr(os, "open", refusing)
     with pytest.raises(checkpoints.CacheWriteError, match=os.strerror(code)):
         fetch(server.add(PATH, SMALL), progress=False)
+
+
+def test_a_cache_that_may_not_be_looked_into(
+    cache: Path, server: CheckpointServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a container's user is another than that of the home directory."""
+    original = os.stat
+
+    def refusing(path: os.PathLike[str] | str, *args: object, **kwargs: object) -> os.stat_result:
+        if str(path).startswith(str(cache)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path, *args, **kwargs)  # type: ignore[arg-type]
+
+    url = server.add(PATH, SMALL)
+    monkeypatch.setattr(os, "stat", refusing)
+    assert not checkpoints.is_cached(url)
+    with pytest.raises(checkpoints.CacheWriteError, match=r"Permission denied.*set TORCH_HOME"):
+        fetch(url, progress=False)
+    assert server.exchanges == []
 
 
 # What is shown.

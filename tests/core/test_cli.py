@@ -1,5 +1,6 @@
 """The ``zoo`` command, with a toy package that has a model, an adapter, and weights of every kind."""
 
+import importlib.metadata
 import json
 import os
 import pty
@@ -138,6 +139,7 @@ def test_version(toys, capsys):
         ("predict brightnet x.png --level 1.5", r"--level.*1"),
         ("predict brightnet x.png --shout loud --prefix", r"--prefix.*requires an argument"),
         ("predict ./x.png --weights HAND_V1", r"--weights goes with the name of a model"),
+        ("predict ./x.png BrightNet", r"the model comes before the files: zoo predict BrightNet \./x\.png"),
         ("download", r"give names of models, or --task, or --all"),
         ("download brightnet --all", r"give names of models, or --task, or --all"),
         ("cache --yes", r"--yes and --unknown go with --clear"),
@@ -170,6 +172,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(toys, capsys, words, message):
         ("predict --task other night.png", r"unknown task 'other'"),
         ("predict brightnet night.png --output .", r"night\.png lies in the folder for the pictures"),
         ("predict brightnet night.png --output night.png/out", r"night\.png.*: Not a directory"),
+        ("predict brightnet night.png --output snow.jpg", r"--output snow\.jpg: this is a file, and must be a folder"),
         ("cache nothing*", r"no file in .* matches nothing\*"),
     ],
 )
@@ -533,6 +536,33 @@ def test_only_bad_files(toys, pictures, capsys):
     ]
 
 
+def test_words_that_name_no_file_do_not_stop_the_others(toys, pictures, capsys, monkeypatch):
+    too_long = "x" * 5000 + ".png"
+    zoo("predict", "brightnet", "", too_long, "night.png", expect=1)
+    printed = capsys.readouterr()
+    assert printed.out == "night.png\n  dark\n"
+    assert printed.err.splitlines() == [
+        "error: an empty word names no file; was it a variable that is not set?",
+        f"error: {too_long}: File name too long",
+    ]
+    # Without a model, an empty word does not mean all that is in the current folder either.
+    zoo("predict", "", expect=1)
+    assert re.match("error: unknown model ''", capsys.readouterr().err)
+
+    is_dir = Path.is_dir
+
+    def denied_below(self: Path) -> bool:
+        if self.name == "secret":
+            raise PermissionError(13, "Permission denied", str(self))
+        return is_dir(self)
+
+    monkeypatch.setattr(Path, "is_dir", denied_below)
+    zoo("predict", "brightnet", "secret", "night.png", expect=1)
+    printed = capsys.readouterr()
+    assert printed.out == "night.png\n  dark\n"
+    assert printed.err == "error: secret: Permission denied\n"
+
+
 def test_predict_as_json(toys, pictures, capsys):
     zoo("predict", "brightnet", "snow.jpg", "fog.png", "--json", "--weights", "HAND_V1", "--output", "out")
     document = json.loads(capsys.readouterr().out)
@@ -609,6 +639,14 @@ def test_no_model_was_named_and_none_ships(many, pictures, capsys):
     assert re.match(r"error: no installed package ships weights, so name a model", capsys.readouterr().err)
     zoo("demo", expect=1)
     assert "no installed package ships weights" in capsys.readouterr().err
+
+
+def test_no_package_is_installed(many, pictures, capsys, monkeypatch):
+    monkeypatch.setattr(catalog, "_added_sources", [])
+    catalog.clear_cache()
+    for words in (["demo"], ["download", "--all"], ["predict", "night.png"]):
+        zoo(*words, expect=1)
+        assert re.match("error: no package with models is installed; .*zoo-classification", capsys.readouterr().err)
 
 
 def test_weights_that_cannot_be_had(toys, pictures, capsys, monkeypatch):
@@ -728,6 +766,39 @@ def test_demo_without_samples(toys, pictures, capsys):
     assert "there was nothing to show" in error
 
 
+@pytest.mark.parametrize("example", ["photo.jpg", "clip.mp4"])
+def test_a_demo_without_weights_names_a_call_that_works(tmp_path, cache, pictures, capsys, monkeypatch, example):
+    package = toy_package.write(tmp_path / "site")
+    entry_points = importlib.metadata.entry_points
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda **asked: [e for e in entry_points(**asked) if "toyzoo" in e.value]
+    )
+    paint(pictures / "x.png", 255).rename(example)
+    catalog_file = package.root / "catalog" / "brightnet.toml"
+    catalog_file.write_text(catalog_file.read_text().replace('default = "HAND_V1"', 'default = "REMOTE_V1"'))
+    if example != "photo.jpg":
+        with (package.root / "adapter.py").open("a") as file:
+            file.write(f"\n    example_files = {example!r}\n")
+    package.embedded.unlink()
+    # Smaller, but the command line cannot show what it does.
+    write_models(tmp_path / "c", "other", {"tiny": "file_size = 0.1"})
+    with toy_package.installed(package.path):
+        zoo("demo", "--task", "other", expect=1)
+        assert "ships weights of the task other; `zoo info MODEL` tells" in capsys.readouterr().err
+        for words in (["demo"], ["demo", "--task", "toys"]):
+            zoo(*words, expect=1)
+            error = capsys.readouterr().err
+            assert error.endswith(f"this works after a download of 3.0 MB: zoo predict brightnet {example}\n")
+        cache.mkdir(parents=True)
+        shutil.copy(package.file, cache / package.remote)
+        zoo("demo", expect=1)
+        call = re.search(r"this works: zoo (predict .*)$", capsys.readouterr().err)
+        assert call is not None
+        zoo(*call[1].split())
+    catalog._added_sources.pop()
+    catalog.clear_cache()
+
+
 # zoo download, zoo verify, zoo cache
 
 
@@ -845,6 +916,25 @@ def test_clearing_the_cache(filled, toys, capsys):
 def test_clearing_removes_the_rest_of_broken_off_downloads(filled, toys, capsys):
     (filled / toys.remote).rename(filled / f"{toys.remote}.partial")
     zoo("cache", "--clear", "--yes")
+    assert [path.name for path in filled.iterdir()] == ["stranger.bin"]
+
+
+def test_parts_of_files_are_shown_and_deleted_only_when_asked(filled, toys, capsys):
+    (filled / toys.remote).rename(filled / f"{toys.remote}.partial")
+    (filled / f"{toys.remote}.partial.json").write_text("{}")
+    (filled / f"{toys.remote}.lock").touch()
+    zoo("cache")
+    lines = capsys.readouterr().out.splitlines()
+    assert ": 2 files, " in lines[0]
+    assert re.fullmatch(rf"{toys.remote}\.partial +\d\.\d KB .*  brightnet REMOTE_V1 \(a part of it\)", lines[3])
+    zoo("cache", toys.remote, "--json")
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert (entry["model"], entry["weights"], entry["complete"]) == ("brightnet", "REMOTE_V1", False)
+    process = run(toys.path, "cache", "--clear", stdin=subprocess.DEVNULL)
+    assert process.returncode == 1
+    assert "1 file would be deleted" in process.stderr
+    zoo("cache", "bright*", "--clear", "--yes")
+    assert "deleted 1 file," in capsys.readouterr().err
     assert [path.name for path in filled.iterdir()] == ["stranger.bin"]
 
 

@@ -57,6 +57,7 @@ class OpticalFlowTask(Task[Pair, Flow]):
     """
 
     suffixes: ClassVar[frozenset[str]] = IMAGE_SUFFIXES | video.SUFFIXES
+    example_files: ClassVar[str] = "first.png second.png"
     extra_options: ClassVar[tuple[Option, ...]] = (
         Option("--flo", bool, False, "Write the flow as .flo files as well."),
         Option("--updates", int, 12, "How many times the flow is refined.", minimum=1),

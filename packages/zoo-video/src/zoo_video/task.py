@@ -82,6 +82,7 @@ class VideoClassificationTask(Task[Video, ClassifiedVideo]):
     suffixes: ClassVar[frozenset[str]] = frozenset(
         {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
     )
+    example_files: ClassVar[str] = "clip.mp4"
     extra_options: ClassVar[tuple[Option, ...]] = (
         Option("--clips", int, 5, "How many clips to look at, spread evenly over each video.", minimum=1),
         Option("--topk", int, 5, "How many labels to show for each video.", minimum=1),

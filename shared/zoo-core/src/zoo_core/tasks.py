@@ -89,6 +89,9 @@ class Task(ABC, Generic[Input, Result]):
     device_types: ClassVar[frozenset[str] | None] = None
     """The kinds of device that models of this task run on (``{"cpu"}``); ``None`` for any."""
 
+    example_files: ClassVar[str] = "photo.jpg"
+    """What may stand behind the model's name in a call of ``zoo predict``, for hints to users."""
+
     samples: ClassVar[str | None] = None
     """Url of a folder with inputs for ``zoo demo``; ``None`` for the folder ``samples`` of the models' package."""
 

@@ -61,7 +61,7 @@ def is_cached(url: str) -> bool:
     """Whether the file of a url is on this machine, so that it can be opened without a download."""
     try:
         return locate(url).is_file()
-    except CheckpointNotFoundError:
+    except (CheckpointNotFoundError, OSError):  # the latter where the directory may not be read
         return False
 
 
@@ -134,10 +134,26 @@ class CachedFile:
     def name(self) -> str:
         return self.path.name
 
+    @property
+    def final_name(self) -> str:
+        """The name that the file has, or will have once all of it has arrived."""
+        return _without_companion_suffix(self.name)
 
-def cached_files() -> list[CachedFile]:
-    """The files in the cache by name, without partial downloads and locks. Empty if there is no cache yet."""
-    return [file for file in _all_files() if file.name == _without_companion_suffix(file.name)]
+    @property
+    def is_partial(self) -> bool:
+        """Whether it is what has arrived of a download that broke off, or is under way."""
+        return self.path == partial_path(self.path.with_name(self.final_name))
+
+
+def cached_files(*, partial: bool = False) -> list[CachedFile]:
+    """The files in the cache by name, without locks. Empty if there is no cache yet.
+
+    Args:
+        partial: also what has arrived of downloads that broke off, or are under way.
+    """
+    return [
+        file for file in _all_files() if file.name == file.final_name or (partial and file.is_partial and file.size)
+    ]
 
 
 def clear(names: Iterable[str] | None = None) -> list[CachedFile]:

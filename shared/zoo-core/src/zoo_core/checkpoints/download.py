@@ -173,9 +173,10 @@ def _check_free_space(partial: PartialFile) -> None:
 
 
 def _unreachable(partial: PartialFile, error: requests.RequestException) -> CheckpointError:
+    mirror = "ZOO_MIRROR, " if os.environ.get("ZOO_MIRROR") else ""
     return DownloadError(
-        f"cannot download {partial.url}: {_root_cause(error)}. Check the network and the proxy settings; without "
-        f"network, put the file at {partial.target}, or set ZOO_MIRROR to a directory that has it"
+        f"cannot download {partial.url}: {_root_cause(error)}. Check {mirror}the network and the proxy settings; "
+        f"without network, put the file at {partial.target}, or set ZOO_MIRROR to a directory that has it"
     )
 
 

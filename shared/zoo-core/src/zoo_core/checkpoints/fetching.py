@@ -52,8 +52,9 @@ def fetch(url: str, *, sha256_prefix: str | None = None, progress: bool = True, 
     if urlparse(url).scheme not in REMOTE_SCHEMES:
         _check_in_place(url, path, expected)
         return path
-    if path.is_file():
-        return path
+    with explaining_write_errors(path):
+        if path.is_file():
+            return path
 
     source = _source(url)
     if isinstance(source, str) and _is_offline():

@@ -45,23 +45,23 @@ def cache(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the list as JSON.")] = False,
 ) -> int:
-    """Show the downloaded checkpoints, or delete them."""
+    """Show the downloaded checkpoints, and parts of some, or delete them."""
     if (yes or unknown) and not clear:
         raise UsageError("--yes and --unknown go with --clear")
     if clear and as_json:
         raise UsageError("--json lists files; leave out --clear")
     directory = checkpoints.cache_dir()
     owners = {path.name: owner for path, owner in facts.by_file().items() if path.parent == directory}
-    files = checkpoints.cached_files()
+    files = checkpoints.cached_files(partial=True)
     if patterns:
-        files = [file for file in files if any(fnmatch.fnmatch(file.name, pattern) for pattern in patterns)]
+        files = [file for file in files if any(fnmatch.fnmatch(file.final_name, pattern) for pattern in patterns)]
         if not files:
             raise ValueError(f"no file in {directory} matches {' '.join(patterns)}")
 
     if clear:
-        chosen = files if unknown or patterns else [file for file in files if file.name in owners]
-        # By name, what is left of downloads that broke off goes too.
-        names = {file.name for file in chosen} | (set() if patterns else owners.keys())
+        chosen = files if unknown or patterns else [file for file in files if file.final_name in owners]
+        # By name, their locks and notes go too.
+        names = {file.final_name for file in chosen} | (set() if patterns else owners.keys())
         return _clear(chosen, None if unknown and not patterns else names, len(files) - len(chosen), yes)
     if as_json:
         output.write_json(
@@ -70,10 +70,12 @@ def cache(
                     "path": str(file.path),
                     "bytes": file.size,
                     "modified": file.modified.isoformat(),
-                    "model": owners[file.name][0].name if file.name in owners else None,
-                    "weights": owners[file.name][1].name if file.name in owners else None,
+                    "complete": not file.is_partial,
+                    "model": model.name if model else None,
+                    "weights": checkpoint.name if checkpoint else None,
                 }
                 for file in files
+                for model, checkpoint in [owners.get(file.final_name, (None, None))]
             ]
         )
         return 0
@@ -87,9 +89,11 @@ def cache(
                     file.name,
                     output.size(file.size),
                     f"{file.modified:%Y-%m-%d %H:%M}",
-                    "{0[0].name} {0[1].name}".format(owners[file.name]) if file.name in owners else "(unknown)",
+                    (f"{model.name} {checkpoint.name}" if model and checkpoint else "(unknown)")
+                    + (" (a part of it)" if file.is_partial else ""),
                 ]
                 for file in files
+                for model, checkpoint in [owners.get(file.final_name, (None, None))]
             ],
         )
     return 0
@@ -108,7 +112,7 @@ def _clear(files: list[checkpoints.CachedFile], names: set[str] | None, left: in
         if not typer.confirm(f"Delete {count} ({size}) from {checkpoints.cache_dir()}{others}?", err=True):
             output.note("nothing was deleted")
             return 1
-    removed = checkpoints.clear(names)
+    removed = [file for file in checkpoints.clear(names) if file.is_partial or file.name == file.final_name]
     if not removed:
         output.note(f"nothing to delete{others}")
         return 0

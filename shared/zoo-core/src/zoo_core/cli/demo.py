@@ -1,10 +1,12 @@
 """``zoo demo``: every installed task at work, without network."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from zoo_core.catalog import Model
 from zoo_core.cli import facts, output
 
 _EXAMPLES = """\b
@@ -27,12 +29,11 @@ def demo(
     ),
 ) -> int:
     """Show what the installed packages can do, on sample pictures."""
-    if task is not None:
-        facts.of_task(task)
+    models = facts.of_task(task)
     ready = [(m, c) for m, c in facts.embedded() if task is None or m.task == task]
     if not ready:
         of_task = "" if task is None else f" of the task {task}"
-        raise ValueError(f"no installed package ships weights{of_task}; try: zoo predict resnet18 photo.jpg")
+        raise ValueError(f"no installed package ships weights{of_task}; {_what_works(models)}")
 
     from zoo_core import checkpoints
     from zoo_core.cli import inputs, running
@@ -69,3 +70,22 @@ def demo(
     if not shown:
         raise ValueError("there was nothing to show")
     return 1 if failed else 0
+
+
+def _what_works(models: list[Model]) -> str:
+    """A call of ``zoo predict`` with the one of these models that takes the smallest download."""
+    from zoo_core.tasks import task_class
+
+    def download(model: Model) -> float:
+        checkpoint = model.checkpoint()
+        return 0 if facts.place(checkpoint) else math.inf if checkpoint.file_size is None else checkpoint.file_size
+
+    for model in sorted(models, key=download):
+        try:
+            files = task_class(model.task).example_files
+        except ValueError:  # models that the command line cannot show
+            continue
+        size = download(model)
+        after = f" after a download of {output.size(size * 2**20)}" if 0 < size < math.inf else ""
+        return f"with files of your own this works{after}: zoo predict {model.name} {files}"
+    return "`zoo info MODEL` tells how to use one in Python"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_core import catalog, checkpoints
+from zoo_core import checkpoints
 from zoo_core.catalog import Checkpoint
 from zoo_core.cli import facts, output
 from zoo_core.cli.errors import UsageError
@@ -45,7 +45,7 @@ def download(
     if names:
         models = facts.select(names, exact=True)
     else:
-        models = list(catalog.models().values()) if task is None else facts.of_task(task)
+        models = facts.of_task(task)
 
     wanted: dict[str, Checkpoint] = {}
     for model in models:

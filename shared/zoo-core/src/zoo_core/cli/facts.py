@@ -64,15 +64,18 @@ def select(patterns: Iterable[str], *, exact: bool = False) -> list[Model]:
     return list(found.values())
 
 
-def of_task(task: str) -> list[Model]:
-    """The models of a task.
+def of_task(task: str | None) -> list[Model]:
+    """The models of a task, or of all for ``None``.
 
     Raises:
-        ValueError: no installed package has the task; the message names the package to install, or the tasks there are.
+        ValueError: no installed package has any; the message names the package to install, or the tasks there are.
     """
-    models = [model for model in catalog.models().values() if model.task == task]
+    models = [model for model in catalog.models().values() if task is None or model.task == task]
     if models:
         return models
+    if task is None:
+        packages = ", ".join(catalog.published_models())
+        raise ValueError(f"no package with models is installed; pip install one or more of {packages}")
     if f"zoo-{task}" in catalog.published_models():
         raise ValueError(f"models of the task {task} are in a package that is not installed: pip install zoo-{task}")
     tasks = sorted({model.task for model in catalog.models().values()})

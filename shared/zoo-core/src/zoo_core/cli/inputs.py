@@ -21,22 +21,41 @@ def find_files(words: Iterable[str], suffixes: Collection[str]) -> tuple[list[Pa
     files: list[Path] = []
     problems: list[str] = []
     for word in words:
-        path = Path(word)
-        is_pattern = not path.exists() and glob.has_magic(word)
-        matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))] if is_pattern else [path]
-        if not matches:
-            problems.append(f"{word}: no file matches")
-        for match in matches:
-            if match.is_dir():
-                below = _files_below(match, suffixes)
-                files += below
-                if not below and not is_pattern:
-                    problems.append(f"{word}: no file in this folder ends in {', '.join(sorted(suffixes))}")
-            elif is_pattern or match.exists():
-                files.append(match)
-            else:
-                problems.append(f"{word}: no such file")
+        try:
+            files += _files_of(word, suffixes)
+        except ValueError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{word}: {error.strerror or error}")
     return files, problems
+
+
+def _files_of(word: str, suffixes: Collection[str]) -> list[Path]:
+    """The files that one word names.
+
+    Raises:
+        ValueError: there are none.
+        OSError: there is no telling.
+    """
+    if not word:  # which pathlib takes for the current folder
+        raise ValueError("an empty word names no file; was it a variable that is not set?")
+    path = Path(word)
+    is_pattern = not path.exists() and glob.has_magic(word)
+    matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))] if is_pattern else [path]
+    if not matches:
+        raise ValueError(f"{word}: no file matches")
+    files: list[Path] = []
+    for match in matches:
+        if match.is_dir():
+            below = _files_below(match, suffixes)
+            files += below
+            if not below and not is_pattern:
+                raise ValueError(f"{word}: no file in this folder ends in {', '.join(sorted(suffixes))}")
+        elif is_pattern or match.exists():
+            files.append(match)
+        else:
+            raise ValueError(f"{word}: no such file")
+    return files
 
 
 def _files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
@@ -86,9 +105,12 @@ def make_output_directory(directory: Path, inputs: Iterable[Path]) -> None:
     """Makes the directory for pictures, unless what is written there could overwrite an input.
 
     Raises:
-        ValueError: an input lies in that directory.
+        ValueError: an input lies in that directory, or it is a file.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ValueError(f"--output {directory}: this is a file, and must be a folder") from error
     for path in inputs:
         if path.resolve().parent == directory.resolve():
             raise ValueError(

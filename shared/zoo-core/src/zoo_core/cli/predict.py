@@ -146,6 +146,8 @@ def _choose(first: str, rest: list[str], task: str | None, weights: str | None) 
         raise catalog.unknown_model(first, catalog.models())
     if not _is_file(first):
         raise catalog.unknown_model(first, catalog.models())
+    if late := next((word for word in rest if word.lower() in catalog.models() and not _is_file(word)), None):
+        raise UsageError(f"the name of the model comes before the files: zoo predict {late} {first}")
     model, checkpoint = _embedded([first, *rest], task)
     output.note(f"no model was named: {model.name} with {checkpoint.name}, which ships in {model.source.package}")
     return model, checkpoint, [first, *rest]
@@ -153,13 +155,16 @@ def _choose(first: str, rest: list[str], task: str | None, weights: str | None) 
 
 def _is_file(word: str) -> bool:
     """Whether a word means files, and is not the misspelt name of a model."""
-    return Path(word).exists() or any(character in word for character in "./\\*?[")
+    try:
+        exists = word != "" and Path(word).exists()
+    except OSError:  # too long for a name, or in a folder that may not be read
+        return True
+    return exists or any(character in word for character in "./\\*?[")
 
 
 def _embedded(words: Sequence[str], task: str | None) -> tuple[Model, Checkpoint]:
     """The weights at hand for such files: those of the first task, by name, that takes files of this kind."""
-    if task is not None:
-        facts.of_task(task)
+    facts.of_task(task)
     candidates = [(m, c) for m, c in facts.embedded() if task is None or m.task == task]
     if not candidates:
         of_task = "" if task is None else f" of the task {task}"
