@@ -22,7 +22,13 @@ for _path in sorted(_ROOT.glob("packages/*/src/*/catalog")):
 
 def __getattr__(name: str) -> Any:
     if name in catalog.models():
-        return get_model_builder(name)
+        try:
+            return get_model_builder(name)
+        except ModuleNotFoundError as error:
+            # Only some packages need it, so it is not among the dependencies of all.
+            raise ModuleNotFoundError(
+                f"{name} needs {error.name}, which is not installed: pip install {error.name}", name=error.name
+            ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

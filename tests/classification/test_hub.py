@@ -38,3 +38,15 @@ sys.path.insert(0, {str(ROOT)!r}); import hubconf
 print(*(name for name in dir(hubconf) if name.startswith("resnet")))
 """
     assert run(code, TORCH_HOME=str(tmp_path)).split() == ["resnet101", "resnet152", "resnet18", "resnet34", "resnet50"]
+
+
+def test_a_package_that_only_some_models_need(tmp_path):
+    code = f"""
+sys.modules["av"] = None
+try:
+    torch.hub.load({str(ROOT)!r}, "r3d_18", source="local", weights=None)
+except ModuleNotFoundError as error:
+    print(error)
+torch.hub.load({str(ROOT)!r}, "shufflenet_v2_x0_5", source="local", weights=None)
+"""
+    assert run(code, TORCH_HOME=str(tmp_path)) == "r3d_18 needs av, which is not installed: pip install av\n"

@@ -281,6 +281,8 @@ def test_a_package_from_outside(tmp_path):
         assert get_weight("BrightNet_Weights.FILE_V1") is brightnet.BrightNet_Weights.FILE_V1
         assert list_models(toyzoo) == list_models(brightnet) == ["brightnet"]
         assert list_models(zoo_core) == []
+        with pytest.raises(TypeError, match=r"takes a module first, not 'bright\*'; for a pattern write include="):
+            list_models("bright*")  # type: ignore[arg-type]
         with pytest.warns(DeprecationWarning, match=r"write weights=BrightNet_Weights\.HAND_V1"):
             assert brightnet.brightnet(pretrained=True).fc.weight.tolist() == [[-10], [10]]
     assert "brightnet" not in list_models()

@@ -1,7 +1,7 @@
 """Pictures of what a model sees: boxes, masks, keypoints, flow and labels drawn on pictures, and grids of pictures.
 
-The functions that torchvision's ``utils`` also has take the same arguments and draw the same pixels on uint8 pictures.
-None changes its input.
+The functions that torchvision's ``utils`` also has take the same arguments, and draw the same pixels on uint8 pictures,
+except where no colour is given, and for boxes of four corners, whose lines have no gaps here. None changes its input.
 """
 
 import bisect

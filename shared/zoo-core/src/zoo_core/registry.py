@@ -185,7 +185,12 @@ def list_models(
         module: only those whose builders are in this package, ``zoo_classification`` for instance.
         include: shell pattern or patterns of which a name must match one, ``"resnet*"``.
         exclude: shell pattern or patterns of which it must match none.
+
+    Raises:
+        TypeError: ``module`` is no module.
     """
+    if not isinstance(module, types.ModuleType | None):
+        raise TypeError(f"list_models() takes a module first, not {module!r}; for a pattern write include={module!r}")
     homes = {name: entry.module for name, entry in catalog.models().items()}
     homes |= {name: builder.__module__ for name, builder in _registered.items()}
     if module is not None:
