@@ -187,9 +187,33 @@ class Before(TwoUses):
         return self.conv(self.norm(x))
 
 
-@pytest.mark.parametrize("model", [TwoUses, TwoCalls, OneNormForTwo, ReadsTheWeight, Between, Before])
+class OnlyWithASkip(TwoUses):
+    """Tracing gives a stand-in to what callers may leave out, which is not None."""
+
+    def forward(self, x, skip=None):
+        x = self.conv(x)
+        return x if skip is None else self.norm(x) + skip
+
+
+@pytest.mark.parametrize("model", [TwoUses, TwoCalls, OneNormForTwo, ReadsTheWeight, Between, Before, OnlyWithASkip])
 def test_what_is_not_a_pair(model):
     assert_same_after(settled(model()), torch.randn(2, 4, 5, 5), remaining=["norm"])
+
+
+class Upwards(nn.Module):
+    """Hands its parts all that they may take, so what they make of it is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = OnlyWithASkip()
+        self.second = OnlyWithASkip()
+
+    def forward(self, x):
+        return self.second(self.first(x), x)
+
+
+def test_parameters_that_callers_may_leave_out():
+    assert_same_after(settled(Upwards()), torch.randn(2, 4, 5, 5), remaining=["first.norm"])
 
 
 def test_a_module_in_two_places():
