@@ -595,6 +595,21 @@ def test_folders_and_patterns(toys, pictures, capsys):
     assert "void: no file in this folder ends in .bmp, .gif, .jpeg" in capsys.readouterr().err
 
 
+def test_what_was_written_is_not_looked_at_the_next_time(toys, pictures, capsys):
+    for _ in range(2):
+        zoo("predict", "brightnet", ".", "--output", "deep/out")
+        printed = capsys.readouterr().out
+        assert [line for line in printed.splitlines() if not line.startswith(" ")] == [
+            "fog.png",
+            "night.png",
+            "snow.jpg",
+        ]
+    zoo("predict", "brightnet", "deep")  # unless it is asked for
+    assert "deep/out/fog.png" in capsys.readouterr().out
+    zoo("predict", "brightnet", "deep/out", "--output", "deep/out", expect=1)
+    assert "fog.png lies in the folder for the pictures" in capsys.readouterr().err
+
+
 def test_pictures_with_labels_never_collide(toys, pictures, capsys):
     for name in ("a/x.png", "b/x.png", "b/X.jpg", "b/x-2.png", "c/x.y.png", "c/other.png"):
         paint(pictures / name, 255, (20, 10))

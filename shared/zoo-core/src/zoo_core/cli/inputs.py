@@ -6,13 +6,17 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 
-def find_files(words: Iterable[str], suffixes: Collection[str]) -> tuple[list[Path], list[str]]:
+def find_files(
+    words: Iterable[str], suffixes: Collection[str], left_out: Path | None = None
+) -> tuple[list[Path], list[str]]:
     """The files that words name: paths, shell patterns (``**`` goes through folders), and folders with all below them.
 
     Args:
         words: as the user gave them.
         suffixes: endings, in lower case, of the files that are taken from a folder; hidden ones never are. A file that
             is named itself may end in any way.
+        left_out: a folder that is not looked into when it lies below one that a word names, as that for the pictures
+            may do.
 
     Returns:
         The files in the order of the words, those of a pattern or a folder sorted; and, for each word that means no
@@ -22,7 +26,7 @@ def find_files(words: Iterable[str], suffixes: Collection[str]) -> tuple[list[Pa
     problems: list[str] = []
     for word in words:
         try:
-            files += _files_of(word, suffixes)
+            files += _files_of(word, suffixes, left_out)
         except ValueError as error:
             problems.append(str(error))
         except OSError as error:
@@ -30,7 +34,7 @@ def find_files(words: Iterable[str], suffixes: Collection[str]) -> tuple[list[Pa
     return files, problems
 
 
-def _files_of(word: str, suffixes: Collection[str]) -> list[Path]:
+def _files_of(word: str, suffixes: Collection[str], left_out: Path | None) -> list[Path]:
     """The files that one word names.
 
     Raises:
@@ -47,7 +51,7 @@ def _files_of(word: str, suffixes: Collection[str]) -> list[Path]:
     files: list[Path] = []
     for match in matches:
         if match.is_dir():
-            below = _files_below(match, suffixes)
+            below = _files_below(match, suffixes, left_out)
             files += below
             if not below and not is_pattern:
                 raise ValueError(f"{word}: no file in this folder ends in {', '.join(sorted(suffixes))}")
@@ -58,13 +62,17 @@ def _files_of(word: str, suffixes: Collection[str]) -> list[Path]:
     return files
 
 
-def _files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+def _files_below(folder: Path, suffixes: Collection[str], left_out: Path | None) -> list[Path]:
+    inner = None if left_out is None else left_out.resolve()
+    if inner is not None and folder.resolve() not in inner.parents:
+        inner = None
     return sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
+        and (inner is None or inner not in path.resolve().parents)
     )
 
 

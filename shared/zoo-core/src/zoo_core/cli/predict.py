@@ -73,7 +73,7 @@ def predict(
     from zoo_core.tasks import task_class
 
     adapter = task_class(model.task)
-    paths, problems = inputs.find_files(words, adapter.suffixes)
+    paths, problems = inputs.find_files(words, adapter.suffixes, left_out=output_directory)
     for problem in problems:
         output.error(problem)
     if not paths:
