@@ -14,6 +14,7 @@ from torch import nn
 import zoo_classification
 import zoo_quantized
 from support import reference
+from zoo_core.inference import optimize_for_inference
 from zoo_quantized import convert, prepare_qat, quantize_model
 
 X = reference.image(3, 2, 3, 64, 64)
@@ -139,6 +140,64 @@ def test_models_that_cannot_be_quantized():
     for function in (lambda model: quantize_model(model, [X]), prepare_qat):
         with pytest.raises(TypeError, match=r"ResNet cannot be quantized: it has no fuse_model.*zoo_quantized"):
             function(zoo_classification.resnet18())
+
+
+def test_models_that_are_quantized_already():
+    model = zoo_quantized.shufflenet_v2_x0_5(num_classes=3)
+    fused = copy.deepcopy(model).eval()
+    fused.fuse_model()
+    prepared, int8 = prepare_qat(model), quantize_model(model, [X])
+    for function in (lambda model: quantize_model(model, [X]), prepare_qat):
+        with pytest.raises(ValueError, match=r"QuantizableShuffleNetV2 is prepared already: .* convert"):
+            function(prepared)
+        for other in (int8, fused, optimize_for_inference(copy.deepcopy(model))):
+            with pytest.raises(ValueError, match=r"no batch normalisation: it is an int8 model already, or was fused"):
+                function(other)
+        with pytest.raises(TypeError, match=r"parameters of torch.bfloat16; call model.float\(\)"):
+            function(copy.deepcopy(model).bfloat16())
+
+
+def test_what_cannot_be_converted():
+    model = zoo_quantized.shufflenet_v2_x0_5(num_classes=3)
+    for other in (model, quantize_model(model, [X])):
+        with pytest.raises(ValueError, match=r"QuantizableShuffleNetV2 is not prepared.*prepare_qat.*quantize_model"):
+            convert(other)
+    prepared = prepare_qat(model)
+    with pytest.raises(ValueError, match="has seen no data"):
+        convert(prepared)
+    prepared(X)
+    with torch.inference_mode():
+        assert convert(prepared)(X).shape == (2, 3)
+
+
+def test_batches_that_are_no_tensors():
+    with pytest.raises(TypeError, match=r"Tensor\[N, 3, H, W\], or sequences whose first element is one, not dict"):
+        quantize_model(zoo_quantized.shufflenet_v2_x0_5(num_classes=3), [{"image": X}])
+
+
+def test_models_are_packed_for_what_they_were_prepared_for():
+    """Whatever engine another model needed meanwhile: fbgemm's products could overflow with inputs of 8 bits."""
+    prepared = prepare_qat(zoo_quantized.shufflenet_v2_x0_5(num_classes=3), backend="qnnpack")
+    prepared(X)
+    quantize_model(zoo_quantized.shufflenet_v2_x0_5(num_classes=3), [X], backend="fbgemm")
+    convert(copy.deepcopy(prepared), inplace=True)
+    assert torch.backends.quantized.engine == "qnnpack"
+
+
+def test_the_default_device_does_not_matter():
+    """As on a machine with a GPU, where scripts set it."""
+    prepared = prepare_qat(zoo_quantized.shufflenet_v2_x0_5(num_classes=3))
+    prepared(X)
+    with torch.device("meta"):
+        models = [
+            zoo_quantized.shufflenet_v2_x0_5(weights=INT8, quantize=True),
+            zoo_quantized.shufflenet_v2_x0_5(num_classes=3, quantize=True),
+            convert(prepared),
+        ]
+    with torch.inference_mode():
+        for model, classes in zip(models, (10, 3, 3), strict=True):
+            assert model(X).isfinite().all()
+            assert model(X).shape == (2, classes)
 
 
 def test_input_is_checked_before_it_is_quantized():

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from datetime import date
 
 import pytest
@@ -113,14 +114,14 @@ First.
 
 
 def test_unreleased_notes_get_the_version():
-    text = changelog.released(CHANGELOG, Version("0.2.0"), DAY)
+    text = changelog.released(CHANGELOG, "0.2.0", DAY)
     assert text == CHANGELOG.replace("## Unreleased\n\n- One", "## Unreleased\n\n## 0.2.0 (2026-11-24)\n\n- One")
     assert changelog.notes(text, "0.2.0") == "- One thing.\n- Another."
     assert changelog.notes(text, "0.1.0") == "First."
 
 
 def test_the_first_release():
-    text = changelog.released("# Changelog\n\n## Unreleased\n\nAll of it.\n", Version("0.1.0"), DAY)
+    text = changelog.released("# Changelog\n\n## Unreleased\n\nAll of it.\n", "0.1.0", DAY)
     assert text == "# Changelog\n\n## Unreleased\n\n## 0.1.0 (2026-11-24)\n\nAll of it.\n"
 
 
@@ -135,12 +136,28 @@ def test_the_first_release():
 )
 def test_a_changelog_that_says_nothing(text, version, message):
     with pytest.raises(ReleaseError, match=message):
-        changelog.released(text, Version(version), DAY)
+        changelog.released(text, version, DAY)
 
 
-def test_the_section_of_another_version_does_not_count():
+@pytest.mark.parametrize("other", ["0.10.0", "0.1.dev1", "0.1.post1", "0.1rc1"])
+def test_the_section_of_another_version_does_not_count(other):
+    text = f"## Unreleased\n\nNew.\n\n## {other} (2026-01-01)\n\nOther.\n"
     with pytest.raises(ReleaseError, match=r"no section for 0\.1"):
-        changelog.notes("## 0.10.0 (2026-01-01)\n\nTen.\n", "0.1")
+        changelog.notes(text, "0.1")
+    assert changelog.notes(changelog.released(text, "0.1", DAY), "0.1") == "New."
+
+
+def test_the_command_prints_the_notes(tmp_path, monkeypatch, capsys):
+    """What the release workflow calls."""
+    (tmp_path / changelog.PATH).parent.mkdir()
+    (tmp_path / changelog.PATH).write_text(CHANGELOG)
+    monkeypatch.setattr(changelog, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["changelog", "0.1.0"])
+    assert changelog.main() == 0
+    assert capsys.readouterr().out == "First.\n"
+    monkeypatch.setattr(sys, "argv", ["changelog", "0.2.0"])
+    assert changelog.main() == 1
+    assert capsys.readouterr() == ("", "error: shared/CHANGELOG.md has no section for 0.2.0\n")
 
 
 def test_the_repositorys_own_changelog():

@@ -51,6 +51,11 @@ def test_ci_runs_every_test_session(sessions):
     assert {name for name in sessions if name.startswith("test-")} <= called(text)
 
 
+def test_a_release_builds_every_package(sessions):
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    assert {name for name in sessions if name.startswith("build-")} <= called(text)
+
+
 def test_packages_have_sessions_and_each_says_what_it_does(sessions):
     listing = [path.parent.name.removeprefix("zoo-") for path in ROOT.glob("*/*/pyproject.toml")]
     assert len(listing) == 7

@@ -52,7 +52,7 @@ def changes(root: Path, version: Version) -> dict[Path, str]:
     if not path.is_file():
         raise ReleaseError(f"{path} is missing: it says what is new, under '## Unreleased'")
     changed = versions.with_version(root, version)
-    changed[path] = changelog.released(path.read_text(), version, datetime.now(UTC).date())
+    changed[path] = changelog.released(path.read_text(), str(version), datetime.now(UTC).date())
     return {path: text for path, text in changed.items() if text != path.read_text()}
 
 

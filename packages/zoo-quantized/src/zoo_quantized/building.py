@@ -82,13 +82,15 @@ def build(
                 f"{option}=True: an int8 model cannot be trained. Build with quantize=False and float weights, train, "
                 f"and quantize the result with zoo_quantized.quantize_model, or train after zoo_quantized.prepare_qat"
             )
-    if weights is None:
-        model = model_class(**kwargs)
-        return quantize_model(model, [torch.rand(1, 3, 299, 299)], backend=backend or default_backend, inplace=True)
-    builders.set_from_weights(kwargs, weights, "num_classes", len(weights.meta["categories"]))
-    with builders.without_storage():
-        model = model_class(**kwargs)
-    with quiet():
-        state_dict = weights.get_state_dict(progress=progress, check_hash=True)
-    made_for = weights.meta["backend"]
-    return load_quantized(model, state_dict, made_for=made_for, backend=backend or made_for, source=str(weights))
+    # Whatever the default device: int8 models are on the CPU.
+    with torch.device("cpu"):
+        if weights is None:
+            model = model_class(**kwargs)
+            return quantize_model(model, [torch.rand(1, 3, 299, 299)], backend=backend or default_backend, inplace=True)
+        builders.set_from_weights(kwargs, weights, "num_classes", len(weights.meta["categories"]))
+        with builders.without_storage():
+            model = model_class(**kwargs)
+        with quiet():
+            state_dict = weights.get_state_dict(progress=progress, check_hash=True)
+        made_for = weights.meta["backend"]
+        return load_quantized(model, state_dict, made_for=made_for, backend=backend or made_for, source=str(weights))

@@ -15,7 +15,7 @@ import torch
 import torch.ao.nn.intrinsic as nni
 import torch.ao.nn.intrinsic.quantized as nniq
 import torch.ao.nn.quantized as nnq
-from torch import nn
+from torch import Tensor, nn
 from torch.ao import quantization as ao
 from torch.ao.nn.quantized import FloatFunctional
 from torch.ao.quantization import DeQuantStub, QuantStub
@@ -72,7 +72,7 @@ def quantize_model(model: Model, data: Iterable[Any], *, backend: str = "fbgemm"
     channel by a scale of its own, with qnnpack one for all.
 
     Args:
-        model: a float model of this package (``quantize=False``), trained.
+        model: a float model of this package (``quantize=False``), trained, on any device.
         data: batches for calibration: Tensor[N, 3, H, W], preprocessed as for the model, or what a data loader gives,
             whose first element is such a tensor. A few hundred pictures of what the model is for will do.
         backend: what is to run the model, see :func:`select_engine`.
@@ -82,8 +82,8 @@ def quantize_model(model: Model, data: Iterable[Any], *, backend: str = "fbgemm"
         The int8 model, in eval mode. It runs on the CPU.
 
     Raises:
-        TypeError: ``model`` has no ``fuse_model``.
-        ValueError: there is no such backend, or ``data`` is empty.
+        TypeError: ``model`` has no ``fuse_model``, or is not of float32, or ``data`` gives something else than batches.
+        ValueError: there is no such backend, or ``data`` is empty, or ``model`` is fused, prepared or int8 already.
         RuntimeError: torch has no engine for the backend on this machine.
     """
     _check_quantizable(model)
@@ -95,10 +95,17 @@ def quantize_model(model: Model, data: Iterable[Any], *, backend: str = "fbgemm"
         model.fuse_model(is_qat=False)  # type: ignore[operator]
         model.qconfig = ao.get_default_qconfig(backend)
         ao.prepare(model, inplace=True)
+        device = next(model.parameters()).device
         empty = True
         with torch.inference_mode():
             for batch in data:
-                model(batch[0] if isinstance(batch, Sequence) else batch)
+                images = batch[0] if isinstance(batch, Sequence) else batch
+                if not isinstance(images, Tensor):
+                    raise TypeError(
+                        f"data must give batches Tensor[N, 3, H, W], or sequences whose first element is one, not "
+                        f"{type(batch).__name__}"
+                    )
+                model(images.to(device))
                 empty = False
         if empty:
             raise ValueError("there are no batches to calibrate with: data is empty; give some preprocessed pictures")
@@ -119,15 +126,17 @@ def prepare_qat(model: Model, *, backend: str = "qnnpack", inplace: bool = False
         The model to train, in training mode: fused, with fake quantization of weights and outputs.
 
     Raises:
-        TypeError: ``model`` has no ``fuse_model``.
-        ValueError: there is no such backend.
+        TypeError: ``model`` has no ``fuse_model``, or is not of float32.
+        ValueError: there is no such backend, or ``model`` is fused, prepared or int8 already.
         RuntimeError: torch has no engine for the backend on this machine.
     """
     _check_quantizable(model)
     select_engine(backend)
     if not inplace:
         model = copy.deepcopy(model)
-    return _prepare_qat(model, backend)
+    model = _prepare_qat(model, backend)
+    model._prepared_for = backend  # type: ignore[assignment]
+    return model
 
 
 def _prepare_qat(model: Model, backend: str) -> Model:
@@ -146,12 +155,21 @@ def convert(model: Model, *, inplace: bool = False) -> Model:
         inplace: change ``model`` itself instead of a copy.
 
     Returns:
-        The int8 model, in eval mode, packed for the engine that is selected. It runs on the CPU.
+        The int8 model, in eval mode, on the CPU, where it runs. It is packed for the backend that :func:`prepare_qat`
+        prepared it for, whose engine gets selected; one that torch's own functions prepared, for the selected engine.
+
+    Raises:
+        ValueError: ``model`` was not prepared, or has seen no data, so that ranges are not known.
     """
+    _check_observed(model)
+    backend = getattr(model, "_prepared_for", None)
+    if backend is not None:
+        select_engine(backend)
     if not inplace:
         model = copy.deepcopy(model)
-    with quiet():
-        return ao.convert(model.eval(), inplace=True)
+    # torch makes int8 layers on the default device.
+    with quiet(), torch.device("cpu"):
+        return ao.convert(model.eval().cpu(), inplace=True)
 
 
 def fuse(module: nn.Module, groups: Sequence[Sequence[str]], is_qat: bool | None) -> None:
@@ -235,6 +253,38 @@ def _check_quantizable(model: nn.Module) -> None:
         raise TypeError(
             f"{type(model).__name__} cannot be quantized: it has no fuse_model(). Build the model with zoo_quantized, "
             f"whose float models (quantize=False) take the weights of zoo_classification's"
+        )
+    name = type(model).__name__
+    if _observers(model):
+        raise ValueError(f"this {name} is prepared already: let it see data or train it, and call convert on it")
+    if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        raise ValueError(
+            f"this {name} has no batch normalisation: it is an int8 model already, or was fused, or optimized for "
+            f"inference. Give the float model as its builder made it (quantize=False)"
+        )
+    dtypes = {parameter.dtype for parameter in model.parameters()} - {torch.float32}
+    if dtypes:
+        raise TypeError(f"this {name} has parameters of {dtypes.pop()}; call model.float() before it is quantized")
+
+
+def _observers(model: nn.Module) -> list[nn.Module]:
+    """What records the ranges of a prepared model's layers."""
+    return [module for module in model.modules() if isinstance(module, ao.ObserverBase)]
+
+
+def _check_observed(model: nn.Module) -> None:
+    """torch would convert what was not prepared to nothing else, and what saw no data to nonsense."""
+    observers = _observers(model)
+    if not observers:
+        raise ValueError(
+            f"this {type(model).__name__} is not prepared, so that there is nothing to convert: train what prepare_qat "
+            f"returns, or use quantize_model"
+        )
+    lows = [low for observer in observers if (low := getattr(observer, "min_val", None)) is not None]
+    if lows and not any(low.numel() and bool(low.isfinite().all()) for low in lows):
+        raise ValueError(
+            f"this {type(model).__name__} has seen no data, so that the ranges of its layers' outputs are not known: "
+            f"train it, or run it on some preprocessed pictures"
         )
 
 
