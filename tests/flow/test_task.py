@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from support.painted import ORIENTATIONS, encode, number, set_display_matrix, with_cover
 from support.reference import image
 from zoo_core.drawing import flow_to_image
-from zoo_core.images import read_image, to_pil_image
+from zoo_core.images import pil_to_tensor, read_image, to_pil_image
 from zoo_core.tasks import task_class
-from zoo_flow import Raft_Small_Weights, raft_small, read_flo, video, write_flo
+from zoo_flow import Raft_Small_Weights, raft_small, read_flo, write_flo
 from zoo_flow.task import EndPointError, Flow, OpticalFlowTask, Pair
 
 
@@ -69,8 +70,13 @@ def test_more_pictures_are_a_sequence():
 
 
 def test_sequences_end_with_their_folder():
-    groups = OpticalFlowTask.group(paths("x/1.png", "x/2.png", "clip.MP4", "y/1.png", "y/2.png"))
-    assert groups == [tuple(paths("clip.MP4")), tuple(paths("x/1.png", "x/2.png")), tuple(paths("y/1.png", "y/2.png"))]
+    groups = OpticalFlowTask.group(paths("x/1.png", "x/2.png", "clip.MP4", "y/1.png", "y/2.png", "clip.ts"))
+    assert groups == [
+        tuple(paths("clip.MP4")),
+        tuple(paths("clip.ts")),
+        tuple(paths("x/1.png", "x/2.png")),
+        tuple(paths("y/1.png", "y/2.png")),
+    ]
 
 
 @pytest.mark.parametrize("names", [["a.png"], ["a.png", "clip.mp4"], ["x/1.png", "x/2.png", "y/a.png"]])
@@ -146,16 +152,57 @@ def test_sound_is_no_video(tmp_path):
         list(task().inputs((path,)))
 
 
-def test_frames_are_turned_upright():
-    class Frame:
-        rotation = 90
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_frames_are_turned_upright(tmp_path, name):
+    matrix, turn = ORIENTATIONS[name]
+    path = encode(tmp_path / "a.mp4", count=2, first=37)
+    (stored,) = task().inputs((path,))
+    set_display_matrix(path, matrix)
+    (shown,) = task().inputs((path,))
+    expected = turn(pil_to_tensor(stored.first).permute(1, 2, 0)[None])[0].permute(2, 0, 1)
+    assert torch.equal(pil_to_tensor(shown.first), expected)
+    assert shown.first.mode == "RGB"
 
-        def to_image(self):
-            return to_pil_image(torch.tensor([[[10, 20, 30]]], dtype=torch.uint8).expand(3, -1, -1))
 
-    picture = video.upright(Frame())
-    assert picture.size == (1, 3)
-    assert [picture.getpixel((0, y))[0] for y in range(3)] == [30, 20, 10]  # counterclockwise
+def painted_numbers(pairs):
+    pictures = [pair.first for pair in pairs] + [pairs[-1].second]
+    return [number(pil_to_tensor(picture).permute(1, 2, 0)) for picture in pictures]
+
+
+def test_the_picture_of_a_cover_is_no_video(tmp_path):
+    path = with_cover(tmp_path / "song.mp4", "libx264")
+    assert painted_numbers(list(task().inputs((path,)))) == list(range(9))
+    assert task().count((path,)) == 8
+
+
+def test_a_name_that_begins_like_a_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    encode(tmp_path / "12:30.mp4", count=3)
+    path = Path("12:30.mp4")
+    assert painted_numbers(list(task().inputs((path,)))) == [0, 1, 2]
+    assert task().count((path,)) == 2
+
+
+def test_frames_that_cannot_be_decoded_are_left_out(tmp_path):
+    path = encode(tmp_path / "a.mp4", options={"movflags": "faststart"})
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for position, size in packets[20:24]:
+        data[position : position + size] = b"\xff" * size
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match=r"a\.mp4: damaged"):
+        found = painted_numbers(list(task().inputs((path,))))
+    assert found[:19] == list(range(19))
+    assert found[-24:] == list(range(36, 60))  # from a key frame on
+
+
+def test_a_video_without_its_end(tmp_path):
+    path = encode(tmp_path / "a.mp4", options={"movflags": "faststart"})
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    with pytest.warns(UserWarning, match=r"a\.mp4: damaged"):
+        assert len(list(task().inputs((path,)))) > 10
 
 
 # Running -------------------------------------------------------------------------------------------------------------

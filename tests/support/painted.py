@@ -1,5 +1,6 @@
 """Videos whose frames carry their number, in blocks that survive lossy compression."""
 
+import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -125,3 +126,50 @@ def tone(seconds: float, rate: int = 16000, channels: int = 2) -> tuple[Tensor, 
         frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
         frames.append(frame)
     return samples, frames
+
+
+# A display matrix, by which x' = a x + c y and y' = b x + d y, and what it does to frames [T, H, W, 3].
+ORIENTATIONS = {
+    "as stored": ((1, 0, 0, 1), lambda frames: frames),
+    "clockwise": ((0, 1, -1, 0), lambda frames: torch.rot90(frames, -1, (1, 2))),
+    "upside down": ((-1, 0, 0, -1), lambda frames: torch.rot90(frames, 2, (1, 2))),
+    "counterclockwise": ((0, -1, 1, 0), lambda frames: torch.rot90(frames, 1, (1, 2))),
+    "mirrored": ((-1, 0, 0, 1), lambda frames: frames.flip(2)),
+    "mirrored vertically": ((1, 0, 0, -1), lambda frames: frames.flip(1)),
+    "transposed": ((0, 1, 1, 0), lambda frames: frames.transpose(1, 2)),
+}
+
+
+def set_display_matrix(path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Writes one of the matrices into the header of the track of an MP4 file."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    assert struct.unpack(">9i", data[at : at + 36]) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    a, b, c, d = (value << 16 for value in matrix)
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+
+
+def with_cover(path: Path, codec: str | None) -> Path:
+    """Sound with the picture of a record's cover, and with a video if there is a codec for it."""
+    _, audio = tone(1.0, rate=44100)
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        sound = container.add_stream("libmp3lame" if path.suffix == ".mp3" else "aac", rate=44100)
+        sound.layout = "stereo"
+        video = None
+        if codec:
+            video = container.add_stream(codec, rate=30)
+            video.width, video.height, video.pix_fmt = 160, 128, "yuv420p"
+        container.mux(cover.encode(av.VideoFrame.from_image(paint(1023, 64, 64))))
+        container.mux(cover.encode(None))
+        for frame in audio:
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+        if video is not None:
+            for index in range(9):
+                container.mux(video.encode(av.VideoFrame.from_image(paint(index))))
+            container.mux(video.encode(None))
+    return path

@@ -13,7 +13,7 @@ import av
 import pytest
 import torch
 
-from support.painted import encode, numbers, paint, tone
+from support.painted import ORIENTATIONS, encode, numbers, paint, set_display_matrix, tone, with_cover
 from zoo_video import VideoReadError, read_clips, read_video, read_video_timestamps
 from zoo_video import reading as module
 
@@ -150,34 +150,24 @@ def test_rate_that_is_no_whole_number(tmp_path):
     assert numbers(read_video(path, float(times[30]), float(times[31]))[0]) == [30, 31]
 
 
-# A display matrix, by which x' = a x + c y and y' = b x + d y, and what it does to frames [T, H, W, 3].
-ORIENTATIONS = {
-    "as stored": ((1, 0, 0, 1), lambda frames: frames),
-    "clockwise": ((0, 1, -1, 0), lambda frames: torch.rot90(frames, -1, (1, 2))),
-    "upside down": ((-1, 0, 0, -1), lambda frames: torch.rot90(frames, 2, (1, 2))),
-    "counterclockwise": ((0, -1, 1, 0), lambda frames: torch.rot90(frames, 1, (1, 2))),
-    "mirrored": ((-1, 0, 0, 1), lambda frames: frames.flip(2)),
-    "mirrored vertically": ((1, 0, 0, -1), lambda frames: frames.flip(1)),
-    "transposed": ((0, 1, 1, 0), lambda frames: frames.transpose(1, 2)),
-}
-
-
 @pytest.mark.parametrize("name", ORIENTATIONS)
 def test_orientation(tmp_path, name):
-    """The matrix is written by hand into the header of the track."""
     matrix, turn = ORIENTATIONS[name]
     path = encode(tmp_path / "a.mp4", count=3, first=37)
     stored, _, _ = read_video(path)
-    data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd") + 4 + 40
-    assert struct.unpack(">9i", data[at : at + 36]) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    a, b, c, d = (value << 16 for value in matrix)
-    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
+    set_display_matrix(path, matrix)
     shown, _, _ = read_video(path)
     assert torch.equal(shown, turn(stored))
     (clip,) = read_clips(path, 3)
     assert torch.equal(clip.frames, shown.permute(0, 3, 1, 2))
+
+
+def test_a_name_that_begins_like_a_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    encode(tmp_path / "12:30.mp4")
+    assert numbers(read_video("12:30.mp4")[0]) == list(range(60))
+    with pytest.raises(VideoReadError, match=r"12:31\.mp4: no such file"):
+        read_video("12:31.mp4")
 
 
 def test_the_first_of_several_streams(tmp_path):
@@ -207,31 +197,6 @@ def test_lossy_sound_keeps_its_time(tmp_path):
     assert info["audio_fps"] == 16000
     assert sound.shape == (1, 8001)
     assert (sound[0, 100:-100] - samples[0, 16100:23901]).abs().mean() < 0.05
-
-
-def with_cover(path: Path, codec: str | None) -> Path:
-    """Sound with the picture of a record's cover, and with a video if there is a codec for it."""
-    _, audio = tone(1.0, rate=44100)
-    with av.open(str(path), "w") as container:
-        cover = container.add_stream("mjpeg", rate=1)
-        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
-        sound = container.add_stream("libmp3lame" if path.suffix == ".mp3" else "aac", rate=44100)
-        sound.layout = "stereo"
-        video = None
-        if codec:
-            video = container.add_stream(codec, rate=30)
-            video.width, video.height, video.pix_fmt = 160, 128, "yuv420p"
-        container.mux(cover.encode(av.VideoFrame.from_image(paint(1023, 64, 64))))
-        container.mux(cover.encode(None))
-        for frame in audio:
-            container.mux(sound.encode(frame))
-        container.mux(sound.encode(None))
-        if video is not None:
-            for index in range(9):
-                container.mux(video.encode(av.VideoFrame.from_image(paint(index))))
-            container.mux(video.encode(None))
-    return path
 
 
 def test_the_picture_of_a_cover_is_no_video(tmp_path):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoo_core.drawing import flow_to_image
 from zoo_core.images import open_image, write_png
-from zoo_core.tasks import IMAGE_SUFFIXES, Option, Score, Task
+from zoo_core.tasks import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Option, Score, Task
 from zoo_core.weights import WeightsEnum
 from zoo_flow import video
 from zoo_flow.flo import read_flo, write_flo
@@ -56,7 +56,7 @@ class OpticalFlowTask(Task[Pair, Flow]):
     next one.
     """
 
-    suffixes: ClassVar[frozenset[str]] = IMAGE_SUFFIXES | video.SUFFIXES
+    suffixes: ClassVar[frozenset[str]] = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     example_files: ClassVar[str] = "first.png second.png"
     extra_options: ClassVar[tuple[Option, ...]] = (
         Option("--flo", bool, False, "Write the flow as .flo files as well."),
@@ -178,7 +178,7 @@ class OpticalFlowTask(Task[Pair, Flow]):
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in video.SUFFIXES
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 class EndPointError(Score[Flow]):

@@ -7,7 +7,6 @@ which need not start at zero, and exact: they are compared as fractions of a sec
 import contextlib
 import math
 import os
-import struct
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any, TypeAlias
 import av
 import torch
 from torch import Tensor
+
+from zoo_core.video_files import is_cover, name_for_ffmpeg, upright
 
 __all__ = ["Clip", "VideoReadError", "read_clips", "read_video", "read_video_timestamps"]
 
@@ -54,7 +55,7 @@ def read_video(
         Three values.
 
         - The frames of the first video stream: uint8 in 0..255, RGB, Tensor[T, H, W, 3] or Tensor[T, 3, H, W].
-        - The first audio stream from the time of the first frame to ``end_pts``: float32 Tensor[channels, samples], in
+        - The first audio stream from ``start_pts`` to ``end_pts``: float32 Tensor[channels, samples], in
           [-1, 1] unless it was recorded too loud; Tensor[1, 0] where there is none.
         - ``video_fps``, the average frames per second (float), and ``audio_fps``, samples per second (int), as far as
           there are such streams and the file tells.
@@ -249,7 +250,7 @@ class _Video:
         self._problems: list[str] = []
         self._size: tuple[int, int] | None = None
         with self._open() as container:
-            streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+            streams = [stream for stream in container.streams.video if not is_cover(stream)]
             if not streams or streams[0].codec_context is None:
                 raise VideoReadError(f"{self.name}: has no video that FFmpeg can decode")
             stream = streams[0]
@@ -279,8 +280,8 @@ class _Video:
         if os.path.isdir(self.name):  # Windows reports a directory as a lack of permission
             raise VideoReadError(f"{self.name}: is a directory, not a video")
         try:
-            return av.open(self.name, metadata_errors="ignore")
-        except FileNotFoundError as error:
+            return av.open(name_for_ffmpeg(self.name), metadata_errors="ignore")
+        except (FileNotFoundError, av.error.ProtocolNotFoundError) as error:
             raise VideoReadError(f"{self.name}: no such file") from error
         except PermissionError as error:
             raise VideoReadError(f"{self.name}: no permission to read it") from error
@@ -453,15 +454,10 @@ class _Video:
         width, height = self._size  # a stream may change its size on the way
         plane = frame.reformat(width=width, height=height, format="rgb24").planes[0]
         rows = torch.frombuffer(plane, dtype=torch.uint8).view(height, plane.line_size)
-        pixels = _upright(rows[:, : 3 * width].reshape(height, width, 3), frame).clone()
+        stored = rows[:, : 3 * width].reshape(height, width, 3)
+        pixels = upright(stored.permute(2, 0, 1), frame).permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
         self.shape = (pixels.shape[0], pixels.shape[1], 3)
         return pixels
-
-
-def _is_cover(stream: Any) -> bool:
-    """Whether a video stream is a picture of a record's cover."""
-    flags = getattr(av.stream, "Disposition", None)  # PyAV 12 does not tell
-    return flags is not None and bool(stream.disposition & flags.attached_pic)
 
 
 def _is_cut_off(stream: Any, file_format: str, name: str) -> bool:
@@ -471,7 +467,7 @@ def _is_cut_off(stream: Any, file_format: str, name: str) -> bool:
     size = os.path.getsize(name)
     if file_format == "mpegts":
         return all(size % packet for packet in (188, 192, 204))
-    entries: Any = getattr(stream, "index_entries", ())
+    entries: Any = getattr(stream, "index_entries", ())  # PyAV tells from version 17 on
     return "mp4" in file_format and len(entries) > 0 and entries[-1].pos + entries[-1].size > size
 
 
@@ -486,16 +482,3 @@ def _seconds(text: str) -> Fraction | None:
         return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
     except ValueError:
         return None
-
-
-def _upright(pixels: Tensor, frame: av.VideoFrame) -> Tensor:
-    """Turns Tensor[H, W, 3] as the file says that it should be shown."""
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return pixels
-    # Where the axes x (to the right) and y (down) of the stored picture point to in the picture that is shown.
-    x_to_x, x_to_y, _, y_to_x, y_to_y, *_ = struct.unpack("=9i", bytes(memoryview(matrix))[:36])
-    if abs(x_to_y) + abs(y_to_x) > abs(x_to_x) + abs(y_to_y):
-        pixels = pixels.transpose(0, 1)
-        x_to_x, y_to_y = y_to_x, x_to_y
-    return pixels.flip([dim for dim, sign in ((0, y_to_y), (1, x_to_x)) if sign < 0])

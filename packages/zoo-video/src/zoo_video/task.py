@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from zoo_core.classifying import Accuracy, Classification
 from zoo_core.drawing import draw_labels
 from zoo_core.images import to_pil_image
-from zoo_core.tasks import Option, Task
+from zoo_core.tasks import VIDEO_SUFFIXES, Option, Task
 from zoo_core.weights import WeightsEnum
 from zoo_video.reading import read_clips
 
@@ -79,9 +79,7 @@ class ClassifiedVideo(Classification):
 class VideoClassificationTask(Task[Video, ClassifiedVideo]):
     """Runs a classifier on clips of videos; shows the ``topk`` likeliest labels of each, and when they fit best."""
 
-    suffixes: ClassVar[frozenset[str]] = frozenset(
-        {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
-    )
+    suffixes: ClassVar[frozenset[str]] = VIDEO_SUFFIXES
     example_files: ClassVar[str] = "clip.mp4"
     extra_options: ClassVar[tuple[Option, ...]] = (
         Option("--clips", int, 5, "How many clips to look at, spread evenly over each video.", minimum=1),

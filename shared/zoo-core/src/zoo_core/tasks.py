@@ -21,6 +21,9 @@ from zoo_core.weights import WeightsEnum
 
 ENTRY_POINT_GROUP = "zoo.tasks"
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
+)
 
 Input = TypeVar("Input")
 Result = TypeVar("Result")
