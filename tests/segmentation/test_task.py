@@ -63,6 +63,22 @@ def test_pictures_of_several_sizes():
         assert (result.mask[:, middle + 3 :] == 15).all()
 
 
+@pytest.mark.parametrize("size", [(3000, 1), (1, 65), (130, 2)], ids=str)
+def test_a_picture_that_would_not_fit_in_memory(tmp_path, size):
+    task = SemanticSegmentationTask(ByBrightness(), WEIGHTS, CPU)
+    Image.new("RGB", size).save(tmp_path / "strip.png")
+    with pytest.raises(ValueError, match=rf"strip.png: too long and thin \({size[0]}x{size[1]}\).* cut it into pieces"):
+        task.read((tmp_path / "strip.png",))
+
+
+@pytest.mark.parametrize("size", [(640, 10), (1, 64)], ids=str)
+def test_a_long_picture_that_does_fit(tmp_path, size):
+    task = SemanticSegmentationTask(ByBrightness(), WEIGHTS, CPU)
+    half_bright(*size).save(tmp_path / "panorama.png")
+    (result,) = task.run([task.read((tmp_path / "panorama.png",))])
+    assert result.mask.shape == (size[1], size[0])
+
+
 @pytest.mark.parametrize("size", [(31, 47), (7, 9), (100, 3), (1, 1)])
 @pytest.mark.parametrize("classes", [1, 2, 21, 300])
 def test_labels_at_size(size, classes):

@@ -134,7 +134,7 @@ def release(root: Path, version: Version, *, isolated: bool = True) -> list[Path
         try:
             git("tag", "--annotate", "--message", f"Release {version}", tag, commit, root=root)
             git("merge", "--quiet", "--ff-only", commit, root=root)
-        except ReleaseError:
+        except BaseException:  # Ctrl-C too
             for path in placed:
                 path.unlink()
             if git("tag", "--list", tag, root=root):

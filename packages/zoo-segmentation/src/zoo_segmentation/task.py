@@ -23,6 +23,8 @@ __all__ = ["Segmentation", "SegmentationScore", "SemanticSegmentationTask", "lab
 
 # The name of what is none of the classes; it is left unpainted.
 BACKGROUND = "__background__"
+# Pictures are enlarged until their shorter side has some hundred pixels, whatever the other gets.
+_MAX_ASPECT_RATIO = 64
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,14 @@ class SemanticSegmentationTask(Task[Image.Image, Segmentation]):
 
     def read(self, paths: tuple[Path, ...]) -> Image.Image:
         (path,) = paths
-        return open_image(path)
+        picture = open_image(path)
+        short, long = sorted(picture.size)
+        if long > _MAX_ASPECT_RATIO * short:
+            raise ValueError(
+                f"{path}: too long and thin ({picture.width}x{picture.height}): one side may be {_MAX_ASPECT_RATIO} "
+                f"times as long as the other, or it would not fit in memory at the model's size; cut it into pieces"
+            )
+        return picture
 
     def run(self, inputs: Sequence[Image.Image]) -> list[Segmentation]:
         images = [self._preprocess(picture) for picture in inputs]

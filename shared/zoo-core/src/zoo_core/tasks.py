@@ -129,7 +129,10 @@ class Task(ABC, Generic[Input, Result]):
         yield self.read(paths)
 
     def count(self, paths: tuple[Path, ...]) -> int:
-        """How many inputs :meth:`inputs` will give, for the progress bar; a guess will do. Never raises."""
+        """How many inputs :meth:`inputs` will give, for the progress bar; a guess will do. Never raises.
+
+        Where there may be several, the guess is more than 1: the results are then numbered.
+        """
         return 1
 
     @abstractmethod

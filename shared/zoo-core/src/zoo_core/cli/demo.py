@@ -55,13 +55,14 @@ def demo(
         groups = adapter.group(paths)
         stems = inputs.unique_stems(groups)
         runner = running.load(model, checkpoint, adapter, running.choose_device("cpu", adapter), {})
+        counts = [runner.count(group) for group in groups]  # once: it may open the files
         for outcome in running.predictions(runner, groups, adapter.batch_size):
             if isinstance(outcome, running.Failure):
                 output.error(outcome.message)
                 failed += 1
                 continue
             stem = stems[outcome.group]
-            if runner.count(groups[outcome.group]) > 1:
+            if counts[outcome.group] > 1:
                 stem = f"{stem}.{outcome.index:05d}"
             runner.save(outcome.input, outcome.result, directory, stem)
             print_result(" ".join(path.name for path in groups[outcome.group]), runner.describe(outcome.result), [])

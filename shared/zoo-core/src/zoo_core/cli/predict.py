@@ -86,7 +86,8 @@ def predict(
     stems = inputs.unique_stems(groups)
 
     records: list[dict[str, Any]] = [{"error": problem} for problem in problems]
-    with output.progress("predicting", sum(runner.count(group) for group in groups)) as advance:
+    counts = [runner.count(group) for group in groups]  # once: it may open the files
+    with output.progress("predicting", sum(counts)) as advance:
         for outcome in running.predictions(runner, groups, batch_size or adapter.batch_size):
             advance(1)
             files_of_outcome = [str(path) for path in groups[outcome.group]]
@@ -99,7 +100,7 @@ def predict(
                 output.error(outcome.message)
                 continue
             stem, title = stems[outcome.group], " ".join(files_of_outcome)
-            if runner.count(groups[outcome.group]) > 1:
+            if counts[outcome.group] > 1:
                 record["index"] = outcome.index
                 stem, title = f"{stem}.{outcome.index:05d}", f"{title} [{outcome.index}]"
             record |= runner.to_json(outcome.result)
