@@ -2,12 +2,14 @@
 
 import itertools
 import math
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
-from zoo_detection.ops import MultiScaleRoIAlign, RoIAlign, roi_align
+from zoo_detection.ops import MultiScaleRoIAlign, RoIAlign, _fallback, _library, roi_align
 
 pytestmark = pytest.mark.usefixtures("implementation")
 
@@ -238,6 +240,40 @@ def test_gradient_is_the_transpose(dtype: torch.dtype, channels: int) -> None:
         torch.testing.assert_close(got.double(), expected, rtol=0, atol=TOLERANCE[dtype] * max(1.0, scale))
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_kernels_that_add_in_any_order_give_way_to_deterministic_algorithms(
+    monkeypatch: pytest.MonkeyPatch, deterministic: bool
+) -> None:
+    """As on CUDA, but on the CPU."""
+    called = []
+
+    def recorded(name: str) -> Callable[..., object]:
+        def call(*args: object) -> object:
+            called.append(name)
+            return getattr(_fallback, name)(*args)
+
+        return call
+
+    names = ["roi_align_backward", "multiscale_roi_align_backward"]
+    monkeypatch.setattr(_library, "_fallback", SimpleNamespace(**{name: recorded(name) for name in names}))
+    monkeypatch.setattr(_library, "_DEVICES_ADDING_IN_ANY_ORDER", ("cpu",))
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    boxes = [torch.tensor([[0.0, 0, 7, 5], [2, 1, 6, 8]])] * 2
+    pool = MultiScaleRoIAlign(["0", "1"], 2, 2)
+    (expected,) = torch.autograd.grad(roi_align(x, boxes, 2).sum(), x)
+    (both,) = torch.autograd.grad(pool({"0": x, "1": x[:, :, ::2, ::2]}, boxes, [(8, 8)] * 2).sum(), x)
+    assert called == []
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        (got,) = torch.autograd.grad(roi_align(x, boxes, 2).sum(), x)
+        (got_both,) = torch.autograd.grad(pool({"0": x, "1": x[:, :, ::2, ::2]}, boxes, [(8, 8)] * 2).sum(), x)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(got_both, both)
+    assert called == (names if deterministic else [])
+
+
 def test_backward_is_deterministic_whatever_the_threads() -> None:
     rois = random_rois(300, 2, 200, 200)
     x = random_input(2, 90, 50, 50).requires_grad_()
@@ -397,6 +433,20 @@ def test_one_level_and_missing_levels() -> None:
     with pytest.raises(ValueError, match="image_shapes is empty"):
         MultiScaleRoIAlign(["0"], 2, 2)(features, boxes, [])
     assert MultiScaleRoIAlign(["0", "1"], 2, 2)(features, [torch.zeros(0, 4)] * 2, IMAGE_SHAPES).shape == (0, 6, 2, 2)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_scales_of_long_thin_images(turned: bool) -> None:
+    """Padding to 32 pixels makes the short side of the map far more than a quarter of the image's."""
+    height, width = 66, 1333
+    x = torch.randn(1, 1, 96 // 4, 1344 // 4)
+    box = torch.tensor([[400.0, 10, 900, 60]])
+    expected = roi_align(x, [box], 2, 0.25, 2)
+    if turned:
+        height, width, x, box, expected = width, height, x.mT, box[:, [1, 0, 3, 2]], expected.mT
+    pool = MultiScaleRoIAlign(["0"], 2, 2)
+    torch.testing.assert_close(pool({"0": x}, [box], [(height, width)]), expected)
+    assert pool.scales == [0.25]
 
 
 def test_multiscale_wrong_levels() -> None:

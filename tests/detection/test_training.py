@@ -105,6 +105,56 @@ def test_detections_alone_and_in_a_batch(name):
                 torch.testing.assert_close(alone[key], value, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("size", [(1, 64), (64, 1), (1, 1), (3, 200)])
+def test_long_thin_images(name, size):
+    torch.manual_seed(0)
+    images, targets = pictures()
+    model = DETECTORS[name]()
+    image = torch.rand(3, *size)
+    with torch.inference_mode():
+        (found,) = model.eval()([image])
+    height, width = size
+    assert (found["boxes"] <= torch.tensor([width, height, width, height]) + 1e-3).all()
+    target = nothing(image) | {
+        "boxes": torch.tensor([[0.0, 0, width, height]]),
+        "labels": torch.tensor([1]),
+        "masks": torch.ones(1, height, width, dtype=torch.uint8),
+        "keypoints": torch.tensor([[[0.5, 0.5, 1.0]] * 4]),
+    }
+    losses = model.train()([image, images[0]], [target, targets[0]])
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_half_precision_gives_results_of_single_precision(name, dtype, autocast):
+    """Half precision cannot tell pixels of large images apart."""
+    torch.manual_seed(0)
+    images, _ = pictures()
+    model = DETECTORS[name]().eval()
+    (model.roi_heads if hasattr(model, "roi_heads") else model).score_thresh = 0.0
+    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=autocast):
+        if autocast:
+            (found,) = model(images[:1])
+        else:
+            (found,) = model.to(dtype)([images[0].to(dtype)])
+    assert len(found["boxes"]) > 0
+    assert all(value.isfinite().all() for value in found.values())
+    assert {value.dtype for key, value in found.items() if key != "labels"} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("threshold", [1.0, 2.0])
+def test_nothing_is_above_a_threshold_of_one(name, threshold):
+    images, _ = pictures()
+    model = DETECTORS[name]().eval()
+    (model.roi_heads if hasattr(model, "roi_heads") else model).score_thresh = threshold
+    with torch.inference_mode():
+        assert [len(found["boxes"]) for found in model(images)] == [0, 0]
+
+
 def nothing(image):
     return {
         "boxes": torch.zeros(0, 4),
@@ -227,6 +277,8 @@ def test_missing_targets(name):
         model(images, targets[:1])
     with pytest.raises(ValueError, match=r"targets\[0\] lacks labels; it has boxes"):
         model(images, [{"boxes": targets[0]["boxes"]}, targets[1]])
+    with pytest.raises(TypeError, match=r"targets\[1\] must be a dict with boxes and labels, not NoneType"):
+        model(images, [targets[0], None])
 
 
 @pytest.mark.parametrize(("name", "key"), [("mask_rcnn", "masks"), ("keypoint_rcnn", "keypoints")])

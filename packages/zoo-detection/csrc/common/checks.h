@@ -34,7 +34,9 @@ inline void check_nms(const Tensor& boxes, const Tensor& scores, double iou_thre
   check(scores.dim() == 1 && scores.size(0) == boxes.size(0), "zoo::nms: scores must have shape (N,), N as for boxes");
   check(is_floating(boxes.scalar_type()) && boxes.scalar_type() == scores.scalar_type(),
         "zoo::nms: boxes and scores must have one floating dtype");
-  check(boxes.size(0) <= std::numeric_limits<int32_t>::max() - 64, "zoo::nms: too many boxes");
+  // So that the sum of an index and a step is an int32_t too.
+  constexpr int64_t kMostBoxes = int64_t{1} << 30;
+  check(boxes.size(0) <= kMostBoxes, "zoo::nms: at most ", kMostBoxes, " boxes, got ", boxes.size(0));
   check(iou_threshold >= 0 && iou_threshold <= 1, "zoo::nms: iou_threshold must be in [0, 1], got ", iou_threshold);
 }
 

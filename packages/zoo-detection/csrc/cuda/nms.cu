@@ -83,7 +83,8 @@ __global__ void overlap_bits(const Box<T>* boxes, int count, T threshold, uint64
 
 // Decides about the boxes of one chunk in order, and lists those that stay. One block of kChunk threads.
 template <typename T>
-__global__ void resolve(const Box<T>* boxes, int count, const uint64_t* mask, bool* keep, Box<T>* kept, int* num_kept) {
+__global__ void __launch_bounds__(kChunk)
+    resolve(const Box<T>* boxes, int count, const uint64_t* mask, bool* keep, Box<T>* kept, int* num_kept) {
   __shared__ unsigned long long removed[kWords];
   __shared__ uint64_t diagonal[kWord];
   __shared__ int kept_before[kWords];

@@ -98,9 +98,10 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         rois: Tensor[N, 4] in pixels; a box is taken to be at least one pixel large.
 
     Returns:
-        Keypoints, Tensor[N, K, 3] (x, y and 1), and the heights of the peaks, Tensor[N, K].
+        Keypoints, Tensor[N, K, 3] (x, y and 1), and the heights of the peaks, Tensor[N, K]; both of at least single
+        precision, since half precision cannot tell pixels of large images apart.
     """
-    return _peaks(maps, rois)
+    return _peaks(maps.to(torch.promote_types(maps.dtype, torch.float32)), rois)
 
 
 def keypointrcnn_inference(x: Tensor, boxes: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

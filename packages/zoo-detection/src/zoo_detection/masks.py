@@ -20,9 +20,10 @@ def maskrcnn_inference(x: Tensor, labels: list[Tensor]) -> list[Tensor]:
         labels: for each image the classes of its detections, N in all.
 
     Returns:
-        For each image the probabilities, Tensor[n, 1, M, M].
+        For each image the probabilities, Tensor[n, 1, M, M], of at least single precision.
     """
     label = torch.cat(labels)
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     of_class = x.gather(1, label[:, None, None, None].expand(-1, 1, *x.shape[2:])).sigmoid()
     return [of_class] if len(labels) == 1 else list(of_class.split([image.shape[0] for image in labels]))
 
@@ -102,6 +103,9 @@ def paste_masks_in_image(masks: Tensor, boxes: Tensor, img_shape: tuple[int, int
         _interpolation(first[:, axis], last[:, axis], size, pixels, masks)
         for axis, pixels in enumerate(img_shape[::-1])
     )
+    if torch.is_autocast_enabled(masks.device.type):
+        with torch.autocast(masks.device.type, enabled=False):
+            return (rows @ masks @ columns.transpose(1, 2))[:, None]
     return (rows @ masks @ columns.transpose(1, 2))[:, None]
 
 

@@ -333,7 +333,7 @@ class RetinaNet(DenseDetector):
         anchors_per_level: list[int],
     ) -> list[dict[str, Tensor]]:
         # Logits order as probabilities do; only the few that pass the threshold become probabilities.
-        threshold = math.log(self.score_thresh / (1 - self.score_thresh)) if self.score_thresh > 0 else -math.inf
+        threshold = _logit(self.score_thresh)
         detections = []
         for image, size in enumerate(image_shapes):
             boxes, scores, labels = [], [], []
@@ -354,6 +354,13 @@ class RetinaNet(DenseDetector):
                 )
             )
         return detections
+
+
+def _logit(probability: float) -> float:
+    """The logit of a probability; infinite at 0 and 1 and beyond them."""
+    if not 0 < probability < 1:
+        return -math.inf if probability <= 0 else math.inf
+    return math.log(probability / (1 - probability))
 
 
 def channels_of(backbone: nn.Module) -> int:

@@ -1,6 +1,6 @@
 """Checks of what detectors are given, in words that name the image and the object."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]
     if len(targets) != len(images):
         raise ValueError(f"there must be one target per image, but there are {len(targets)} for {len(images)} images")
     for index, (image, target) in enumerate(zip(images, targets, strict=True)):
+        if not isinstance(target, Mapping):
+            raise TypeError(f"targets[{index}] must be a dict with boxes and labels, not {type(target).__name__}")
         missing = [key for key in ("boxes", "labels") if key not in target]
         if missing:
             raise ValueError(f"targets[{index}] lacks {' and '.join(missing)}; it has {', '.join(target) or 'nothing'}")

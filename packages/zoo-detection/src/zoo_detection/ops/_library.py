@@ -33,6 +33,7 @@ SCHEMAS = (
     "int sampling_ratio, bool aligned) -> Tensor[]",
 )
 
+_DEVICES_ADDING_IN_ANY_ORDER = ("cuda",)
 _AUTOCAST_KEYS = ("AutocastCPU", "AutocastCUDA", "AutocastXPU", "AutocastMPS")
 
 _library = torch.library.Library("zoo", "FRAGMENT")
@@ -211,6 +212,18 @@ def _fake_multiscale_roi_align_backward(
 # gradient for the regions.
 
 
+def _gradient_operator(name: str, grad: Tensor) -> Callable[..., Any]:
+    """The operator of a backward pass, or its deterministic form if the user asks for that.
+
+    The kernels for CUDA add gradients in any order; the pure-torch form adds them by ``index_add_``, which heeds
+    :func:`torch.use_deterministic_algorithms`.
+    """
+    in_any_order = grad.device.type in _DEVICES_ADDING_IN_ANY_ORDER
+    if in_any_order and torch.are_deterministic_algorithms_enabled() and not torch.compiler.is_compiling():
+        return getattr(_fallback, name)
+    return getattr(torch.ops.zoo, name)
+
+
 def _save_roi_align(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     input, rois, *ctx.options = inputs
     ctx.shape = input.shape
@@ -220,7 +233,8 @@ def _save_roi_align(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _roi_align_grad(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     (rois,) = ctx.saved_tensors
     scale, height, width, sampling_ratio, aligned = ctx.options
-    result = torch.ops.zoo.roi_align_backward(grad, rois, scale, height, width, *ctx.shape, sampling_ratio, aligned)
+    backward = _gradient_operator("roi_align_backward", grad)
+    result = backward(grad, rois, scale, height, width, *ctx.shape, sampling_ratio, aligned)
     return result, *[None] * 6
 
 
@@ -247,7 +261,8 @@ def _multiscale_roi_align_grad(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     batch, channels = ctx.shapes[0][:2]
     heights = [shape[2] for shape in ctx.shapes]
     widths = [shape[3] for shape in ctx.shapes]
-    result = torch.ops.zoo.multiscale_roi_align_backward(
+    backward = _gradient_operator("multiscale_roi_align_backward", grad)
+    result = backward(
         grad, rois, levels, scales, height, width, batch, channels, heights, widths, sampling_ratio, aligned
     )
     return result, *[None] * 7

@@ -200,18 +200,29 @@ def _traced_size(size: int) -> int:
     return int(hint(size))
 
 
+_MOST_PADDING = 128  # pixels on the right and at the bottom of a batch
+
+
 def _pyramid_scales(features: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]) -> list[float]:
-    """The scale of each feature map beside the images: the nearest power of two."""
+    """The scale of each feature map beside the images: the nearest power of two.
+
+    The longer side tells it. Of a long thin image the shorter one does not: padding can more than double it.
+    """
     if not image_shapes:
         raise ValueError("image_shapes is empty; expected the (height, width) of each image")
     sides = [max(_traced_size(shape[dim]) for shape in image_shapes) for dim in (0, 1)]
+    longer = sides.index(max(sides))
+    shorter = 1 - longer
     scales = []
     for feature in features:
-        exponents = [round(math.log2(_traced_size(feature.shape[2 + dim]) / sides[dim])) for dim in (0, 1)]
-        if exponents[0] != exponents[1]:
+        sizes = [_traced_size(size) for size in feature.shape[2:]]
+        scale = 2.0 ** round(math.log2(sizes[longer] / sides[longer]))
+        padding = sizes[shorter] / scale - sides[shorter]
+        if not -1 / scale <= padding <= _MOST_PADDING + 1 / scale:
             raise ValueError(
-                f"a feature map of {tuple(feature.shape[2:])} does not have one scale beside images of {tuple(sides)}: "
-                f"1/{2.0 ** -exponents[0]:g} of the height, 1/{2.0 ** -exponents[1]:g} of the width"
+                f"a feature map of {tuple(sizes)} does not have one scale beside images of {tuple(sides)}: "
+                f"it has 1/{1 / scale:g} of the {('height', 'width')[longer]}, but {sizes[shorter] / sides[shorter]:g} "
+                f"of the {('height', 'width')[shorter]}"
             )
-        scales.append(2.0 ** exponents[0])
+        scales.append(scale)
     return scales
