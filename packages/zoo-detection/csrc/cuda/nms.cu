@@ -196,23 +196,18 @@ Tensor run(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, double
   int* num_kept = static_cast<int*>(num_kept_bytes.mutable_data_ptr());
   bool* keep_data = keep.mutable_data_ptr<bool>();
 
-  gather<Scalar, T><<<blocks_for(count, kThreads), kThreads, 0, stream>>>(
-      boxes.const_data_ptr<Scalar>(), boxes.stride(0), boxes.stride(1),
-      idxs != nullptr ? idxs->const_data_ptr<int64_t>() : nullptr, idxs != nullptr ? idxs->stride(0) : 0,
-      order.const_data_ptr<int64_t>(), count, sorted, keep_data);
-  check_launch("gather");
+  launch("gather", gather<Scalar, T>, blocks_for(count, kThreads), kThreads, stream, boxes.const_data_ptr<Scalar>(),
+         boxes.stride(0), boxes.stride(1), idxs != nullptr ? idxs->const_data_ptr<int64_t>() : nullptr,
+         idxs != nullptr ? idxs->stride(0) : 0, order.const_data_ptr<int64_t>(), count, sorted, keep_data);
   for (int begin = 0; begin < count; begin += kChunk) {
     const int here = std::min(kChunk, count - begin);
     const unsigned words = blocks_for(here, kWord);
-    overlap_bits<T><<<dim3(kWords, words), kWord, 0, stream>>>(sorted + begin, here, threshold, mask);
-    check_launch("overlap_bits");
-    resolve<T><<<1, kChunk, 0, stream>>>(sorted + begin, here, mask, keep_data + begin, kept, num_kept);
-    check_launch("resolve");
+    launch("overlap_bits", overlap_bits<T>, dim3(kWords, words), kWord, stream, sorted + begin, here, threshold, mask);
+    launch("resolve", resolve<T>, 1, kChunk, stream, sorted + begin, here, mask, keep_data + begin, kept, num_kept);
     const int rest = count - begin - here;
     if (rest == 0) break;
-    suppress<T><<<blocks_for(rest, kThreads), kThreads, 0, stream>>>(sorted + begin + here, rest, threshold, kept,
-                                                                     num_kept, keep_data + begin + here);
-    check_launch("suppress");
+    launch("suppress", suppress<T>, blocks_for(rest, kThreads), kThreads, stream, sorted + begin + here, rest, threshold,
+           kept, num_kept, keep_data + begin + here);
   }
   return masked_select(order, keep);
 }

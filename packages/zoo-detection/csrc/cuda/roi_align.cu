@@ -207,19 +207,18 @@ template <typename Scalar, typename Roi>
 void launch_forward(const std::vector<Tensor>& maps, const Tensor& rois, const Tensor* levels,
                     const std::vector<double>& scales, const Options& options, const Tensor& pooled) {
   const Output output = output_of(pooled, options, maps[0].size(0));
-  forward<Scalar, Roi><<<grid_for(output), kThreads, 0, current_stream(pooled)>>>(
-      pyramid_of<const Scalar>(maps, scales), regions_of<Roi>(rois, levels), output,
-      pooled.mutable_data_ptr<Scalar>());
-  check_launch("roi_align");
+  launch("roi_align", forward<Scalar, Roi>, grid_for(output), kThreads, current_stream(pooled),
+         pyramid_of<const Scalar>(maps, scales), regions_of<Roi>(rois, levels), output,
+         pooled.mutable_data_ptr<Scalar>());
 }
 
 template <typename Scalar, typename Roi>
 void launch_backward(const Tensor& grad, const Tensor& rois, const Tensor* levels, const std::vector<double>& scales,
                      const Options& options, const std::vector<Tensor>& sums) {
   const Output output = output_of(grad, options, sums[0].size(0));
-  backward<Scalar, Roi><<<grid_for(output), kThreads, 0, current_stream(grad)>>>(
-      pyramid_of<Compute<Scalar>>(sums, scales), regions_of<Roi>(rois, levels), output, grad.const_data_ptr<Scalar>());
-  check_launch("roi_align_backward");
+  launch("roi_align_backward", backward<Scalar, Roi>, grid_for(output), kThreads, current_stream(grad),
+         pyramid_of<Compute<Scalar>>(sums, scales), regions_of<Roi>(rois, levels), output,
+         grad.const_data_ptr<Scalar>());
 }
 
 // Calls body<Scalar, Roi>() for the types of the features and of the regions.

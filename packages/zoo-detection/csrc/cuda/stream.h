@@ -1,4 +1,4 @@
-// The current stream, and the checks of the driver and of launches.
+// The current stream, the check of the driver, and launches.
 #pragma once
 
 #include <torch/csrc/stable/accelerator.h>
@@ -8,6 +8,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
 
@@ -26,10 +27,18 @@ inline cudaStream_t current_stream(const torch::stable::Tensor& tensor) {
   return static_cast<cudaStream_t>(stream);
 }
 
-inline void check_launch(const char* kernel) {
-  const cudaError_t error = cudaGetLastError();
+// Starts a kernel. No <<<>>>, so that the host's compiler can read this too: tests emulate the kernels where no GPU is.
+template <typename... Parameters>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 blocks, int threads, cudaStream_t stream,
+            std::type_identity_t<Parameters>... arguments) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = blocks;
+  config.blockDim = dim3(threads);
+  config.stream = stream;
+  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, arguments...);
   if (error != cudaSuccess) {
-    throw std::runtime_error(std::string("zoo: the CUDA kernel ") + kernel +
+    cudaGetLastError();  // else the next who asks would be told
+    throw std::runtime_error(std::string("zoo: the CUDA kernel ") + name +
                              " did not start: " + cudaGetErrorString(error));
   }
 }
