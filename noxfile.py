@@ -164,8 +164,9 @@ def lock(session: nox.Session) -> None:
 
 @nox.session(requires=["torch"])
 def sanitize(session: nox.Session) -> None:
-    """Tests of zoo-detection's compiled operators under AddressSanitizer and UndefinedBehaviorSanitizer."""
-    install_packages(session, "detection", ZOO_SANITIZE="address,undefined")
+    """Tests of zoo-detection's compiled operators, CUDA's emulated, under AddressSanitizer and UBSan."""
+    sanitizers = "address,undefined"
+    install_packages(session, "detection", ZOO_SANITIZE=sanitizers)
     session.install(*group("test"), *group("test-detection"))
     libraries = [
         session.run("gcc", f"-print-file-name={name}", external=True, silent=True)
@@ -175,9 +176,10 @@ def sanitize(session: nox.Session) -> None:
         "pytest",
         *(f"tests/detection/test_ops_{operator}.py" for operator in ("nms", "roi_align")),
         # What compiles Python code runs the same operators, and takes hours under a sanitizer.
-        *("-k", "compiled and not test_compile and not export and not opcheck"),
+        *("-k", "(compiled or cuda) and not test_compile and not export and not opcheck"),
         *session.posargs,
         env={
+            "ZOO_SANITIZE": sanitizers,
             "LD_PRELOAD": " ".join(str(library).strip() for library in libraries),
             # The interpreter keeps what it allocated.
             "ASAN_OPTIONS": "detect_leaks=0",

@@ -1,5 +1,6 @@
 """The CUDA kernels on a machine without a GPU: compiled for the CPU, where fibers stand for the threads of a block."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,8 @@ def build(directory: Path) -> Path:
     command += ["-isystem", str(torch_directory / "include"), "-o", str(library.with_suffix(".new"))]
     command += ["-x", "c++", *map(str, sorted(_SOURCES.glob("*.cu"))), str(_EMULATION / "device.cpp")]
     command += [f"-L{torch_directory / 'lib'}", "-ltorch_cpu"]
+    if sanitizers := os.environ.get("ZOO_SANITIZE"):  # as for the libraries themselves
+        command += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g"]
     with FileLock(directory / "_ops_cuda_emulated.lock"):
         if not library.exists():
             subprocess.run(command, check=True)

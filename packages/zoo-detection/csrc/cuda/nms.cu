@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kChunk)
   for (int word = 0; word < kWords; ++word) {
     const int first = word * kWord;
     if (t < kWord) diagonal[t] = first + t < count ? mask[(first + t) * kWords + word] : 0;
-    __syncthreads();
+    __syncthreads();  // for the bits of earlier words too
     if (t == 0) {
       uint64_t bits = removed[word];
       for (int i = 0; i < kWord; ++i) {
@@ -112,7 +112,6 @@ __global__ void __launch_bounds__(kChunk)
       const uint64_t bits = mask[(first + row) * kWords + later];
       if (bits != 0) atomicOr(&removed[later], static_cast<unsigned long long>(bits));
     }
-    __syncthreads();
   }
   if (t == 0) {
     int total = 0;
