@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo_core.layers import without_autocast
 from zoo_detection.ops import roi_align
 
 __all__ = ["maskrcnn_inference", "maskrcnn_loss", "paste_masks_in_image", "project_masks_on_boxes"]
@@ -103,10 +104,8 @@ def paste_masks_in_image(masks: Tensor, boxes: Tensor, img_shape: tuple[int, int
         _interpolation(first[:, axis], last[:, axis], size, pixels, masks)
         for axis, pixels in enumerate(img_shape[::-1])
     )
-    if torch.is_autocast_enabled(masks.device.type):
-        with torch.autocast(masks.device.type, enabled=False):
-            return (rows @ masks @ columns.transpose(1, 2))[:, None]
-    return (rows @ masks @ columns.transpose(1, 2))[:, None]
+    with without_autocast(masks.device.type):
+        return (rows @ masks @ columns.transpose(1, 2))[:, None]
 
 
 def _interpolation(first: Tensor, last: Tensor, size: int, pixels: int, like: Tensor) -> Tensor:

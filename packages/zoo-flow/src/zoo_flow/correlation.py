@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo_core.layers import without_autocast
+
 __all__ = ["CorrBlock"]
 
 FORMS = ("auto", "all_pairs", "on_demand")
@@ -72,11 +74,8 @@ class CorrBlock(nn.Module):
         kind = AllPairsCorrelation if form == "all_pairs" else OnDemandCorrelation
         # In half precision the sum over many channels would lose what tells neighbours apart.
         dtype = torch.promote_types(fmap1.dtype, torch.float32)
-        device = fmap1.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            with torch.autocast(device, enabled=False):
-                return kind(fmap1.to(dtype), fmap2.to(dtype), self.num_levels, self.radius)
-        return kind(fmap1.to(dtype), fmap2.to(dtype), self.num_levels, self.radius)
+        with without_autocast(fmap1.device.type):
+            return kind(fmap1.to(dtype), fmap2.to(dtype), self.num_levels, self.radius)
 
     def extra_repr(self) -> str:
         return f"num_levels={self.num_levels}, radius={self.radius}, form={self.form!r}"

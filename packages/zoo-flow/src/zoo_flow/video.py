@@ -9,7 +9,7 @@ import av
 from PIL import Image
 
 from zoo_core.images import pil_to_tensor, to_pil_image
-from zoo_core.video_files import is_cover, name_for_ffmpeg, upright
+from zoo_core.video_files import is_cover, is_stored_upright, name_for_ffmpeg, upright
 
 
 def frames(path: Path) -> Iterator[Image.Image]:
@@ -40,9 +40,9 @@ def frames(path: Path) -> Iterator[Image.Image]:
                     continue
                 for frame in decoded:
                     picture = frame.to_image()
-                    pixels = pil_to_tensor(picture)
-                    turned = upright(pixels, frame)
-                    yield picture if turned is pixels else to_pil_image(turned)
+                    if not is_stored_upright(frame):
+                        picture = to_pil_image(upright(pil_to_tensor(picture), frame))
+                    yield picture
     except av.FFmpegError as error:
         raise ValueError(f"{path}: cannot be decoded as a video: {error.strerror}") from error
     if is_damaged:

@@ -3,7 +3,6 @@
 Maps have any number of dimensions (two for pictures, three for videos) and channels last.
 """
 
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -11,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from zoo_core.layers import without_autocast
 
 Result = TypeVar("Result", bound=Tensor | tuple[Tensor, ...])
 
@@ -198,7 +199,8 @@ class EvalCache:
         if kept is not None and kept[0] == key and all(map(_Snapshot.shows, kept[1], parameters)):
             return kept[2]
         # A result of inference mode could not be used outside of it, and one of autocast not without autocast.
-        with torch.inference_mode(False), torch.no_grad(), _no_autocast(parameters):
+        device_type = parameters[0].device.type if parameters else "cpu"
+        with torch.inference_mode(False), torch.no_grad(), without_autocast(device_type):
             value = compute()
         if all(type(tensor) is Tensor for tensor in (value if isinstance(value, tuple) else (value,))):
             self._kept = key, [_Snapshot(parameter) for parameter in parameters], value
@@ -239,13 +241,6 @@ def _may_be_kept(tensor: Tensor) -> bool:
     except RuntimeError:  # torch.func's tensors have no memory of their own
         return False
     return True
-
-
-def _no_autocast(tensors: Sequence[Tensor]) -> contextlib.AbstractContextManager[Any]:
-    device = tensors[0].device.type if tensors else "cpu"
-    if torch.amp.is_autocast_available(device):
-        return torch.autocast(device, enabled=False)
-    return contextlib.nullcontext()
 
 
 def _is_capturing() -> bool:

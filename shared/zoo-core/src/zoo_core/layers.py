@@ -1,5 +1,6 @@
 """Building blocks that the models of more than one package are made of."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -298,3 +299,13 @@ def scale_and_bias(
     if weight is not None:
         scale = weight * scale
     return scale, -mean * scale if bias is None else bias - mean * scale
+
+
+def without_autocast(device_type: str) -> contextlib.AbstractContextManager[Any]:
+    """A context that computes in the tensors' own dtypes, whatever ``torch.autocast`` is in force on a type of device.
+
+    Where none is, it does nothing, so that exported programs have no trace of it.
+    """
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()

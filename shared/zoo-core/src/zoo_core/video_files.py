@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["is_cover", "name_for_ffmpeg", "upright"]
+__all__ = ["is_cover", "is_stored_upright", "name_for_ffmpeg", "upright"]
 
 _ATTACHED_PIC = 0x0400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 
@@ -22,6 +22,11 @@ def is_cover(stream: Any) -> bool:
     return bool(getattr(stream, "disposition", 0) & _ATTACHED_PIC)  # PyAV tells from version 14 on
 
 
+def is_stored_upright(frame: Any) -> bool:
+    """Whether the file of an ``av.VideoFrame`` says nothing of how it should be turned or mirrored."""
+    return frame.side_data.get("DISPLAYMATRIX") is None
+
+
 def upright(pixels: Tensor, frame: Any) -> Tensor:
     """Turns and mirrors the pixels of a frame as its file says that it should be shown.
 
@@ -33,9 +38,9 @@ def upright(pixels: Tensor, frame: Any) -> Tensor:
         A view, or a copy if the pixels are mirrored: Tensor[..., H, W] or Tensor[..., W, H]. A turn by something else
         than quarters is rounded to them.
     """
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
+    if is_stored_upright(frame):
         return pixels
+    matrix = frame.side_data.get("DISPLAYMATRIX")
     # Where the axes x (to the right) and y (down) of the stored picture point to in the picture that is shown.
     x_to_x, x_to_y, _, y_to_x, y_to_y, *_ = struct.unpack("=9i", bytes(memoryview(matrix))[:36])
     if abs(x_to_y) + abs(y_to_x) > abs(x_to_x) + abs(y_to_y):

@@ -140,6 +140,11 @@ class CachedFile:
         return _without_companion_suffix(self.name)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether it is a file that was asked for, and no part, lock or note of its download."""
+        return self.name == self.final_name
+
+    @property
     def is_partial(self) -> bool:
         """Whether it is what has arrived of a download that broke off, or is under way."""
         return self.path == partial_path(self.path.with_name(self.final_name))
@@ -151,9 +156,7 @@ def cached_files(*, partial: bool = False) -> list[CachedFile]:
     Args:
         partial: also what has arrived of downloads that broke off, or are under way.
     """
-    return [
-        file for file in _all_files() if file.name == file.final_name or (partial and file.is_partial and file.size)
-    ]
+    return [file for file in _all_files() if file.is_complete or (partial and file.is_partial and file.size)]
 
 
 def clear(names: Iterable[str] | None = None) -> list[CachedFile]:

@@ -63,6 +63,7 @@ def cache(
         # By name, their locks and notes go too.
         names = {file.final_name for file in chosen} | (set() if patterns else owners.keys())
         return _clear(chosen, None if unknown and not patterns else names, len(files) - len(chosen), yes)
+    listed = [(file, *owners.get(file.final_name, (None, None))) for file in files]
     if as_json:
         output.write_json(
             [
@@ -70,12 +71,11 @@ def cache(
                     "path": str(file.path),
                     "bytes": file.size,
                     "modified": file.modified.isoformat(),
-                    "complete": not file.is_partial,
+                    "complete": file.is_complete,
                     "model": model.name if model else None,
                     "weights": checkpoint.name if checkpoint else None,
                 }
-                for file in files
-                for model, checkpoint in [owners.get(file.final_name, (None, None))]
+                for file, model, checkpoint in listed
             ]
         )
         return 0
@@ -92,8 +92,7 @@ def cache(
                     (f"{model.name} {checkpoint.name}" if model and checkpoint else "(unknown)")
                     + (" (a part of it)" if file.is_partial else ""),
                 ]
-                for file in files
-                for model, checkpoint in [owners.get(file.final_name, (None, None))]
+                for file, model, checkpoint in listed
             ],
         )
     return 0
@@ -112,7 +111,7 @@ def _clear(files: list[checkpoints.CachedFile], names: set[str] | None, left: in
         if not typer.confirm(f"Delete {count} ({size}) from {checkpoints.cache_dir()}{others}?", err=True):
             output.note("nothing was deleted")
             return 1
-    removed = [file for file in checkpoints.clear(names) if file.is_partial or file.name == file.final_name]
+    removed = [file for file in checkpoints.clear(names) if file.is_partial or file.is_complete]
     if not removed:
         output.note(f"nothing to delete{others}")
         return 0
