@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from filelock import FileLock
 
+from support.sharing import directory_of_run, once
 from tools import distributions
 from tools.distributions import ROOT
 
@@ -72,24 +72,7 @@ def next_version():
 
 @pytest.fixture(scope="session")
 def shared_directory(tmp_path_factory, worker_id):
-    """One directory for all test processes of this run."""
-    base = tmp_path_factory.getbasetemp()
-    path = (base if worker_id == "master" else base.parent) / "shared"
-    path.mkdir(exist_ok=True)
-    return path
-
-
-def once(directory, name, make):
-    """What ``make`` puts into ``directory / name``, made by the first process that asks."""
-    path = directory / name
-    with FileLock(directory / f"{name}.lock"):
-        if not (directory / f"{name}.done").exists():
-            if path.exists():
-                pytest.fail(f"{name} could not be made: see the first failure")
-            path.mkdir()
-            make(path)
-            (directory / f"{name}.done").touch()
-    return path
+    return directory_of_run(tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,13 @@ import sys
 
 import pytest
 
+from support.sharing import once
 from tools import distributions
 from tools.distributions import ROOT
 from tools.release import environments
 from tools.release.errors import ReleaseError
 
-from .conftest import copy_files, once, run
+from .conftest import copy_files, run
 
 # What installing a package brings of ours.
 BROUGHT = {
