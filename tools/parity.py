@@ -13,8 +13,7 @@ import inspect
 import torch
 from torch import Tensor, nn
 
-from tests.support import reference
-from tools import oracle
+from tools import oracle, reference_values
 from tools.torchvision_operators import torchvision_operators
 from zoo_core import catalog, get_model_builder
 
@@ -24,15 +23,15 @@ TOLERANCE = 1e-4
 def inputs(name: str, task: str) -> tuple[Tensor, ...] | tuple[list[Tensor]]:
     """Inputs of another size and seed than the reference's, where the model takes any."""
     if task == "detection":
-        return ([reference.image(11, 3, 203, 229), reference.image(12, 3, 180, 321)],)
+        return ([reference_values.image(11, 3, 203, 229), reference_values.image(12, 3, 180, 321)],)
     if task == "flow":
-        return tuple(2 * reference.image(seed, 1, 3, 136, 144) - 1 for seed in (11, 12))
+        return tuple(2 * reference_values.image(seed, 1, 3, 136, 144) - 1 for seed in (11, 12))
     if task == "video":
         frames, size = (8, 112) if name.startswith("swin3d") else (16, 224 if name.startswith("mvit") else 112)
-        return (reference.image(11, 1, 3, max(frames, 14), size, size),)
+        return (reference_values.image(11, 1, 3, max(frames, 14), size, size),)
     if name.startswith(("vit_", "maxvit_")):
-        return (reference.image(11, 1, 3, 224, 224),)
-    return (reference.image(11, 1, 3, 203, 229),)
+        return (reference_values.image(11, 1, 3, 224, 224),)
+    return (reference_values.image(11, 1, 3, 203, 229),)
 
 
 def outputs(result: object) -> list[Tensor]:
@@ -52,8 +51,8 @@ def difference(name: str, task: str) -> float:
     kwargs = {"weights_backbone": None} if "weights_backbone" in inspect.signature(ours_builder).parameters else {}
     if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
         kwargs["init_weights"] = True  # type: ignore[assignment]
-    with reference.no_random_init():
-        ours: nn.Module = reference.fill_parameters(ours_builder(**kwargs))
+    with reference_values.no_random_init():
+        ours: nn.Module = reference_values.fill_parameters(ours_builder(**kwargs))
         theirs: nn.Module = theirs_builder(**kwargs).eval()
     assert list(ours.state_dict()) == list(theirs.state_dict()), "the keys of the state dicts differ"
     theirs.load_state_dict(ours.state_dict(), assign=True)

@@ -1,23 +1,22 @@
-"""The compatibility reference: what the models must be equal to, and how its outputs were made.
+"""The compatibility reference: what the models must be equal to.
 
 `tests/assets/reference` holds the published catalogue, signatures, state-dict manifests and sampled outputs.
 """
 
-import contextlib
 import enum
 import functools
 import gzip
 import inspect
 import json
-import math
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
+
+from tools.reference_values import fill_parameters as fill_parameters
+from tools.reference_values import image as image
+from tools.reference_values import no_random_init as no_random_init
 
 ASSETS = Path(__file__).parent.parent / "assets" / "reference"
 
@@ -61,45 +60,6 @@ def manifest_of(model: nn.Module) -> list[tuple[str, str, list[int]]]:
 def golden(name: str) -> dict[str, Any]:
     """Sampled outputs: case -> output -> summary."""
     return json.loads((ASSETS / "golden" / f"{name}.json").read_text())["cases"]
-
-
-def image(seed: int, *shape: int) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-@contextlib.contextmanager
-def no_random_init() -> Iterator[None]:
-    """Leaves out the random initialisation of modules, for tests that overwrite the parameters anyway.
-
-    Parameters then hold whatever was in memory.
-    """
-    with contextlib.ExitStack() as stack:
-        for name, function in vars(nn.init).items():
-            if name.endswith("_") and not name.startswith("_") and inspect.isfunction(function):
-                stack.enter_context(mock.patch.object(nn.init, name, lambda tensor, *args, **kwargs: tensor))
-        yield
-
-
-@torch.no_grad()
-def fill_parameters(model: nn.Module) -> nn.Module:
-    """Fills a model from the names of its tensors, as the reference did, and puts it into eval mode."""
-    for key, tensor in model.state_dict().items():
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            continue
-        generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
-        shape = tensor.shape
-        if key.endswith("running_var"):
-            value = 0.5 + torch.rand(shape, generator=generator)
-        elif key.endswith("running_mean"):
-            value = 0.1 * torch.randn(shape, generator=generator)
-        elif tensor.ndim >= 2:
-            value = torch.randn(shape, generator=generator) * math.sqrt(shape[0] / tensor.numel())
-        elif tensor.ndim == 1 and key.endswith("weight"):
-            value = 0.5 + 0.5 * torch.rand(shape, generator=generator)
-        else:
-            value = 0.1 * torch.randn(shape, generator=generator)
-        tensor.copy_(value)
-    return model.eval()
 
 
 def assert_matches(output: Tensor, summary: dict[str, Any], tolerance: float = 1e-4) -> None:

@@ -85,6 +85,15 @@ def test_no_runtime_code_imports_torchvision_or_numpy(folder):
         assert not {"torchvision", "timm", "numpy"} & set(imported(path)), path
 
 
+def test_packages_and_tools_import_nothing_of_the_tests():
+    """What tools and tests share is in `tools/`."""
+    helpers = {"tests"} | {path.stem for path in (ROOT / "tests").iterdir() if path.is_dir()}
+    code = [path for part in ("shared", "packages", "tools") for path in (ROOT / part).rglob("*.py")]
+    assert len(code) > 100
+    for path in code:
+        assert not helpers & set(imported(path)), path
+
+
 @folders
 def test_version_and_exact_pins(folder):
     core = project(ROOT / "shared" / "zoo-core")["project"]["version"]

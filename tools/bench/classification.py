@@ -6,8 +6,7 @@ Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
 import torch
 from torch import nn
 
-from tests.support import reference
-from tools import oracle
+from tools import oracle, reference_values
 from tools.bench.measure import compare, measure_models, table
 from zoo_core import get_model_builder, list_models
 
@@ -15,8 +14,8 @@ from zoo_core import get_model_builder, list_models
 def pair(name: str) -> tuple[nn.Module, nn.Module]:
     """Our model and torchvision's, with the same parameters."""
     kwargs = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    with reference.no_random_init():
-        ours = reference.fill_parameters(get_model_builder(name)(**kwargs))
+    with reference_values.no_random_init():
+        ours = reference_values.fill_parameters(get_model_builder(name)(**kwargs))
         theirs = oracle.builder(name)(**kwargs).eval()
     theirs.load_state_dict(ours.state_dict(), assign=True)
     return ours, theirs
@@ -26,7 +25,7 @@ def measure(name: str) -> list[str]:
     """The row of one builder."""
     ours, theirs = pair(name)
     size = 299 if name == "inception_v3" else 224
-    x = reference.image(1, 1, 3, size, size)
+    x = reference_values.image(1, 1, 3, size, size)
     error = float((ours(x) - theirs(x)).abs().max() / theirs(x).abs().max())
     result = compare(lambda: ours(x), lambda: theirs(x), seconds=4.0, at_least=12)
     fastest = f"{1e3 * min(result.ours):.1f}", f"{1e3 * min(result.reference):.1f}"

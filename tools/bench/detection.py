@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tests.support import reference
+from tools import reference_values
 from tools.bench.measure import compare, in_process, measure_models, resident, table
 from tools.oracle import builder
 from tools.torchvision_operators import torchvision_operators
@@ -22,17 +22,17 @@ SIZE = (480, 640)
 
 
 def image() -> Tensor:
-    return reference.image(1, 3, *SIZE)
+    return reference_values.image(1, 3, *SIZE)
 
 
 def ours(name: str) -> nn.Module:
-    with reference.no_random_init():
-        return reference.fill_parameters(get_model(name, weights=None, weights_backbone=None))
+    with reference_values.no_random_init():
+        return reference_values.fill_parameters(get_model(name, weights=None, weights_backbone=None))
 
 
 def theirs(name: str, state_dict: dict[str, Tensor]) -> nn.Module:
     torchvision_operators()
-    with reference.no_random_init():
+    with reference_values.no_random_init():
         model: nn.Module = builder(name)(weights=None, weights_backbone=None).eval()
     model.load_state_dict(state_dict, assign=True)
     return model

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from tests.support import reference
-from tools import oracle
+from tools import oracle, reference_values
 from tools.bench.measure import compare, measure_models, table
 from zoo_core import get_model_builder, get_model_weights, list_models
 from zoo_quantized import quantize_model, select_engine
@@ -27,9 +26,9 @@ def measure(name: str) -> list[str]:
     arguments = {"init_weights": True} if name in ("quantized_googlenet", "quantized_inception_v3") else {}
     backend = get_model_weights(name)["DEFAULT"].meta["backend"]
     size = 299 if name == "quantized_inception_v3" else 224
-    x = reference.image(1, 1, 3, size, size)
-    with reference.no_random_init():
-        floating = reference.fill_parameters(get_model_builder(name)(**arguments))
+    x = reference_values.image(1, 1, 3, size, size)
+    with reference_values.no_random_init():
+        floating = reference_values.fill_parameters(get_model_builder(name)(**arguments))
     ours = quantize_model(floating, [x], backend=backend)
     theirs = oracle.builder(name)(quantize=True, **arguments)
     theirs.load_state_dict(ours.state_dict())

@@ -6,8 +6,7 @@ Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
 import torch
 from torch import nn
 
-from tests.support import reference
-from tools import oracle
+from tools import oracle, reference_values
 from tools.bench.measure import compare, in_process, measure_models, table
 from zoo_core import get_model_builder, list_models
 
@@ -18,8 +17,8 @@ HEIGHT, WIDTH = 520, 693
 def pair(name: str) -> tuple[nn.Module, nn.Module]:
     """Our model and torchvision's, with the same parameters, in the form for published weights."""
     kwargs = {"weights_backbone": None} | ({} if name.startswith("lraspp") else {"aux_loss": True})
-    with reference.no_random_init():
-        ours = reference.fill_parameters(get_model_builder(name)(**kwargs))
+    with reference_values.no_random_init():
+        ours = reference_values.fill_parameters(get_model_builder(name)(**kwargs))
         theirs = oracle.torchvision().models.get_model_builder(name)(**kwargs).eval()
     theirs.load_state_dict(ours.state_dict(), assign=True)
     return ours, theirs
@@ -28,7 +27,7 @@ def pair(name: str) -> tuple[nn.Module, nn.Module]:
 def measure(name: str) -> list[str]:
     """The row of one builder."""
     ours, theirs = pair(name)
-    x = reference.image(1, 1, 3, HEIGHT, WIDTH)
+    x = reference_values.image(1, 1, 3, HEIGHT, WIDTH)
     expected, got = theirs(x), ours(x)
     error = max(float((got[key] - expected[key]).abs().max() / expected[key].abs().max()) for key in expected)
     result = compare(lambda: ours(x), lambda: theirs(x), seconds=12.0, at_least=8)

@@ -8,8 +8,7 @@ import gc
 import torch
 from torch import nn
 
-from tests.support import reference
-from tools import oracle
+from tools import oracle, reference_values
 from tools.bench.measure import Comparison, compare, in_process, measure_models, table
 from zoo_core import get_model_builder, list_models
 
@@ -40,8 +39,8 @@ def shape(name: str) -> tuple[int, ...]:
 
 def pair(name: str) -> tuple[nn.Module, nn.Module]:
     """Our model and torchvision's, with the same parameters."""
-    with reference.no_random_init():
-        ours = reference.fill_parameters(get_model_builder(name)())
+    with reference_values.no_random_init():
+        ours = reference_values.fill_parameters(get_model_builder(name)())
         theirs = oracle.builder(name)().eval()
     theirs.load_state_dict(ours.state_dict(), assign=True)
     return ours, theirs
@@ -56,7 +55,7 @@ def peak(imports: str, name: str) -> float:
 def timed(name: str) -> tuple[Comparison, float]:
     """Times of both, and the largest difference of their outputs relative to the largest output."""
     ours, theirs = pair(name)
-    x = reference.image(1, *shape(name))
+    x = reference_values.image(1, *shape(name))
     expected = theirs(x)
     error = float((ours(x) - expected).abs().max() / expected.abs().max())
     return compare(lambda: ours(x), lambda: theirs(x), seconds=10.0, at_least=5), error
