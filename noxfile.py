@@ -215,6 +215,14 @@ def parity(session: nox.Session) -> None:
 
 
 @nox.session(requires=["torch"])
+def exports(session: nox.Session) -> None:
+    """Every model as an ONNX file, in ONNX Runtime and in OpenVINO, beside eager: `-- [-k PATTERN]`."""
+    install_packages(session, *FOLDERS)
+    session.install(*group("test"), *group("exports"))
+    run_tests(session, "exports")
+
+
+@nox.session(requires=["torch"])
 def docs(session: nox.Session) -> None:
     """The guides and the API reference of all packages as HTML, in build/docs; arguments go to sphinx-build."""
     install_packages(session, *FOLDERS)
