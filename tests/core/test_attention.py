@@ -1,23 +1,20 @@
-"""Attention in windows against loops over tokens, and what is kept between calls."""
+"""Attention in windows against loops over tokens."""
 
-import copy
 import itertools
 import math
-import pickle
 
 import pytest
 import torch
-from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from support import reference
 from zoo_core.attention import (
-    EvalCache,
     attend_in_windows,
     pad_to,
     relative_position_bias,
     relative_position_index,
 )
+from zoo_core.value_cache import ValueCache
 
 
 @pytest.mark.parametrize("window", [(1, 1), (3, 3), (2, 5), (2, 3, 4)])
@@ -101,7 +98,7 @@ def mean_by_loops(x, window, shift):
 )
 def test_attend_in_windows(sizes, window, shift):
     x = torch.randn(3, *sizes, 2, dtype=torch.float64)
-    layouts = EvalCache()
+    layouts = ValueCache()
     for batch in (3, 1):
         y = attend_in_windows(x[:batch], window, shift, mean_over_visible, layouts)
         expected = torch.stack([mean_by_loops(one, window, shift) for one in x[:batch]])
@@ -110,7 +107,7 @@ def test_attend_in_windows(sizes, window, shift):
 
 def test_attend_in_windows_of_several_sizes_and_types():
     """What is kept for one map is not used for another."""
-    layouts = EvalCache()
+    layouts = ValueCache()
     for sizes, dtype in [((6, 8), torch.float64), ((8, 6), torch.float64), ((6, 8), torch.float32), ((6, 7), None)]:
         x = torch.randn(2, *sizes, 3, dtype=dtype)
         y = attend_in_windows(x, (3, 4), (1, 2), mean_over_visible, layouts)
@@ -118,175 +115,22 @@ def test_attend_in_windows_of_several_sizes_and_types():
 
 
 def test_attend_in_windows_changes_the_channels_and_takes_no_images():
-    y = attend_in_windows(torch.rand(0, 5, 5, 2), (3, 3), (1, 1), lambda w, mask: w.repeat(1, 1, 2), EvalCache())
+    y = attend_in_windows(torch.rand(0, 5, 5, 2), (3, 3), (1, 1), lambda w, mask: w.repeat(1, 1, 2), ValueCache())
     assert y.shape == (0, 5, 5, 4)
 
 
 def test_gradient_of_attend_in_windows():
     x = torch.randn(2, 4, 5, 1, dtype=torch.float64, requires_grad=True)
-    torch.autograd.gradcheck(lambda x: attend_in_windows(x, (3, 2), (1, 1), mean_over_visible, EvalCache()), x)
+    torch.autograd.gradcheck(lambda x: attend_in_windows(x, (3, 2), (1, 1), mean_over_visible, ValueCache()), x)
 
 
-class Doubling(nn.Module):
-    """Keeps twice its parameter, and counts how often it computes that."""
-
-    def __init__(self, *shape):
-        super().__init__()
-        self.weight = nn.Parameter(torch.rand(*shape))
-        self.cache = EvalCache()
-        self.computed = 0
-
-    def double(self):
-        self.computed += 1
-        return self.weight * 2
-
-    def forward(self):
-        return self.cache.get(self.double, [self.weight], training=self.training)
-
-
-@pytest.fixture
-def doubling():
-    return Doubling(3, 4).eval()
-
-
-def check(module, times):
-    """Its results are right, after so many computations in all."""
-    with torch.no_grad():
-        assert torch.equal(module(), module.weight * 2)
-    assert module.computed == times
-
-
-def test_cache_computes_once(doubling):
-    for _ in range(3):
-        check(doubling, 1)
-    with torch.inference_mode():
-        assert torch.equal(doubling(), doubling.weight * 2)
-    assert doubling.computed == 1
-
-
-def test_cache_sees_every_change(doubling):
-    check(doubling, 1)
-    with torch.no_grad():
-        doubling.weight.add_(1)
-    check(doubling, 2)
-    doubling.weight.data[0, 0] = 7  # leaves no trace in the tensor's version
-    check(doubling, 3)
-    doubling.weight.data = torch.rand(3, 4)
-    check(doubling, 4)
-    doubling.load_state_dict({"weight": torch.rand(3, 4)})
-    check(doubling, 5)
-    doubling.load_state_dict({"weight": torch.rand(3, 4)}, assign=True)
-    check(doubling, 6)
-    doubling.weight = nn.Parameter(torch.rand(2))
-    check(doubling, 7)
-    doubling.to(torch.float64)
-    check(doubling, 8)
-    assert doubling().dtype == torch.float64
-    optimizer = torch.optim.SGD(doubling.parameters(), lr=1.0)
-    doubling().sum().backward()
-    optimizer.step()
-    check(doubling, 11)
-
-
-def test_cache_on_a_device_whose_values_cost_time(doubling):
-    """There, what counts is the memory and its version. The meta device stands for it."""
-    doubling.to("meta")
-    with torch.no_grad():
-        first = doubling()
-        assert first.is_meta
-        assert doubling() is first
-        doubling.weight.add_(1)
-        assert doubling() is not first
-    doubling.cache.clear()
-    with torch.no_grad():
-        doubling()
-    assert doubling.computed == 3
-    doubling.to_empty(device="cpu")
-    nn.init.ones_(doubling.weight)
-    check(doubling, 4)
-
-
-def test_cache_lets_gradients_pass(doubling):
-    check(doubling, 1)
-    doubling().sum().backward()
-    assert torch.equal(doubling.weight.grad, torch.full((3, 4), 2.0))
-    doubling.train()
-    doubling()
-    with torch.no_grad():
-        doubling()
-    assert doubling.computed == 4
-    check(doubling.eval(), 5)
-
-
-def test_cached_result_of_inference_mode_serves_training(doubling):
-    doubling.weight.requires_grad_(False)
-    with torch.inference_mode():
-        doubling()
-    x = torch.rand(3, 4, requires_grad=True)
-    (x * doubling()).sum().backward()
-    assert torch.equal(x.grad, doubling.weight * 2)
-    assert doubling.computed == 1
-
-
-def test_cached_result_is_independent_of_autocast():
-    layer = nn.Linear(4, 3).eval()
-    x = torch.rand(2, 4)
-    cache = EvalCache()
-    with torch.no_grad():
-        expected = layer(x)
-        with torch.autocast("cpu", torch.bfloat16):
-            assert layer(x).dtype == torch.bfloat16
-            kept = cache.get(lambda: layer(x), [layer.weight, layer.bias])
-        assert torch.equal(kept, expected)
-        assert cache.get(lambda: layer(x), [layer.weight, layer.bias]) is kept
-
-
-def test_parameters_made_in_inference_mode():
-    """They count no versions."""
-    with torch.inference_mode():
-        module = Doubling(2).eval()
-        assert torch.equal(module(), module.weight * 2)
-        module.weight.add_(1)
-        assert torch.equal(module(), module.weight * 2)
-
-
-def test_copies_start_empty(doubling):
-    check(doubling, 1)
-    for other in (copy.deepcopy(doubling), copy.copy(doubling), pickle.loads(pickle.dumps(doubling))):
-        with torch.no_grad():
-            other.weight = nn.Parameter(torch.rand(3, 4))
-        check(other, 2)
-    assert "cache" not in doubling.state_dict()
-
-
-def test_fake_tensors_stay_out(doubling):
+def test_fake_tensors_stay_out_of_what_is_kept():
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
         x = mode.from_tensor(torch.rand(1, 6, 6, 2))
-        layouts = EvalCache()
+        layouts = ValueCache()
         attend_in_windows(x, (3, 3), (1, 1), mean_over_visible, layouts)
-        doubling()
     x = reference.image(1, 1, 6, 6, 2)
     y = attend_in_windows(x, (3, 3), (1, 1), mean_over_visible, layouts)
     torch.testing.assert_close(y[0], mean_by_loops(x[0], (3, 3), (1, 1)))
     with FakeTensorMode() as mode:
         attend_in_windows(mode.from_tensor(x), (3, 3), (1, 1), mean_over_visible, layouts)
-    check(doubling, doubling.computed + 1)
-
-
-def test_several_models_at_once(doubling):
-    """torch.func gives the same module several parameters."""
-    check(doubling, 1)
-    weights = torch.rand(5, 3, 4)
-    with torch.no_grad():
-        results = torch.vmap(lambda w: torch.func.functional_call(doubling, {"weight": w}, ()))(weights)
-    assert torch.equal(results, 2 * weights)
-    check(doubling, 2)
-
-
-def test_cache_under_the_compiler(doubling):
-    compiled = torch.compile(doubling, fullgraph=True, backend="eager")
-    with torch.no_grad():
-        for _ in range(2):
-            doubling.weight.add_(1)
-            assert torch.equal(compiled(), doubling.weight * 2)
-    assert doubling.cache._kept is None

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
-from zoo_core.attention import EvalCache, relative_position_bias, relative_position_index
+from zoo_core.attention import relative_position_bias, relative_position_index
 from zoo_core.builders import build, set_from_weights
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth
 from zoo_core.registry import register_model
@@ -108,7 +108,7 @@ class RelativePositionalMultiHeadAttention(nn.Module):
         table = torch.empty((2 * self.size - 1) ** 2, self.n_heads)
         self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
         self.register_buffer("relative_position_index", relative_position_index((self.size, self.size)))
-        self._bias_cache = EvalCache()
+        self._bias_cache = ValueCache()
 
     def get_relative_positional_bias(self) -> Tensor:
         """What is added to the logits of each query (row) and key (column): Tensor[1, heads, P, P]."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core import swin
-from zoo_core.attention import EvalCache, attend_in_windows, relative_position_bias, relative_position_index
+from zoo_core.attention import attend_in_windows, relative_position_bias, relative_position_index
 from zoo_core.builders import build
 from zoo_core.layers import Permute
 from zoo_core.registry import register_model
@@ -112,8 +112,8 @@ class ShiftedWindowAttention(nn.Module):
         self._make_position_tensors()
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim, bias=proj_bias)
-        self._bias_cache = EvalCache()
-        self._layouts = EvalCache()
+        self._bias_cache = ValueCache()
+        self._layouts = ValueCache()
 
     def _make_position_tensors(self) -> None:
         height, width = self.window_size

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo_core.attention import EvalCache, pad_to, relative_position_bias, relative_position_index
+from zoo_core.attention import pad_to, relative_position_bias, relative_position_index
 from zoo_core.builders import build
 from zoo_core.registry import register_model
 from zoo_core.swin import PatchMerging, SwinTransformerBlock
@@ -119,7 +119,7 @@ class ShiftedWindowAttention3d(nn.Module):
         table = torch.empty(math.prod(2 * size - 1 for size in window_size), num_heads)
         self.relative_position_bias_table = nn.Parameter(nn.init.normal_(table, std=0.02))
         self.register_buffer("relative_position_index", relative_position_index(window_size))
-        self._order_cache = EvalCache()
+        self._order_cache = ValueCache()
 
     def get_relative_position_bias(self, window_size: Sequence[int] | None = None) -> Tensor:
         """What is added to the logits of each query (row) and key (column): Tensor[1, heads, L, L] for L tokens.

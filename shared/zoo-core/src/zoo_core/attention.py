@@ -1,19 +1,18 @@
-"""What vision transformers share: attention in windows, relative positions, and results kept between calls.
+"""What vision transformers share: attention in windows, and relative positions.
 
 Maps have any number of dimensions (two for pictures, three for videos) and channels last.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo_core.layers import without_autocast
+from zoo_core.value_cache import ValueCache
 
-Result = TypeVar("Result", bound=Tensor | tuple[Tensor, ...])
+EvalCache = ValueCache  # its name before other models than transformers kept values
 
 # Added to the logits of tokens that may not meet. Finite, as in the published models.
 _MASKED = -100.0
@@ -59,7 +58,7 @@ def attend_in_windows(
     window: Sequence[int],
     shift: Sequence[int],
     attend: Callable[[Tensor, Tensor | None], Tensor],
-    layouts: "EvalCache",
+    layouts: ValueCache,
 ) -> Tensor:
     """Lets tokens attend to those of their window, after a cyclic shift of the map.
 
@@ -162,86 +161,3 @@ def pad_to(x: Tensor, sizes: Sequence[int]) -> Tensor:
 def _is_zero(size: int) -> bool:
     """Whether a size is zero. Of a size that stays symbolic in an exported program that isn't asked."""
     return not torch.compiler.is_dynamo_compiling() and isinstance(size, int) and size == 0
-
-
-class EvalCache:
-    """Keeps what was computed from parameters, for as long as they stay as they are.
-
-    Nothing is kept, or taken from the cache, while gradients flow to the parameters, while torch compiles or exports
-    the model or captures a CUDA graph, and for tensors that only stand for others (fake tensors, those of
-    :mod:`torch.func`): the result is computed then. Copies of a cache start empty.
-
-    On the CPU, a change of a parameter is seen from its values. Elsewhere, where reading them would make the CPU wait,
-    it is seen from the address of its memory and the counter of its in-place operations; a change through
-    ``parameter.data`` leaves these alone, and needs :meth:`clear`.
-    """
-
-    def __init__(self) -> None:
-        self._kept: tuple[Any, list[_Snapshot], Any] | None = None
-
-    def get(
-        self, compute: Callable[[], Result], parameters: Sequence[Tensor], key: Any = None, *, training: bool = False
-    ) -> Result:
-        """What ``compute`` returns, or returned before.
-
-        Args:
-            compute: gives a tensor or a tuple of tensors that depend on nothing but ``parameters`` and ``key``.
-            parameters: the tensors that the result depends on.
-            key: what else the result depends on.
-            training: compute, and forget what is kept.
-        """
-        if training:
-            self.clear()
-            return compute()
-        if torch.compiler.is_compiling() or not all(map(_may_be_kept, parameters)) or _is_capturing():
-            return compute()
-        kept = self._kept
-        if kept is not None and kept[0] == key and all(map(_Snapshot.shows, kept[1], parameters)):
-            return kept[2]
-        # A result of inference mode could not be used outside of it, and one of autocast not without autocast.
-        device_type = parameters[0].device.type if parameters else "cpu"
-        with torch.inference_mode(False), torch.no_grad(), without_autocast(device_type):
-            value = compute()
-        if all(type(tensor) is Tensor for tensor in (value if isinstance(value, tuple) else (value,))):
-            self._kept = key, [_Snapshot(parameter) for parameter in parameters], value
-        return value
-
-    def clear(self) -> None:
-        """Forgets what is kept."""
-        self._kept = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), ()
-
-
-class _Snapshot:
-    """What a tensor looked like."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        # The alias keeps the memory from being given to another tensor, so that its address tells them apart.
-        self.tensor = tensor.detach().clone() if tensor.device.type == "cpu" else tensor.detach()
-        self.version = tensor._version
-
-    def shows(self, tensor: Tensor) -> bool:
-        seen = self.tensor
-        if (seen.device, seen.dtype, seen.shape) != (tensor.device, tensor.dtype, tensor.shape):
-            return False
-        if seen.device.type == "cpu":
-            return torch.equal(seen, tensor)
-        return seen.data_ptr() == tensor.data_ptr() and self.version == tensor._version
-
-
-def _may_be_kept(tensor: Tensor) -> bool:
-    if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.is_inference():
-        return False
-    if torch.is_grad_enabled() and tensor.requires_grad:
-        return False
-    try:
-        tensor.data_ptr()
-    except RuntimeError:  # torch.func's tensors have no memory of their own
-        return False
-    return True
-
-
-def _is_capturing() -> bool:
-    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
