@@ -19,6 +19,7 @@ from zoo_core.attention import relative_position_bias, relative_position_index
 from zoo_core.builders import build, set_from_weights
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth
 from zoo_core.registry import register_model
+from zoo_core.value_cache import ValueCache
 from zoo_core.weights import WeightsEnum
 
 __all__ = ["MaxVit", "MaxVit_T_Weights", "maxvit_t"]

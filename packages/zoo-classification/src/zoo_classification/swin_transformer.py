@@ -21,6 +21,7 @@ from zoo_core.builders import build
 from zoo_core.layers import Permute
 from zoo_core.registry import register_model
 from zoo_core.swin import PatchMerging, join_neighbours
+from zoo_core.value_cache import ValueCache
 from zoo_core.weights import WeightsEnum
 
 __all__ = [

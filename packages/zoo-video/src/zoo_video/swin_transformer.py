@@ -18,6 +18,7 @@ from zoo_core.attention import pad_to, relative_position_bias, relative_position
 from zoo_core.builders import build
 from zoo_core.registry import register_model
 from zoo_core.swin import PatchMerging, SwinTransformerBlock
+from zoo_core.value_cache import ValueCache
 from zoo_core.weights import WeightsEnum
 from zoo_video.inputs import check_video
 
