@@ -190,6 +190,15 @@ def sanitize(session: nox.Session) -> None:
 
 
 @nox.session(requires=["torch"])
+def fuzz(session: nox.Session) -> None:
+    """Damaged and random inputs for all that reads files, and for the operators: `-- [--seconds 300] [FILE...]`."""
+    install_packages(session, *(name for name in FOLDERS if name != "core"))
+    session.install(*group("fuzz"))
+    files = [argument for argument in session.posargs if argument.endswith(".py")]
+    session.run("pytest", *(() if files else ("tests/fuzz",)), *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(requires=["torch"])
 def demo(session: nox.Session) -> None:
     """The main job without network: pictures that ship with the packages, shown with what the models see in them."""
     install_packages(session, *(name for name in FOLDERS if name != "core"))
