@@ -120,6 +120,7 @@ def test_builder_and_weights(name):
     assert function.__module__ == f"zoo_classification.{expected['family']}"
     reference.assert_signature(function, expected["signature"])
     assert "https://" in inspect.getdoc(function), "a builder names its paper"
+    reference.assert_arguments_described(function)
 
     package = importlib.import_module("zoo_classification")
     weights = zoo_core.get_model_weights(name)

@@ -223,10 +223,10 @@ def test_a_module_may_be_run_again(registered):
     assert get_model("zoo_test_again").arguments == {"run": 2}
 
 
-def test_docstring_and_signature_stay(tiny):
+def test_signature_stays_and_the_docstring_gets_the_common_arguments(tiny):
     import inspect
 
-    assert tiny.__doc__ == "A builder that shows what it was given."
+    assert tiny.__doc__.startswith("A builder that shows what it was given.\n\nArgs:\n    weights: ")
     assert list(inspect.signature(tiny).parameters) == ["weights", "progress", "width", "kwargs"]
 
 

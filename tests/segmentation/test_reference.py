@@ -128,6 +128,7 @@ def test_builder_and_weights(name):
     assert function.__module__ == f"zoo_segmentation.{expected['family']}"
     reference.assert_signature(function, expected["signature"])
     assert "arxiv.org" in inspect.getdoc(function)
+    reference.assert_arguments_described(function)
 
     weights = zoo_core.get_model_weights(name)
     assert weights.__name__ == expected["weights_enum"]

@@ -8,6 +8,7 @@ import functools
 import gzip
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,13 @@ def assert_signature(function: Any, expected: list[list[Any]]) -> None:
     parameters = [p for name, p in inspect.signature(function).parameters.items() if name != "self"]
     ours = [(p.name, p.kind.name, _plain(p.default)) for p in parameters]
     assert ours == [(name, kind, default) for name, kind, default in expected]
+
+
+def assert_arguments_described(function: Any) -> None:
+    """Every parameter has an entry in the docstring, be it one for several of them: `weights, progress: see ...`."""
+    entries = re.findall(r"^ +([\w*]+(?:, [\w*]+)*): ", inspect.getdoc(function) or "", re.MULTILINE)
+    described = {name.lstrip("*") for entry in entries for name in entry.split(", ")}
+    assert set(inspect.signature(function).parameters) <= described
 
 
 def _plain(default: Any) -> Any:

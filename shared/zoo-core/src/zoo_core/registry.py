@@ -13,6 +13,7 @@ from typing import Any, TypeVar, overload
 from torch import nn
 
 from zoo_core import catalog
+from zoo_core.builder_docs import describe_arguments
 from zoo_core.weights import WeightsEnum
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
@@ -36,7 +37,8 @@ def register_model(function: Any = None, /, *, name: str | None = None) -> Any:
     :class:`~zoo_core.weights.WeightsEnum`. Callers may then give these as a member, as a string (``"IMAGENET1K_V1"``,
     ``"DEFAULT"``, ``"ResNet50_Weights.DEFAULT"``) or as ``None``; the builder gets a member or ``None``. With a warning
     they may use what torchvision deprecated: ``pretrained=True`` (and ``pretrained_backbone``), a bool for ``weights``,
-    and positional arguments.
+    and positional arguments. The docstring need not describe ``weights``, ``progress`` and ``**kwargs``, which are the
+    same for all builders: :func:`~zoo_core.builder_docs.describe_arguments` adds them.
 
     Raises:
         ValueError: another builder has the name already.
@@ -60,7 +62,7 @@ def _register(function: Builder, *, name: str | None) -> Builder:
     keywords = [p.name for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
     weights_parameters = [k for k in keywords if k == "weights" or k.startswith("weights_")]
 
-    @functools.wraps(function)
+    @functools.wraps(describe_arguments(function))
     def builder(*args: Any, **kwargs: Any) -> nn.Module:
         if args:
             kwargs = _name_positional(function.__name__, keywords, args, kwargs)
