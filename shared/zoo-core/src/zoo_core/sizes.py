@@ -1,0 +1,38 @@
+"""Arithmetic on sizes of tensors that holds in eager mode, in ``torch.export`` and in ``torch.jit.trace``.
+
+A size is an ``int`` in eager mode, a symbol while torch compiles or exports, and a tensor of no dimensions while it
+traces. Python's ``min`` and ``math.floor`` decide for the example's sizes; these keep the program open to others.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["floor", "larger", "smaller"]
+
+
+def smaller(a: Any, b: Any) -> Any:
+    """The smaller of two sizes or numbers."""
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return torch.minimum(*_as_tensors(a, b))
+    return torch.sym_min(a, b)
+
+
+def larger(a: Any, b: Any) -> Any:
+    """The larger of two sizes or numbers."""
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return torch.maximum(*_as_tensors(a, b))
+    return torch.sym_max(a, b)
+
+
+def floor(number: Any) -> Any:
+    """The largest size that is not above a number."""
+    return number.floor().to(torch.int64) if isinstance(number, Tensor) else math.floor(number)
+
+
+def _as_tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    first, second = torch.as_tensor(a), torch.as_tensor(b)
+    dtype = torch.promote_types(first.dtype, second.dtype)
+    return first.to(dtype), second.to(dtype)
