@@ -33,6 +33,6 @@ def floor(number: Any) -> Any:
 
 
 def _as_tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:
-    first, second = torch.as_tensor(a), torch.as_tensor(b)
+    first, second = (value if isinstance(value, Tensor) else torch.tensor(value) for value in (a, b))
     dtype = torch.promote_types(first.dtype, second.dtype)
     return first.to(dtype), second.to(dtype)
