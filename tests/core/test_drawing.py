@@ -25,6 +25,7 @@ from zoo_core.drawing import (
     make_grid,
     save_image,
 )
+from zoo_core.drawing import labels as panel
 from zoo_core.images import pil_to_tensor, read_image, to_pil_image
 
 GOLDEN = json.loads((ASSETS / "golden" / "presets_and_drawing.json").read_text())["drawing"]
@@ -235,8 +236,8 @@ def test_no_boxes(boxes: Tensor) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"image": "picture"}, TypeError, "picture as a tensor, got str"),
-        ({"image": BASE[None]}, ValueError, r"one picture of shape \[C, H, W\]"),
+        ({"image": "picture"}, TypeError, "image as a tensor, got str"),
+        ({"image": BASE[None]}, ValueError, r"one image of shape \[C, H, W\]"),
         ({"image": BASE.int()}, ValueError, "uint8.*int32"),
         ({"image": noise(0, 4, 8, 8)}, ValueError, "1 or 3 channels"),
         ({"image": BASE[:, :0]}, ValueError, "empty"),
@@ -462,7 +463,7 @@ def test_grid_normalises_all_together_or_each() -> None:
         (["a", "b"], {}, TypeError, "got list"),
         ([], {}, ValueError, "one shape, got none"),
         ([torch.zeros(3, 4, 4), torch.zeros(3, 4, 5)], {}, ValueError, r"one shape, got .*\(3, 4, 4\), \(3, 4, 5\)"),
-        (torch.zeros(0, 3, 4, 4), {}, ValueError, "at least one picture"),
+        (torch.zeros(0, 3, 4, 4), {}, ValueError, "at least one image"),
         (torch.zeros(1, 1, 3, 4, 4), {}, ValueError, "shape"),
         (torch.zeros(2, 3, 4, 4), {"nrow": 0}, ValueError, "nrow"),
         (torch.zeros(2, 3, 4, 4), {"padding": -1}, ValueError, "padding"),
@@ -512,8 +513,8 @@ def test_the_picture_stays_unobstructed() -> None:
 
 def test_bars_are_as_long_as_the_scores() -> None:
     output = pil_to_tensor(draw_labels(torch.zeros(3, 400, 500), SCORES)).permute(1, 2, 0)
-    bar = (output == torch.tensor(drawing._BAR)).all(dim=-1)
-    ground = (output == torch.tensor(drawing._BAR_GROUND)).all(dim=-1)
+    bar = (output == torch.tensor(panel._BAR)).all(dim=-1)
+    ground = (output == torch.tensor(panel._BAR_GROUND)).all(dim=-1)
     rows = [row for row in range(400, output.shape[0]) if (bar[row] | ground[row]).sum() > 300]
     lengths = {round((bar[row].sum() / (bar[row] | ground[row]).sum()).item(), 2) for row in rows}
     assert lengths == {0.75, 0.25, 0.0}
@@ -564,7 +565,7 @@ def test_a_legend_marks_lines_with_colours() -> None:
         rows.append(mark[:, 0].float().mean().item())
         columns.append(mark[:, 1].max().item())
     assert rows == sorted(rows)
-    text = (output[400:] == torch.tensor(drawing._INK)).all(dim=-1).nonzero()[:, 1]
+    text = (output[400:] == torch.tensor(panel._INK)).all(dim=-1).nonzero()[:, 1]
     assert text.min() > max(columns)
     cut = draw_labels(Image.new("RGB", (320, 320)), [("x" * 200, 0.5)], colors="red")
     assert cut.width == 320

@@ -228,7 +228,9 @@ def test_16_bit_png() -> None:
         assert output.dtype == torch.uint8
         assert output.tolist() == [[[0, 0x12, 255]]] * channels
     color = png(1, 1, 16, 2, [struct.pack(">HHH", 0x1234, 0x8000, 0xFFFF)])
-    assert decode_image(color).flatten().tolist() == [0x12, 0x80, 0xFF]
+    assert decode_image(color).dtype == torch.uint16
+    assert decode_image(color).flatten().tolist() == [0x1234, 0x8000, 0xFFFF]
+    assert decode_image(color, "RGB").flatten().tolist() == [0x12, 0x80, 0xFF]
 
 
 def test_cmyk_jpeg() -> None:
@@ -319,9 +321,9 @@ def unreadable_files(directory: Path) -> dict[Path, str]:
     whole = encoded(to_pil_image(noise(0, 3, 64, 64)), "PNG")
     contents = {
         "empty.png": (b"", "empty"),
-        "text.jpg": (b"This is no picture.\n" * 20, "not a picture"),
-        "zeros.png": (bytes(4096), "not a picture"),
-        "header-only.png": (whole[:40], "not a picture, damaged"),
+        "text.jpg": (b"This is no picture.\n" * 20, "not an image"),
+        "zeros.png": (bytes(4096), "not an image"),
+        "header-only.png": (whole[:40], "not an image, damaged"),
         "truncated.png": (whole[: len(whole) // 2], "cannot be decoded"),
         "truncated.jpg": (encoded(to_pil_image(noise(0, 3, 64, 64)), "JPEG")[:-500], "cannot be decoded.*truncated"),
         "truncated.gif": (encoded(to_pil_image(noise(0, 3, 64, 64)), "GIF")[:-500], "cannot be decoded"),
@@ -369,7 +371,7 @@ def test_a_file_cut_anywhere_never_gives_half_a_picture(format: str) -> None:
 
 
 def test_damaged_bytes_are_named_by_their_length() -> None:
-    with pytest.raises(ImageReadError, match="<3 bytes>: not a picture"):
+    with pytest.raises(ImageReadError, match="<3 bytes>: not an image"):
         decode_image(b"abc")
     with pytest.raises(ImageReadError, match="empty"):
         decode_image(torch.empty(0, dtype=torch.uint8))

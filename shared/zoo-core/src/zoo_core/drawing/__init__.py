@@ -1,0 +1,24 @@
+"""Images of what a model sees: boxes, masks, keypoints, flow and labels drawn on images, and grids of images.
+
+The functions that torchvision's ``utils`` also has take the same arguments, and draw the same pixels on uint8 images,
+except where no colour is given, and for boxes of four corners, whose lines have no gaps here. None changes its input.
+"""
+
+from zoo_core.drawing.annotations import draw_bounding_boxes, draw_keypoints, draw_segmentation_masks
+from zoo_core.drawing.colors import Color, Colors, color_palette
+from zoo_core.drawing.flow import flow_to_image
+from zoo_core.drawing.grids import make_grid, save_image
+from zoo_core.drawing.labels import draw_labels
+
+__all__ = [
+    "Color",
+    "Colors",
+    "color_palette",
+    "draw_bounding_boxes",
+    "draw_keypoints",
+    "draw_labels",
+    "draw_segmentation_masks",
+    "flow_to_image",
+    "make_grid",
+    "save_image",
+]

@@ -1,0 +1,53 @@
+"""What is common to all that draw with Pillow: the check of an image, the way there and back, and fonts."""
+
+import contextlib
+from collections.abc import Iterable
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from zoo_core.images import pil_to_tensor, to_pil_image
+
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+_SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
+
+
+def check_image(image: Tensor, channels: tuple[int, ...]) -> None:
+    if not isinstance(image, Tensor):
+        raise TypeError(f"expected the image as a tensor, got {type(image).__name__}: convert it with pil_to_tensor")
+    if not (image.dtype == torch.uint8 or image.is_floating_point()):
+        raise ValueError(f"expected an image of dtype uint8 in 0..255 or floating in [0, 1], got {image.dtype}")
+    if image.ndim != 3:
+        raise ValueError(f"expected one image of shape [C, H, W], got {list(image.shape)}: draw on a batch one by one")
+    if image.shape[0] not in channels:
+        raise ValueError(
+            f"expected an image with {' or '.join(map(str, channels))} channels, got shape {list(image.shape)}"
+        )
+    if image.numel() == 0:
+        raise ValueError(f"the image is empty: shape {list(image.shape)}")
+
+
+def canvas(image: Tensor, mode: str = "RGB") -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    picture = to_pil_image(image.expand(3, -1, -1))
+    return picture, ImageDraw.Draw(picture, mode)
+
+
+def to_tensor_like(picture: Image.Image, image: Tensor) -> Tensor:
+    values = pil_to_tensor(picture).to(image.device)
+    return values if image.dtype == torch.uint8 else (values.float() / 255).to(image.dtype)
+
+
+def load_font(font: str | None, font_size: int | None, texts: Iterable[str]) -> Font:
+    """The named font, or Pillow's own; for texts that its few glyphs cannot show, a common one of the system's."""
+    if font is not None:
+        try:
+            return ImageFont.truetype(font, font_size or 10)
+        except OSError as error:
+            raise ValueError(f"no TrueType font {font!r} was found: pass the path of a .ttf file") from error
+    if not all(text.isascii() for text in texts):
+        for name in _SYSTEM_FONTS:
+            with contextlib.suppress(OSError):
+                return ImageFont.truetype(name, font_size or 10)
+    return ImageFont.load_default() if font_size is None else ImageFont.load_default(font_size)
