@@ -2,6 +2,8 @@
 
 `One weird trick for parallelizing convolutional neural networks <https://arxiv.org/abs/1404.5997>`__, the form of
 AlexNet with a single tower.
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. Of 224 x 224 pixels ``features`` makes ``[N, 256, 6, 6]``.
 """
 
 from enum import auto
@@ -15,11 +17,7 @@ from zoo_core.builders import build
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
-__all__ = [
-    "AlexNet",
-    "AlexNet_Weights",
-    "alexnet",
-]
+__all__ = ["AlexNet", "AlexNet_Weights", "alexnet"]
 
 
 class AlexNet(nn.Module):
@@ -74,11 +72,5 @@ class AlexNet_Weights(WeightsEnum):
 
 @register_model
 def alexnet(*, weights: AlexNet_Weights | None = None, progress: bool = True, **kwargs: Any) -> AlexNet:
-    """AlexNet, from `One weird trick for parallelizing convolutional neural networks <https://arxiv.org/abs/1404.5997>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`AlexNet`, and of :func:`zoo_core.builders.build`.
-    """
+    """AlexNet, from `One weird trick for parallelizing convolutional neural networks <https://arxiv.org/abs/1404.5997>`__."""
     return build(AlexNet, weights, progress, **kwargs)

@@ -1,6 +1,9 @@
 """ConvNeXt.
 
 `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. The stages give ``[N, C, H/4, W/4]``, then with a greater
+``C`` sizes of 1/8, 1/16 and 1/32 of the input's, rounded down.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,71 +22,9 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
-    "ConvNeXt",
-    "ConvNeXt_Base_Weights",
-    "ConvNeXt_Large_Weights",
-    "ConvNeXt_Small_Weights",
-    "ConvNeXt_Tiny_Weights",
-    "convnext_base",
-    "convnext_large",
-    "convnext_small",
-    "convnext_tiny",
-]
-
-
-class CNBlock(nn.Module):
-    """7x7 depthwise convolution, two 1x1 convolutions and a shortcut: figure 4 (right) of the paper.
-
-    The 1x1 convolutions are linear layers over the last dimension, which is faster.
-
-    Args:
-        dim: channels of input and output.
-        layer_scale: initial value of the scale of each channel before the shortcut is added.
-        stochastic_depth_prob: probability of all but the shortcut to be dropped, for each sample.
-        norm_layer: makes the normalisation over the last dimension from a number of channels; layer normalisation by
-            default.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        layer_scale: float,
-        stochastic_depth_prob: float,
-        norm_layer: Callable[..., nn.Module] | None = None,
-    ) -> None:
-        super().__init__()
-        norm_layer = norm_layer or partial(nn.LayerNorm, eps=1e-6)
-        self.block = nn.Sequential(
-            nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim),
-            Permute([0, 2, 3, 1]),
-            norm_layer(dim),
-            nn.Linear(dim, 4 * dim),
-            nn.GELU(),
-            nn.Linear(4 * dim, dim),
-            Permute([0, 3, 1, 2]),
-        )
-        self.layer_scale = nn.Parameter(torch.full((dim, 1, 1), float(layer_scale)))
-        self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
-
-    def forward(self, input: Tensor) -> Tensor:
-        result = self.stochastic_depth(self.layer_scale * self.block(input))
-        result += input
-        return result
-
-
-@dataclass
-class CNBlockConfig:
-    """One stage.
-
-    Args:
-        input_channels: channels of its blocks.
-        out_channels: channels after the downsampling that follows; ``None`` for none, in the last stage.
-        num_layers: number of blocks.
-    """
-
-    input_channels: int
-    out_channels: int | None
-    num_layers: int
+    "ConvNeXt", "ConvNeXt_Base_Weights", "ConvNeXt_Large_Weights", "ConvNeXt_Small_Weights", "ConvNeXt_Tiny_Weights",
+    "convnext_base", "convnext_large", "convnext_small", "convnext_tiny",
+]  # fmt: skip
 
 
 class ConvNeXt(nn.Module):
@@ -109,7 +50,7 @@ class ConvNeXt(nn.Module):
 
     def __init__(
         self,
-        block_setting: Sequence[CNBlockConfig],
+        block_setting: "Sequence[CNBlockConfig]",
         stochastic_depth_prob: float = 0.0,
         layer_scale: float = 1e-6,
         num_classes: int = 1000,
@@ -172,9 +113,65 @@ class ConvNeXt(nn.Module):
         return self.classifier(self.avgpool(self.features(x)))
 
 
-def _stages(channels: Sequence[int], depths: Sequence[int]) -> list[CNBlockConfig]:
+@dataclass
+class CNBlockConfig:
+    """One stage.
+
+    Args:
+        input_channels: channels of its blocks.
+        out_channels: channels after the downsampling that follows; ``None`` for none, in the last stage.
+        num_layers: number of blocks.
+    """
+
+    input_channels: int
+    out_channels: int | None
+    num_layers: int
+
+
+class CNBlock(nn.Module):
+    """7x7 depthwise convolution, two 1x1 convolutions and a shortcut: figure 4 (right) of the paper.
+
+    The 1x1 convolutions are linear layers over the last dimension, which is faster.
+
+    Args:
+        dim: channels of input and output.
+        layer_scale: initial value of the scale of each channel before the shortcut is added.
+        stochastic_depth_prob: probability of all but the shortcut to be dropped, for each sample.
+        norm_layer: makes the normalisation over the last dimension from a number of channels; layer normalisation by
+            default.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        layer_scale: float,
+        stochastic_depth_prob: float,
+        norm_layer: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        norm_layer = norm_layer or partial(nn.LayerNorm, eps=1e-6)
+        self.block = nn.Sequential(
+            nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim),
+            Permute([0, 2, 3, 1]),
+            norm_layer(dim),
+            nn.Linear(dim, 4 * dim),
+            nn.GELU(),
+            nn.Linear(4 * dim, dim),
+            Permute([0, 3, 1, 2]),
+        )
+        self.layer_scale = nn.Parameter(torch.full((dim, 1, 1), float(layer_scale)))
+        self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
+
+    def forward(self, input: Tensor) -> Tensor:
+        result = self.stochastic_depth(self.layer_scale * self.block(input))
+        result += input
+        return result
+
+
+def _convnext(channels: Sequence[int], depths: Sequence[int], num_classes: int = 1000, **kwargs: Any) -> ConvNeXt:
     following = [*channels[1:], None]
-    return [CNBlockConfig(*stage) for stage in zip(channels, following, depths, strict=True)]
+    stages = [CNBlockConfig(*stage) for stage in zip(channels, following, depths, strict=True)]
+    return ConvNeXt(stages, num_classes=num_classes, **kwargs)
 
 
 class ConvNeXt_Tiny_Weights(WeightsEnum):
@@ -199,55 +196,27 @@ class ConvNeXt_Large_Weights(WeightsEnum):
 
 @register_model
 def convnext_tiny(*, weights: ConvNeXt_Tiny_Weights | None = None, progress: bool = True, **kwargs: Any) -> ConvNeXt:
-    """ConvNeXt-T, from `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ConvNeXt`, and of :func:`zoo_core.builders.build`.
-    """
-    block_setting = _stages(channels=(96, 192, 384, 768), depths=(3, 3, 9, 3))
+    """ConvNeXt-T, from `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`__."""
     kwargs.setdefault("stochastic_depth_prob", 0.1)
-    return build(ConvNeXt, weights, progress, block_setting=block_setting, **kwargs)
+    return build(_convnext, weights, progress, channels=(96, 192, 384, 768), depths=(3, 3, 9, 3), **kwargs)
 
 
 @register_model
 def convnext_small(*, weights: ConvNeXt_Small_Weights | None = None, progress: bool = True, **kwargs: Any) -> ConvNeXt:
-    """ConvNeXt-S, from `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ConvNeXt`, and of :func:`zoo_core.builders.build`.
-    """
-    block_setting = _stages(channels=(96, 192, 384, 768), depths=(3, 3, 27, 3))
+    """ConvNeXt-S, from `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`__."""
     kwargs.setdefault("stochastic_depth_prob", 0.4)
-    return build(ConvNeXt, weights, progress, block_setting=block_setting, **kwargs)
+    return build(_convnext, weights, progress, channels=(96, 192, 384, 768), depths=(3, 3, 27, 3), **kwargs)
 
 
 @register_model
 def convnext_base(*, weights: ConvNeXt_Base_Weights | None = None, progress: bool = True, **kwargs: Any) -> ConvNeXt:
-    """ConvNeXt-B, from `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ConvNeXt`, and of :func:`zoo_core.builders.build`.
-    """
-    block_setting = _stages(channels=(128, 256, 512, 1024), depths=(3, 3, 27, 3))
+    """ConvNeXt-B, from `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`__."""
     kwargs.setdefault("stochastic_depth_prob", 0.5)
-    return build(ConvNeXt, weights, progress, block_setting=block_setting, **kwargs)
+    return build(_convnext, weights, progress, channels=(128, 256, 512, 1024), depths=(3, 3, 27, 3), **kwargs)
 
 
 @register_model
 def convnext_large(*, weights: ConvNeXt_Large_Weights | None = None, progress: bool = True, **kwargs: Any) -> ConvNeXt:
-    """ConvNeXt-L, from `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ConvNeXt`, and of :func:`zoo_core.builders.build`.
-    """
-    block_setting = _stages(channels=(192, 384, 768, 1536), depths=(3, 3, 27, 3))
+    """ConvNeXt-L, from `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`__."""
     kwargs.setdefault("stochastic_depth_prob", 0.5)
-    return build(ConvNeXt, weights, progress, block_setting=block_setting, **kwargs)
+    return build(_convnext, weights, progress, channels=(192, 384, 768, 1536), depths=(3, 3, 27, 3), **kwargs)

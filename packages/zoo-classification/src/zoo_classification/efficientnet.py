@@ -2,6 +2,9 @@
 
 - `EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks <https://arxiv.org/abs/1905.11946>`__
 - `EfficientNetV2: Smaller Models and Faster Training <https://arxiv.org/abs/2104.00298>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. The stem halves the size, and so does each stage of stride
+2; the last gives ``[N, C, H/32, W/32]``, rounded up.
 """
 
 import copy
@@ -23,30 +26,96 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
-    "EfficientNet",
-    "EfficientNet_B0_Weights",
-    "EfficientNet_B1_Weights",
-    "EfficientNet_B2_Weights",
-    "EfficientNet_B3_Weights",
-    "EfficientNet_B4_Weights",
-    "EfficientNet_B5_Weights",
-    "EfficientNet_B6_Weights",
-    "EfficientNet_B7_Weights",
-    "EfficientNet_V2_L_Weights",
-    "EfficientNet_V2_M_Weights",
-    "EfficientNet_V2_S_Weights",
-    "efficientnet_b0",
-    "efficientnet_b1",
-    "efficientnet_b2",
-    "efficientnet_b3",
-    "efficientnet_b4",
-    "efficientnet_b5",
-    "efficientnet_b6",
-    "efficientnet_b7",
-    "efficientnet_v2_l",
-    "efficientnet_v2_m",
-    "efficientnet_v2_s",
-]
+    "EfficientNet", "EfficientNet_B0_Weights", "EfficientNet_B1_Weights", "EfficientNet_B2_Weights",
+    "EfficientNet_B3_Weights", "EfficientNet_B4_Weights", "EfficientNet_B5_Weights", "EfficientNet_B6_Weights",
+    "EfficientNet_B7_Weights", "EfficientNet_V2_L_Weights", "EfficientNet_V2_M_Weights", "EfficientNet_V2_S_Weights",
+    "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4", "efficientnet_b5",
+    "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l", "efficientnet_v2_m", "efficientnet_v2_s",
+]  # fmt: skip
+
+
+class EfficientNet(nn.Module):
+    """EfficientNet or EfficientNetV2.
+
+    Args:
+        inverted_residual_setting: the stages, in their order.
+        dropout: probability of an element before the last layer to be zeroed in training.
+        stochastic_depth_prob: probability of a sample to take only the shortcut of a block in training: what it would
+            be for the block after the last one; it grows from 0 at the first block in equal steps.
+        num_classes: size of the output.
+        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
+        last_channel: channels before the classifier; by default four times those of the last stage.
+
+    Shape:
+        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
+
+    Raises:
+        ValueError: there are no stages.
+        TypeError: ``inverted_residual_setting`` is no sequence of :class:`MBConvConfig` and :class:`FusedMBConvConfig`.
+    """
+
+    def __init__(
+        self,
+        inverted_residual_setting: "Sequence[MBConvConfig | FusedMBConvConfig]",
+        dropout: float,
+        stochastic_depth_prob: float = 0.2,
+        num_classes: int = 1000,
+        norm_layer: Callable[..., nn.Module] | None = None,
+        last_channel: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(inverted_residual_setting, Sequence) or not all(
+            isinstance(cnf, _MBConvConfig) for cnf in inverted_residual_setting
+        ):
+            raise TypeError(
+                f"inverted_residual_setting must be a list of MBConvConfig and FusedMBConvConfig, "
+                f"not {inverted_residual_setting!r}"
+            )
+        if not inverted_residual_setting:
+            raise ValueError("inverted_residual_setting is empty; give at least one stage")
+        norm_layer = norm_layer or nn.BatchNorm2d
+        conv_silu = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.SiLU)
+
+        last_stage_channels = inverted_residual_setting[-1].out_channels
+        last_channel = 4 * last_stage_channels if last_channel is None else last_channel
+        num_blocks = sum(cnf.num_layers for cnf in inverted_residual_setting)
+        drop_probs = (stochastic_depth_prob * i / num_blocks for i in range(num_blocks))
+        self.features = nn.Sequential(
+            conv_silu(3, inverted_residual_setting[0].input_channels, kernel_size=3, stride=2),
+            *(
+                nn.Sequential(*(cnf.block(cnf, next(drop_probs), norm_layer) for cnf in _blocks_of(stage)))
+                for stage in inverted_residual_setting
+            ),
+            conv_silu(last_stage_channels, last_channel, kernel_size=1),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(
+            nn.Dropout(p=dropout, inplace=True),
+            nn.Linear(last_channel, num_classes),
+        )
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets one module's own parameters as the reference implementation does."""
+        if isinstance(module, nn.Conv2d):
+            initialize_convolution(module)
+        elif isinstance(module, nn.Linear):
+            bound = 1.0 / math.sqrt(module.out_features)
+            nn.init.uniform_(module.weight, -bound, bound)
+            nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_image(x, model="EfficientNet", min_size=(1, 1))
+        x = self.avgpool(self.features(x))
+        return self.classifier(torch.flatten(x, 1))
+
+
+def _blocks_of(stage: "_MBConvConfig") -> "list[_MBConvConfig]":
+    """The configuration of each block of a stage: the first alone changes channels and size."""
+    others = copy.copy(stage)
+    others.input_channels = stage.out_channels
+    others.stride = 1
+    return [stage] + [others] * (stage.num_layers - 1)
 
 
 @dataclass
@@ -216,94 +285,10 @@ class FusedMBConv(_ResidualBlock):
         super().__init__(cnf, layers, stochastic_depth_prob)
 
 
-class EfficientNet(nn.Module):
-    """EfficientNet or EfficientNetV2.
-
-    Args:
-        inverted_residual_setting: the stages, in their order.
-        dropout: probability of an element before the last layer to be zeroed in training.
-        stochastic_depth_prob: probability of a sample to take only the shortcut of a block in training: what it would
-            be for the block after the last one; it grows from 0 at the first block in equal steps.
-        num_classes: size of the output.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
-        last_channel: channels before the classifier; by default four times those of the last stage.
-
-    Shape:
-        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
-
-    Raises:
-        ValueError: there are no stages.
-        TypeError: ``inverted_residual_setting`` is no sequence of :class:`MBConvConfig` and :class:`FusedMBConvConfig`.
-    """
-
-    def __init__(
-        self,
-        inverted_residual_setting: Sequence[MBConvConfig | FusedMBConvConfig],
-        dropout: float,
-        stochastic_depth_prob: float = 0.2,
-        num_classes: int = 1000,
-        norm_layer: Callable[..., nn.Module] | None = None,
-        last_channel: int | None = None,
-    ) -> None:
-        super().__init__()
-        if not isinstance(inverted_residual_setting, Sequence) or not all(
-            isinstance(cnf, _MBConvConfig) for cnf in inverted_residual_setting
-        ):
-            raise TypeError(
-                f"inverted_residual_setting must be a list of MBConvConfig and FusedMBConvConfig, "
-                f"not {inverted_residual_setting!r}"
-            )
-        if not inverted_residual_setting:
-            raise ValueError("inverted_residual_setting is empty; give at least one stage")
-        norm_layer = norm_layer or nn.BatchNorm2d
-        conv_silu = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.SiLU)
-
-        last_stage_channels = inverted_residual_setting[-1].out_channels
-        last_channel = 4 * last_stage_channels if last_channel is None else last_channel
-        num_blocks = sum(cnf.num_layers for cnf in inverted_residual_setting)
-        drop_probs = (stochastic_depth_prob * i / num_blocks for i in range(num_blocks))
-        self.features = nn.Sequential(
-            conv_silu(3, inverted_residual_setting[0].input_channels, kernel_size=3, stride=2),
-            *(
-                nn.Sequential(*(cnf.block(cnf, next(drop_probs), norm_layer) for cnf in _blocks_of(stage)))
-                for stage in inverted_residual_setting
-            ),
-            conv_silu(last_stage_channels, last_channel, kernel_size=1),
-        )
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(
-            nn.Dropout(p=dropout, inplace=True),
-            nn.Linear(last_channel, num_classes),
-        )
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the reference implementation does."""
-        if isinstance(module, nn.Conv2d):
-            initialize_convolution(module)
-        elif isinstance(module, nn.Linear):
-            bound = 1.0 / math.sqrt(module.out_features)
-            nn.init.uniform_(module.weight, -bound, bound)
-            nn.init.zeros_(module.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        check_image(x, model="EfficientNet", min_size=(1, 1))
-        x = self.avgpool(self.features(x))
-        return self.classifier(torch.flatten(x, 1))
-
-
-def _blocks_of(stage: _MBConvConfig) -> list[_MBConvConfig]:
-    """The configuration of each block of a stage: the first alone changes channels and size."""
-    others = copy.copy(stage)
-    others.input_channels = stage.out_channels
-    others.stride = 1
-    return [stage] + [others] * (stage.num_layers - 1)
-
-
-def efficientnet_stages(width_mult: float, depth_mult: float) -> list[MBConvConfig]:
+def _scaled(width_mult: float, depth_mult: float, num_classes: int = 1000, **kwargs: Any) -> EfficientNet:
     """Stages 2 to 8 of table 1 of the EfficientNet paper, scaled in width and depth."""
     row = partial(MBConvConfig, width_mult=width_mult, depth_mult=depth_mult)
-    return [
+    stages = [
         row(1, 3, 1, 32, 16, 1),
         row(6, 3, 2, 16, 24, 2),
         row(6, 5, 2, 24, 40, 2),
@@ -312,6 +297,12 @@ def efficientnet_stages(width_mult: float, depth_mult: float) -> list[MBConvConf
         row(6, 5, 2, 112, 192, 4),
         row(6, 3, 1, 192, 320, 1),
     ]
+    return EfficientNet(stages, num_classes=num_classes, **kwargs)
+
+
+# Defaults of the larger networks, and of those of the second paper.
+_B5: dict[str, Any] = {"norm_layer": partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)}
+_V2: dict[str, Any] = {"norm_layer": partial(nn.BatchNorm2d, eps=0.001), "last_channel": 1280}
 
 
 class EfficientNet_B0_Weights(WeightsEnum):
@@ -376,15 +367,8 @@ def efficientnet_b0(
 ) -> EfficientNet:
     """EfficientNet-B0, from `Rethinking Model Scaling for Convolutional Neural Networks
     <https://arxiv.org/abs/1905.11946>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
     """
-    stages = efficientnet_stages(width_mult=1.0, depth_mult=1.0)
-    kwargs.setdefault("dropout", 0.2)
-    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+    return build(_scaled, weights, progress, width_mult=1.0, depth_mult=1.0, **{"dropout": 0.2} | kwargs)
 
 
 @register_model
@@ -393,15 +377,8 @@ def efficientnet_b1(
 ) -> EfficientNet:
     """EfficientNet-B1, from `Rethinking Model Scaling for Convolutional Neural Networks
     <https://arxiv.org/abs/1905.11946>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
     """
-    stages = efficientnet_stages(width_mult=1.0, depth_mult=1.1)
-    kwargs.setdefault("dropout", 0.2)
-    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+    return build(_scaled, weights, progress, width_mult=1.0, depth_mult=1.1, **{"dropout": 0.2} | kwargs)
 
 
 @register_model
@@ -410,15 +387,8 @@ def efficientnet_b2(
 ) -> EfficientNet:
     """EfficientNet-B2, from `Rethinking Model Scaling for Convolutional Neural Networks
     <https://arxiv.org/abs/1905.11946>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
     """
-    stages = efficientnet_stages(width_mult=1.1, depth_mult=1.2)
-    kwargs.setdefault("dropout", 0.3)
-    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+    return build(_scaled, weights, progress, width_mult=1.1, depth_mult=1.2, **{"dropout": 0.3} | kwargs)
 
 
 @register_model
@@ -427,15 +397,8 @@ def efficientnet_b3(
 ) -> EfficientNet:
     """EfficientNet-B3, from `Rethinking Model Scaling for Convolutional Neural Networks
     <https://arxiv.org/abs/1905.11946>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
     """
-    stages = efficientnet_stages(width_mult=1.2, depth_mult=1.4)
-    kwargs.setdefault("dropout", 0.3)
-    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+    return build(_scaled, weights, progress, width_mult=1.2, depth_mult=1.4, **{"dropout": 0.3} | kwargs)
 
 
 @register_model
@@ -444,15 +407,8 @@ def efficientnet_b4(
 ) -> EfficientNet:
     """EfficientNet-B4, from `Rethinking Model Scaling for Convolutional Neural Networks
     <https://arxiv.org/abs/1905.11946>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
     """
-    stages = efficientnet_stages(width_mult=1.4, depth_mult=1.8)
-    kwargs.setdefault("dropout", 0.4)
-    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+    return build(_scaled, weights, progress, width_mult=1.4, depth_mult=1.8, **{"dropout": 0.4} | kwargs)
 
 
 @register_model
@@ -461,16 +417,8 @@ def efficientnet_b5(
 ) -> EfficientNet:
     """EfficientNet-B5, from `Rethinking Model Scaling for Convolutional Neural Networks
     <https://arxiv.org/abs/1905.11946>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
     """
-    stages = efficientnet_stages(width_mult=1.6, depth_mult=2.2)
-    kwargs.setdefault("dropout", 0.4)
-    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001, momentum=0.01))
-    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+    return build(_scaled, weights, progress, width_mult=1.6, depth_mult=2.2, **_B5 | {"dropout": 0.4} | kwargs)
 
 
 @register_model
@@ -479,16 +427,8 @@ def efficientnet_b6(
 ) -> EfficientNet:
     """EfficientNet-B6, from `Rethinking Model Scaling for Convolutional Neural Networks
     <https://arxiv.org/abs/1905.11946>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
     """
-    stages = efficientnet_stages(width_mult=1.8, depth_mult=2.6)
-    kwargs.setdefault("dropout", 0.5)
-    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001, momentum=0.01))
-    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+    return build(_scaled, weights, progress, width_mult=1.8, depth_mult=2.6, **_B5 | {"dropout": 0.5} | kwargs)
 
 
 @register_model
@@ -497,16 +437,8 @@ def efficientnet_b7(
 ) -> EfficientNet:
     """EfficientNet-B7, from `Rethinking Model Scaling for Convolutional Neural Networks
     <https://arxiv.org/abs/1905.11946>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
     """
-    stages = efficientnet_stages(width_mult=2.0, depth_mult=3.1)
-    kwargs.setdefault("dropout", 0.5)
-    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001, momentum=0.01))
-    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+    return build(_scaled, weights, progress, width_mult=2.0, depth_mult=3.1, **_B5 | {"dropout": 0.5} | kwargs)
 
 
 @register_model
@@ -515,11 +447,6 @@ def efficientnet_v2_s(
 ) -> EfficientNet:
     """EfficientNetV2-S, from `EfficientNetV2: Smaller Models and Faster Training
     <https://arxiv.org/abs/2104.00298>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
     """
     stages = [
         FusedMBConvConfig(1, 3, 1, 24, 24, 2),
@@ -529,10 +456,7 @@ def efficientnet_v2_s(
         MBConvConfig(6, 3, 1, 128, 160, 9),
         MBConvConfig(6, 3, 2, 160, 256, 15),
     ]
-    kwargs.setdefault("dropout", 0.2)
-    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001))
-    kwargs.setdefault("last_channel", 1280)
-    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **_V2 | {"dropout": 0.2} | kwargs)
 
 
 @register_model
@@ -541,11 +465,6 @@ def efficientnet_v2_m(
 ) -> EfficientNet:
     """EfficientNetV2-M, from `EfficientNetV2: Smaller Models and Faster Training
     <https://arxiv.org/abs/2104.00298>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
     """
     stages = [
         FusedMBConvConfig(1, 3, 1, 24, 24, 3),
@@ -556,10 +475,7 @@ def efficientnet_v2_m(
         MBConvConfig(6, 3, 2, 176, 304, 18),
         MBConvConfig(6, 3, 1, 304, 512, 5),
     ]
-    kwargs.setdefault("dropout", 0.3)
-    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001))
-    kwargs.setdefault("last_channel", 1280)
-    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **_V2 | {"dropout": 0.3} | kwargs)
 
 
 @register_model
@@ -568,11 +484,6 @@ def efficientnet_v2_l(
 ) -> EfficientNet:
     """EfficientNetV2-L, from `EfficientNetV2: Smaller Models and Faster Training
     <https://arxiv.org/abs/2104.00298>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`EfficientNet` other than its stages, and of :func:`zoo_core.builders.build`.
     """
     stages = [
         FusedMBConvConfig(1, 3, 1, 32, 32, 4),
@@ -583,7 +494,4 @@ def efficientnet_v2_l(
         MBConvConfig(6, 3, 2, 224, 384, 25),
         MBConvConfig(6, 3, 1, 384, 640, 7),
     ]
-    kwargs.setdefault("dropout", 0.4)
-    kwargs.setdefault("norm_layer", partial(nn.BatchNorm2d, eps=0.001))
-    kwargs.setdefault("last_channel", 1280)
-    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **kwargs)
+    return build(EfficientNet, weights, progress, inverted_residual_setting=stages, **_V2 | {"dropout": 0.4} | kwargs)

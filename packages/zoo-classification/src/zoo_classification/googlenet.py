@@ -1,6 +1,9 @@
 """GoogLeNet, also known as Inception v1, with batch normalisation.
 
 `Going Deeper with Convolutions <https://arxiv.org/abs/1409.4842>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. Inception 3b gives ``[N, 480, H/8, W/8]``, 4e ``[N, 832,
+H/16, W/16]`` and 5b ``[N, 1024, H/32, W/32]``.
 """
 
 import warnings
@@ -17,134 +20,7 @@ from zoo_core.builders import build
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
-__all__ = [
-    "GoogLeNet",
-    "GoogLeNetOutputs",
-    "GoogLeNet_Weights",
-    "googlenet",
-]
-
-
-class GoogLeNetOutputs(NamedTuple):
-    """What :class:`GoogLeNet` returns in training with auxiliary heads; each is Tensor[N, num_classes].
-
-    Attributes:
-        logits: the network's output.
-        aux_logits2: output of the second auxiliary head, after inception 4d.
-        aux_logits1: output of the first one, after inception 4a.
-    """
-
-    logits: Tensor
-    aux_logits2: Tensor | None
-    aux_logits1: Tensor | None
-
-
-class BasicConv2d(nn.Module):
-    """Convolution, batch normalisation and ReLU.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        **kwargs: arguments of :class:`torch.nn.Conv2d`.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, **kwargs: Any) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, bias=False, **kwargs)
-        self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)), inplace=True)
-
-
-def imagenet_to_inception_range(x: Tensor) -> Tensor:
-    """Undoes the usual normalisation with ImageNet's mean and deviation, and scales [0, 1] to [-1, 1] instead.
-
-    The checkpoints that came from TensorFlow were trained with the latter.
-
-    Args:
-        x: Tensor[N, 3, H, W].
-    """
-    statistics = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
-    channels = [x[:, i] * (std / 0.5) + (mean - 0.5) / 0.5 for i, (mean, std) in enumerate(statistics)]
-    return torch.stack(channels, 1)
-
-
-class Inception(nn.Module):
-    """Four branches side by side: figure 2(b) of the paper, with 3x3 where the paper has 5x5.
-
-    Args:
-        in_channels: channels of the input.
-        ch1x1: channels of the 1x1 branch.
-        ch3x3red: channels of the 1x1 convolution before the 3x3 one.
-        ch3x3: channels of the 3x3 branch.
-        ch5x5red: channels of the 1x1 convolution in the branch named 5x5, whose second convolution is 3x3 as in the
-            network that the checkpoint came from.
-        ch5x5: channels of that branch.
-        pool_proj: channels of the 1x1 convolution after the pooling.
-        conv_block: makes a convolution; :class:`BasicConv2d` by default.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        ch1x1: int,
-        ch3x3red: int,
-        ch3x3: int,
-        ch5x5red: int,
-        ch5x5: int,
-        pool_proj: int,
-        conv_block: Callable[..., nn.Module] | None = None,
-    ) -> None:
-        super().__init__()
-        conv_block = conv_block or BasicConv2d
-        self.branch1 = conv_block(in_channels, ch1x1, kernel_size=1)
-        self.branch2 = nn.Sequential(
-            conv_block(in_channels, ch3x3red, kernel_size=1), conv_block(ch3x3red, ch3x3, kernel_size=3, padding=1)
-        )
-        self.branch3 = nn.Sequential(
-            conv_block(in_channels, ch5x5red, kernel_size=1), conv_block(ch5x5red, ch5x5, kernel_size=3, padding=1)
-        )
-        self.branch4 = nn.Sequential(
-            nn.MaxPool2d(kernel_size=3, stride=1, padding=1, ceil_mode=True),
-            conv_block(in_channels, pool_proj, kernel_size=1),
-        )
-
-    def _forward(self, x: Tensor) -> list[Tensor]:
-        """The branches' outputs."""
-        return [self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(self._forward(x), 1)
-
-
-class InceptionAux(nn.Module):
-    """Auxiliary classifier, which helps gradients to reach the early layers.
-
-    Args:
-        in_channels: channels of the input.
-        num_classes: size of the output.
-        conv_block: makes the convolution; :class:`BasicConv2d` by default.
-        dropout: probability of an element before the last layer to be zeroed.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        conv_block: Callable[..., nn.Module] | None = None,
-        dropout: float = 0.7,
-    ) -> None:
-        super().__init__()
-        self.conv = (conv_block or BasicConv2d)(in_channels, 128, kernel_size=1)
-        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
-        self.fc2 = nn.Linear(1024, num_classes)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(F.adaptive_avg_pool2d(x, (4, 4)))
-        x = F.relu(self.fc1(torch.flatten(x, 1)), inplace=True)
-        return self.fc2(self.dropout(x))
+__all__ = ["GoogLeNet", "GoogLeNetOutputs", "GoogLeNet_Weights", "googlenet"]
 
 
 class GoogLeNet(nn.Module):
@@ -248,18 +124,135 @@ class GoogLeNet(nn.Module):
         x = self.avgpool(self.inception5b(self.inception5a(x)))
         return self.fc(self.dropout(torch.flatten(x, 1))), aux2, aux1
 
-    def eager_outputs(self, x: Tensor, aux2: Tensor | None, aux1: Tensor | None) -> Tensor | GoogLeNetOutputs:
+    def eager_outputs(self, x: Tensor, aux2: Tensor | None, aux1: Tensor | None) -> "Tensor | GoogLeNetOutputs":
         """What is returned: the logits, or all outputs in training with auxiliary heads."""
         return GoogLeNetOutputs(x, aux2, aux1) if self.training and self.aux_logits else x
 
-    def forward(self, x: Tensor) -> Tensor | GoogLeNetOutputs:
+    def forward(self, x: Tensor) -> "Tensor | GoogLeNetOutputs":
         check_image(x, model=type(self).__name__, min_size=(15, 15))
         return self.eager_outputs(*self._forward(self._transform_input(x)))
 
 
-class GoogLeNet_Weights(WeightsEnum):
-    IMAGENET1K_V1 = auto()
-    DEFAULT = IMAGENET1K_V1
+class GoogLeNetOutputs(NamedTuple):
+    """What :class:`GoogLeNet` returns in training with auxiliary heads; each is Tensor[N, num_classes].
+
+    Attributes:
+        logits: the network's output.
+        aux_logits2: output of the second auxiliary head, after inception 4d.
+        aux_logits1: output of the first one, after inception 4a.
+    """
+
+    logits: Tensor
+    aux_logits2: Tensor | None
+    aux_logits1: Tensor | None
+
+
+class BasicConv2d(nn.Module):
+    """Convolution, batch normalisation and ReLU.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        **kwargs: arguments of :class:`torch.nn.Conv2d`.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, **kwargs: Any) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, bias=False, **kwargs)
+        self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+class Inception(nn.Module):
+    """Four branches side by side: figure 2(b) of the paper, with 3x3 where the paper has 5x5.
+
+    Args:
+        in_channels: channels of the input.
+        ch1x1: channels of the 1x1 branch.
+        ch3x3red: channels of the 1x1 convolution before the 3x3 one.
+        ch3x3: channels of the 3x3 branch.
+        ch5x5red: channels of the 1x1 convolution in the branch named 5x5, whose second convolution is 3x3 as in the
+            network that the checkpoint came from.
+        ch5x5: channels of that branch.
+        pool_proj: channels of the 1x1 convolution after the pooling.
+        conv_block: makes a convolution; :class:`BasicConv2d` by default.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        ch1x1: int,
+        ch3x3red: int,
+        ch3x3: int,
+        ch5x5red: int,
+        ch5x5: int,
+        pool_proj: int,
+        conv_block: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        conv_block = conv_block or BasicConv2d
+        self.branch1 = conv_block(in_channels, ch1x1, kernel_size=1)
+        self.branch2 = nn.Sequential(
+            conv_block(in_channels, ch3x3red, kernel_size=1), conv_block(ch3x3red, ch3x3, kernel_size=3, padding=1)
+        )
+        self.branch3 = nn.Sequential(
+            conv_block(in_channels, ch5x5red, kernel_size=1), conv_block(ch5x5red, ch5x5, kernel_size=3, padding=1)
+        )
+        self.branch4 = nn.Sequential(
+            nn.MaxPool2d(kernel_size=3, stride=1, padding=1, ceil_mode=True),
+            conv_block(in_channels, pool_proj, kernel_size=1),
+        )
+
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        """The branches' outputs."""
+        return [self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat(self._forward(x), 1)
+
+
+class InceptionAux(nn.Module):
+    """Auxiliary classifier, which helps gradients to reach the early layers.
+
+    Args:
+        in_channels: channels of the input.
+        num_classes: size of the output.
+        conv_block: makes the convolution; :class:`BasicConv2d` by default.
+        dropout: probability of an element before the last layer to be zeroed.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        conv_block: Callable[..., nn.Module] | None = None,
+        dropout: float = 0.7,
+    ) -> None:
+        super().__init__()
+        self.conv = (conv_block or BasicConv2d)(in_channels, 128, kernel_size=1)
+        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
+        self.fc2 = nn.Linear(1024, num_classes)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(F.adaptive_avg_pool2d(x, (4, 4)))
+        x = F.relu(self.fc1(torch.flatten(x, 1)), inplace=True)
+        return self.fc2(self.dropout(x))
+
+
+def imagenet_to_inception_range(x: Tensor) -> Tensor:
+    """Undoes the usual normalisation with ImageNet's mean and deviation, and scales [0, 1] to [-1, 1] instead.
+
+    The checkpoints that came from TensorFlow were trained with the latter.
+
+    Args:
+        x: Tensor[N, 3, H, W].
+    """
+    statistics = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
+    channels = [x[:, i] * (std / 0.5) + (mean - 0.5) / 0.5 for i, (mean, std) in enumerate(statistics)]
+    return torch.stack(channels, 1)
 
 
 def set_published_form(kwargs: dict[str, Any], weights: WeightsEnum) -> None:
@@ -273,16 +266,17 @@ def set_published_form(kwargs: dict[str, Any], weights: WeightsEnum) -> None:
         )
 
 
+class GoogLeNet_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
 @register_model
 def googlenet(*, weights: GoogLeNet_Weights | None = None, progress: bool = True, **kwargs: Any) -> GoogLeNet:
     """GoogLeNet (Inception v1), from `Going Deeper with Convolutions <https://arxiv.org/abs/1409.4842>`__.
 
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`GoogLeNet`, and of :func:`zoo_core.builders.build`. With weights,
-            ``transform_input`` is ``True`` by default, and ``aux_logits`` is ``False``: the checkpoint holds auxiliary
-            heads, but they were never trained.
+    With weights, ``transform_input`` is ``True`` by default, and ``aux_logits`` is ``False``: the auxiliary heads of
+    the checkpoint were never trained.
     """
     if weights is not None:
         set_published_form(kwargs, weights)

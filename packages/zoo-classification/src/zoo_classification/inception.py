@@ -1,6 +1,9 @@
 """Inception v3.
 
 `Rethinking the Inception Architecture for Computer Vision <https://arxiv.org/abs/1512.00567>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. Of 299 x 299 pixels blocks A give ``[N, 288, 35, 35]``, B
+and C ``[N, 768, 17, 17]``, D and E ``[N, 2048, 8, 8]``.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,12 +20,126 @@ from zoo_core.builders import build
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
-__all__ = [
-    "Inception3",
-    "InceptionOutputs",
-    "Inception_V3_Weights",
-    "inception_v3",
-]
+__all__ = ["Inception3", "InceptionOutputs", "Inception_V3_Weights", "inception_v3"]
+
+
+class Inception3(nn.Module):
+    """Inception v3, table 1 of the paper.
+
+    A model without the auxiliary head leaves that of a checkpoint out when it loads its state dict.
+
+    Args:
+        num_classes: size of the output.
+        aux_logits: have the auxiliary head, whose output is returned in training.
+        transform_input: take images normalised with ImageNet's mean and deviation, and scale them to the range that
+            the checkpoint was trained with.
+        inception_blocks: what makes a convolution, the inception blocks A to E and the auxiliary head;
+            :class:`BasicConv2d`, :class:`InceptionA` to :class:`InceptionE` and :class:`InceptionAux` by default.
+        init_weights: draw the parameters as below; ``False`` leaves them as their layers drew them. ``None`` is
+            ``True``.
+        dropout: probability of an element before the last layer to be zeroed.
+
+    Shape:
+        Tensor[N, 3, H, W] -> Tensor[N, num_classes], or :class:`InceptionOutputs` in training with the auxiliary head;
+        H and W of at least 75, or 299 in training with the auxiliary head. The network was made for 299.
+
+    Raises:
+        ValueError: ``inception_blocks`` has not seven elements.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        aux_logits: bool = True,
+        transform_input: bool = False,
+        inception_blocks: Sequence[Callable[..., nn.Module]] | None = None,
+        init_weights: bool | None = None,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if inception_blocks is None:
+            inception_blocks = (
+                BasicConv2d,
+                InceptionA,
+                InceptionB,
+                InceptionC,
+                InceptionD,
+                InceptionE,
+                InceptionAux,
+            )
+        if len(inception_blocks) != 7:
+            raise ValueError(
+                "inception_blocks must be 7, for convolutions, blocks A to E and the auxiliary head; "
+                f"there are {len(inception_blocks)}"
+            )
+        conv_block, block_a, block_b, block_c, block_d, block_e, block_aux = inception_blocks
+        self.aux_logits = aux_logits
+        self.transform_input = transform_input
+
+        self.Conv2d_1a_3x3 = conv_block(3, 32, kernel_size=3, stride=2)
+        self.Conv2d_2a_3x3 = conv_block(32, 32, kernel_size=3)
+        self.Conv2d_2b_3x3 = conv_block(32, 64, kernel_size=3, padding=1)
+        self.maxpool1 = nn.MaxPool2d(kernel_size=3, stride=2)
+        self.Conv2d_3b_1x1 = conv_block(64, 80, kernel_size=1)
+        self.Conv2d_4a_3x3 = conv_block(80, 192, kernel_size=3)
+        self.maxpool2 = nn.MaxPool2d(kernel_size=3, stride=2)
+        self.Mixed_5b = block_a(192, pool_features=32)
+        self.Mixed_5c = block_a(256, pool_features=64)
+        self.Mixed_5d = block_a(288, pool_features=64)
+        self.Mixed_6a = block_b(288)
+        self.Mixed_6b = block_c(768, channels_7x7=128)
+        self.Mixed_6c = block_c(768, channels_7x7=160)
+        self.Mixed_6d = block_c(768, channels_7x7=160)
+        self.Mixed_6e = block_c(768, channels_7x7=192)
+        self.AuxLogits: nn.Module | None = None
+        if aux_logits:
+            self.AuxLogits = block_aux(768, num_classes)
+        self.Mixed_7a = block_d(768)
+        self.Mixed_7b = block_e(1280)
+        self.Mixed_7c = block_e(2048)
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(2048, num_classes)
+        if init_weights is None or init_weights:
+            self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets one module's own parameters as the TensorFlow release does."""
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            auxiliary = self.AuxLogits is not None and module is getattr(self.AuxLogits, "fc", None)
+            # The release's truncation at 2, twenty deviations away, never comes to bear.
+            nn.init.normal_(module.weight, std=0.001 if auxiliary else 0.1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        # The published file has the auxiliary head.
+        if self.AuxLogits is None:
+            for key in [key for key in state_dict if key.startswith(f"{prefix}AuxLogits.")]:
+                del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _transform_input(self, x: Tensor) -> Tensor:
+        return imagenet_to_inception_range(x) if self.transform_input else x
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits, and in training those of the auxiliary head if it is there."""
+        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
+        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(self.maxpool1(x)))
+        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(self.maxpool2(x))))
+        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
+        aux = self.AuxLogits(x) if self.training and self.AuxLogits is not None else None
+        x = self.avgpool(self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x))))
+        return self.fc(torch.flatten(self.dropout(x), 1)), aux
+
+    def eager_outputs(self, x: Tensor, aux: Tensor | None) -> "Tensor | InceptionOutputs":
+        """What is returned: the logits, or both outputs in training with the auxiliary head."""
+        return InceptionOutputs(x, aux) if self.training and self.aux_logits else x
+
+    def forward(self, x: Tensor) -> "Tensor | InceptionOutputs":
+        if self.training and self.AuxLogits is not None:
+            check_image(x, model=f"{type(self).__name__} in training with its auxiliary head", min_size=(299, 299))
+        else:
+            check_image(x, model=type(self).__name__, min_size=(75, 75))
+        return self.eager_outputs(*self._forward(self._transform_input(x)))
 
 
 class InceptionOutputs(NamedTuple):
@@ -227,125 +344,6 @@ class InceptionAux(nn.Module):
         return self.fc(torch.flatten(F.adaptive_avg_pool2d(x, (1, 1)), 1))
 
 
-class Inception3(nn.Module):
-    """Inception v3, table 1 of the paper.
-
-    A model without the auxiliary head leaves that of a checkpoint out when it loads its state dict.
-
-    Args:
-        num_classes: size of the output.
-        aux_logits: have the auxiliary head, whose output is returned in training.
-        transform_input: take images normalised with ImageNet's mean and deviation, and scale them to the range that
-            the checkpoint was trained with.
-        inception_blocks: what makes a convolution, the inception blocks A to E and the auxiliary head;
-            :class:`BasicConv2d`, :class:`InceptionA` to :class:`InceptionE` and :class:`InceptionAux` by default.
-        init_weights: draw the parameters as below; ``False`` leaves them as their layers drew them. ``None`` is
-            ``True``.
-        dropout: probability of an element before the last layer to be zeroed.
-
-    Shape:
-        Tensor[N, 3, H, W] -> Tensor[N, num_classes], or :class:`InceptionOutputs` in training with the auxiliary head;
-        H and W of at least 75, or 299 in training with the auxiliary head. The network was made for 299.
-
-    Raises:
-        ValueError: ``inception_blocks`` has not seven elements.
-    """
-
-    def __init__(
-        self,
-        num_classes: int = 1000,
-        aux_logits: bool = True,
-        transform_input: bool = False,
-        inception_blocks: Sequence[Callable[..., nn.Module]] | None = None,
-        init_weights: bool | None = None,
-        dropout: float = 0.5,
-    ) -> None:
-        super().__init__()
-        if inception_blocks is None:
-            inception_blocks = (
-                BasicConv2d,
-                InceptionA,
-                InceptionB,
-                InceptionC,
-                InceptionD,
-                InceptionE,
-                InceptionAux,
-            )
-        if len(inception_blocks) != 7:
-            raise ValueError(
-                "inception_blocks must be 7, for convolutions, blocks A to E and the auxiliary head; "
-                f"there are {len(inception_blocks)}"
-            )
-        conv_block, block_a, block_b, block_c, block_d, block_e, block_aux = inception_blocks
-        self.aux_logits = aux_logits
-        self.transform_input = transform_input
-
-        self.Conv2d_1a_3x3 = conv_block(3, 32, kernel_size=3, stride=2)
-        self.Conv2d_2a_3x3 = conv_block(32, 32, kernel_size=3)
-        self.Conv2d_2b_3x3 = conv_block(32, 64, kernel_size=3, padding=1)
-        self.maxpool1 = nn.MaxPool2d(kernel_size=3, stride=2)
-        self.Conv2d_3b_1x1 = conv_block(64, 80, kernel_size=1)
-        self.Conv2d_4a_3x3 = conv_block(80, 192, kernel_size=3)
-        self.maxpool2 = nn.MaxPool2d(kernel_size=3, stride=2)
-        self.Mixed_5b = block_a(192, pool_features=32)
-        self.Mixed_5c = block_a(256, pool_features=64)
-        self.Mixed_5d = block_a(288, pool_features=64)
-        self.Mixed_6a = block_b(288)
-        self.Mixed_6b = block_c(768, channels_7x7=128)
-        self.Mixed_6c = block_c(768, channels_7x7=160)
-        self.Mixed_6d = block_c(768, channels_7x7=160)
-        self.Mixed_6e = block_c(768, channels_7x7=192)
-        self.AuxLogits: nn.Module | None = None
-        if aux_logits:
-            self.AuxLogits = block_aux(768, num_classes)
-        self.Mixed_7a = block_d(768)
-        self.Mixed_7b = block_e(1280)
-        self.Mixed_7c = block_e(2048)
-        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(2048, num_classes)
-        if init_weights is None or init_weights:
-            self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the TensorFlow release does."""
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            auxiliary = self.AuxLogits is not None and module is getattr(self.AuxLogits, "fc", None)
-            # The release's truncation at 2, twenty deviations away, never comes to bear.
-            nn.init.normal_(module.weight, std=0.001 if auxiliary else 0.1)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        # The published file has the auxiliary head.
-        if self.AuxLogits is None:
-            for key in [key for key in state_dict if key.startswith(f"{prefix}AuxLogits.")]:
-                del state_dict[key]
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    def _transform_input(self, x: Tensor) -> Tensor:
-        return imagenet_to_inception_range(x) if self.transform_input else x
-
-    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits, and in training those of the auxiliary head if it is there."""
-        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
-        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(self.maxpool1(x)))
-        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(self.maxpool2(x))))
-        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
-        aux = self.AuxLogits(x) if self.training and self.AuxLogits is not None else None
-        x = self.avgpool(self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x))))
-        return self.fc(torch.flatten(self.dropout(x), 1)), aux
-
-    def eager_outputs(self, x: Tensor, aux: Tensor | None) -> Tensor | InceptionOutputs:
-        """What is returned: the logits, or both outputs in training with the auxiliary head."""
-        return InceptionOutputs(x, aux) if self.training and self.aux_logits else x
-
-    def forward(self, x: Tensor) -> Tensor | InceptionOutputs:
-        if self.training and self.AuxLogits is not None:
-            check_image(x, model=f"{type(self).__name__} in training with its auxiliary head", min_size=(299, 299))
-        else:
-            check_image(x, model=type(self).__name__, min_size=(75, 75))
-        return self.eager_outputs(*self._forward(self._transform_input(x)))
-
-
 class Inception_V3_Weights(WeightsEnum):
     IMAGENET1K_V1 = auto()
     DEFAULT = IMAGENET1K_V1
@@ -356,13 +354,8 @@ def inception_v3(*, weights: Inception_V3_Weights | None = None, progress: bool 
     """Inception v3.
 
     From `Rethinking the Inception Architecture for Computer Vision <https://arxiv.org/abs/1512.00567>`__.
-    Unlike the other classifiers it was made for images of 299x299 pixels.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`Inception3`, and of :func:`zoo_core.builders.build`. With weights,
-            ``transform_input`` is ``True`` by default.
+    Unlike the other classifiers it was made for images of 299x299 pixels. With weights, ``transform_input`` is ``True``
+    by default.
     """
     if weights is not None:
         kwargs.setdefault("transform_input", True)

@@ -1,6 +1,9 @@
 """MNASNet.
 
 `MnasNet: Platform-Aware Neural Architecture Search for Mobile <https://arxiv.org/abs/1807.11626>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. The last stack of blocks gives ``[N, C, H/32, W/32]``,
+rounded up, and the layers before the classifier ``[N, 1280, H/32, W/32]``.
 """
 
 import warnings
@@ -19,67 +22,13 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
-    "MNASNet",
-    "MNASNet0_5_Weights",
-    "MNASNet0_75_Weights",
-    "MNASNet1_0_Weights",
-    "MNASNet1_3_Weights",
-    "mnasnet0_5",
-    "mnasnet0_75",
-    "mnasnet1_0",
-    "mnasnet1_3",
-]
+    "MNASNet", "MNASNet0_5_Weights", "MNASNet0_75_Weights", "MNASNet1_0_Weights", "MNASNet1_3_Weights", "mnasnet0_5",
+    "mnasnet0_75", "mnasnet1_0", "mnasnet1_3",
+]  # fmt: skip
+
 
 # TensorFlow's decay of 0.9997, as the paper trained with, in PyTorch's convention.
 BN_MOMENTUM = 1 - 0.9997
-
-
-class InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution, linear projection and shortcut: MBConv of the paper's figure 7.
-
-    Args:
-        in_ch: channels of the input.
-        out_ch: channels of the output.
-        kernel_size: size of the depthwise kernel, 3 or 5.
-        stride: step of the depthwise convolution, 1 or 2.
-        expansion_factor: channels inside the block, as a multiple of ``in_ch``.
-        bn_momentum: momentum of the batch normalisations.
-    """
-
-    def __init__(
-        self, in_ch: int, out_ch: int, kernel_size: int, stride: int, expansion_factor: int, bn_momentum: float = 0.1
-    ) -> None:
-        super().__init__()
-        if stride not in (1, 2):
-            raise ValueError(f"InvertedResidual takes a stride of 1 or 2, not {stride}")
-        if kernel_size not in (3, 5):
-            raise ValueError(f"InvertedResidual takes a kernel_size of 3 or 5, not {kernel_size}")
-        mid_ch = in_ch * expansion_factor
-        self.apply_residual = in_ch == out_ch and stride == 1
-        self.layers = nn.Sequential(
-            nn.Conv2d(in_ch, mid_ch, 1, bias=False),
-            nn.BatchNorm2d(mid_ch, momentum=bn_momentum),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(mid_ch, mid_ch, kernel_size, padding=kernel_size // 2, stride=stride, groups=mid_ch, bias=False),
-            nn.BatchNorm2d(mid_ch, momentum=bn_momentum),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(mid_ch, out_ch, 1, bias=False),
-            nn.BatchNorm2d(out_ch, momentum=bn_momentum),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        result = self.layers(x)
-        if self.apply_residual:
-            result += x
-        return result
-
-
-def stack(in_ch: int, out_ch: int, kernel_size: int, stride: int, expansion_factor: int, repeats: int) -> nn.Sequential:
-    """Blocks of one kind, the first of which has the stride and changes the channels."""
-    return nn.Sequential(
-        InvertedResidual(in_ch, out_ch, kernel_size, stride, expansion_factor, BN_MOMENTUM),
-        *(InvertedResidual(out_ch, out_ch, kernel_size, 1, expansion_factor, BN_MOMENTUM) for _ in range(1, repeats)),
-    )
 
 
 class MNASNet(nn.Module):
@@ -186,6 +135,54 @@ class MNASNet(nn.Module):
         return 1 if is_first else 2
 
 
+def stack(in_ch: int, out_ch: int, kernel_size: int, stride: int, expansion_factor: int, repeats: int) -> nn.Sequential:
+    """Blocks of one kind, the first of which has the stride and changes the channels."""
+    return nn.Sequential(
+        InvertedResidual(in_ch, out_ch, kernel_size, stride, expansion_factor, BN_MOMENTUM),
+        *(InvertedResidual(out_ch, out_ch, kernel_size, 1, expansion_factor, BN_MOMENTUM) for _ in range(1, repeats)),
+    )
+
+
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution, linear projection and shortcut: MBConv of the paper's figure 7.
+
+    Args:
+        in_ch: channels of the input.
+        out_ch: channels of the output.
+        kernel_size: size of the depthwise kernel, 3 or 5.
+        stride: step of the depthwise convolution, 1 or 2.
+        expansion_factor: channels inside the block, as a multiple of ``in_ch``.
+        bn_momentum: momentum of the batch normalisations.
+    """
+
+    def __init__(
+        self, in_ch: int, out_ch: int, kernel_size: int, stride: int, expansion_factor: int, bn_momentum: float = 0.1
+    ) -> None:
+        super().__init__()
+        if stride not in (1, 2):
+            raise ValueError(f"InvertedResidual takes a stride of 1 or 2, not {stride}")
+        if kernel_size not in (3, 5):
+            raise ValueError(f"InvertedResidual takes a kernel_size of 3 or 5, not {kernel_size}")
+        mid_ch = in_ch * expansion_factor
+        self.apply_residual = in_ch == out_ch and stride == 1
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_ch, mid_ch, 1, bias=False),
+            nn.BatchNorm2d(mid_ch, momentum=bn_momentum),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(mid_ch, mid_ch, kernel_size, padding=kernel_size // 2, stride=stride, groups=mid_ch, bias=False),
+            nn.BatchNorm2d(mid_ch, momentum=bn_momentum),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(mid_ch, out_ch, 1, bias=False),
+            nn.BatchNorm2d(out_ch, momentum=bn_momentum),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = self.layers(x)
+        if self.apply_residual:
+            result += x
+        return result
+
+
 class MNASNet0_5_Weights(WeightsEnum):
     IMAGENET1K_V1 = auto()
     DEFAULT = IMAGENET1K_V1
@@ -210,11 +207,6 @@ class MNASNet1_3_Weights(WeightsEnum):
 def mnasnet0_5(*, weights: MNASNet0_5_Weights | None = None, progress: bool = True, **kwargs: Any) -> MNASNet:
     """MNASNet of 0.5 times the base width, from `MnasNet: Platform-Aware Neural Architecture Search for Mobile
     <https://arxiv.org/abs/1807.11626>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`MNASNet`, and of :func:`zoo_core.builders.build`.
     """
     return build(MNASNet, weights, progress, alpha=0.5, **kwargs)
 
@@ -223,11 +215,6 @@ def mnasnet0_5(*, weights: MNASNet0_5_Weights | None = None, progress: bool = Tr
 def mnasnet0_75(*, weights: MNASNet0_75_Weights | None = None, progress: bool = True, **kwargs: Any) -> MNASNet:
     """MNASNet of 0.75 times the base width, from `MnasNet: Platform-Aware Neural Architecture Search for Mobile
     <https://arxiv.org/abs/1807.11626>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`MNASNet`, and of :func:`zoo_core.builders.build`.
     """
     return build(MNASNet, weights, progress, alpha=0.75, **kwargs)
 
@@ -236,11 +223,6 @@ def mnasnet0_75(*, weights: MNASNet0_75_Weights | None = None, progress: bool = 
 def mnasnet1_0(*, weights: MNASNet1_0_Weights | None = None, progress: bool = True, **kwargs: Any) -> MNASNet:
     """MNASNet of 1.0 times the base width, from `MnasNet: Platform-Aware Neural Architecture Search for Mobile
     <https://arxiv.org/abs/1807.11626>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`MNASNet`, and of :func:`zoo_core.builders.build`.
     """
     return build(MNASNet, weights, progress, alpha=1.0, **kwargs)
 
@@ -249,10 +231,5 @@ def mnasnet1_0(*, weights: MNASNet1_0_Weights | None = None, progress: bool = Tr
 def mnasnet1_3(*, weights: MNASNet1_3_Weights | None = None, progress: bool = True, **kwargs: Any) -> MNASNet:
     """MNASNet of 1.3 times the base width, from `MnasNet: Platform-Aware Neural Architecture Search for Mobile
     <https://arxiv.org/abs/1807.11626>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`MNASNet`, and of :func:`zoo_core.builders.build`.
     """
     return build(MNASNet, weights, progress, alpha=1.3, **kwargs)

@@ -1,6 +1,9 @@
 """MobileNetV2.
 
 `MobileNetV2: Inverted Residuals and Linear Bottlenecks <https://arxiv.org/abs/1801.04381>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. The stem halves the size, and so does each row of stride 2;
+``features`` gives ``[N, 1280, H/32, W/32]``, rounded up.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,53 +23,6 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
 __all__ = ["MobileNetV2", "MobileNet_V2_Weights", "mobilenet_v2"]
-
-
-class InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution, linear projection and shortcut: figure 4 (d) of the paper.
-
-    Args:
-        inp: channels of the input.
-        oup: channels of the output.
-        stride: step of the depthwise convolution, 1 or 2.
-        expand_ratio: channels inside the block, as a multiple of ``inp``; at 1 there is no expansion layer.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
-    """
-
-    def __init__(
-        self,
-        inp: int,
-        oup: int,
-        stride: int,
-        expand_ratio: int,
-        norm_layer: Callable[..., nn.Module] | None = None,
-    ) -> None:
-        super().__init__()
-        if stride not in (1, 2):
-            raise ValueError(f"InvertedResidual takes a stride of 1 or 2, not {stride}")
-        norm_layer = norm_layer or nn.BatchNorm2d
-        conv_relu6 = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.ReLU6)
-        hidden = round(inp * expand_ratio)
-        layers: list[nn.Module] = []
-        if expand_ratio != 1:
-            layers.append(conv_relu6(inp, hidden, kernel_size=1))
-        layers += [
-            conv_relu6(hidden, hidden, kernel_size=3, stride=stride, groups=hidden),
-            nn.Conv2d(hidden, oup, kernel_size=1, bias=False),
-            norm_layer(oup),
-        ]
-        self.conv = nn.Sequential(*layers)
-        self.stride = stride
-        self.use_res_connect = stride == 1 and inp == oup
-        self.out_channels = oup
-        # Backbones of other tasks take their feature maps before these blocks.
-        self._is_cn = stride > 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        result = self.conv(x)
-        if self.use_res_connect:
-            result += x
-        return result
 
 
 class MobileNetV2(nn.Module):
@@ -157,6 +113,53 @@ class MobileNetV2(nn.Module):
         return self.classifier(torch.flatten(x, 1))
 
 
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution, linear projection and shortcut: figure 4 (d) of the paper.
+
+    Args:
+        inp: channels of the input.
+        oup: channels of the output.
+        stride: step of the depthwise convolution, 1 or 2.
+        expand_ratio: channels inside the block, as a multiple of ``inp``; at 1 there is no expansion layer.
+        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
+    """
+
+    def __init__(
+        self,
+        inp: int,
+        oup: int,
+        stride: int,
+        expand_ratio: int,
+        norm_layer: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        if stride not in (1, 2):
+            raise ValueError(f"InvertedResidual takes a stride of 1 or 2, not {stride}")
+        norm_layer = norm_layer or nn.BatchNorm2d
+        conv_relu6 = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.ReLU6)
+        hidden = round(inp * expand_ratio)
+        layers: list[nn.Module] = []
+        if expand_ratio != 1:
+            layers.append(conv_relu6(inp, hidden, kernel_size=1))
+        layers += [
+            conv_relu6(hidden, hidden, kernel_size=3, stride=stride, groups=hidden),
+            nn.Conv2d(hidden, oup, kernel_size=1, bias=False),
+            norm_layer(oup),
+        ]
+        self.conv = nn.Sequential(*layers)
+        self.stride = stride
+        self.use_res_connect = stride == 1 and inp == oup
+        self.out_channels = oup
+        # Backbones of other tasks take their feature maps before these blocks.
+        self._is_cn = stride > 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = self.conv(x)
+        if self.use_res_connect:
+            result += x
+        return result
+
+
 class MobileNet_V2_Weights(WeightsEnum):
     IMAGENET1K_V1 = auto()
     IMAGENET1K_V2 = auto()
@@ -165,11 +168,5 @@ class MobileNet_V2_Weights(WeightsEnum):
 
 @register_model
 def mobilenet_v2(*, weights: MobileNet_V2_Weights | None = None, progress: bool = True, **kwargs: Any) -> MobileNetV2:
-    """MobileNetV2, from `Inverted Residuals and Linear Bottlenecks <https://arxiv.org/abs/1801.04381>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`MobileNetV2`, and of :func:`zoo_core.builders.build`.
-    """
+    """MobileNetV2, from `Inverted Residuals and Linear Bottlenecks <https://arxiv.org/abs/1801.04381>`__."""
     return build(MobileNetV2, weights, progress, **kwargs)

@@ -1,6 +1,9 @@
 """MobileNetV3.
 
 `Searching for MobileNetV3 <https://arxiv.org/abs/1905.02244>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. The stem halves the size, and so does each row of stride 2;
+``features`` gives ``[N, C, H/32, W/32]``, rounded up, or a dilated ``[N, C, H/16, W/16]``.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,12 +22,92 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
-    "MobileNetV3",
-    "MobileNet_V3_Large_Weights",
-    "MobileNet_V3_Small_Weights",
-    "mobilenet_v3_large",
+    "MobileNetV3", "MobileNet_V3_Large_Weights", "MobileNet_V3_Small_Weights", "mobilenet_v3_large",
     "mobilenet_v3_small",
-]
+]  # fmt: skip
+
+
+class MobileNetV3(nn.Module):
+    """MobileNetV3, tables 1 and 2 of the paper.
+
+    Args:
+        inverted_residual_setting: the blocks, in their order.
+        last_channel: channels of the classifier's hidden layer.
+        num_classes: size of the output.
+        block: makes a block from its configuration and ``norm_layer``; :class:`InvertedResidual` by default.
+        norm_layer: makes the normalisation from a number of channels; batch normalisation (eps 0.001, momentum 0.01)
+            by default.
+        dropout: probability of an element before the last layer to be zeroed in training.
+        **kwargs: ``width_mult``, ``reduced_tail`` and ``dilated`` may be handed on by functions that made
+            ``inverted_residual_setting`` from them. They have no effect here.
+
+    Shape:
+        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
+
+    Raises:
+        ValueError: there are no blocks.
+        TypeError: ``inverted_residual_setting`` is no sequence of :class:`InvertedResidualConfig`, or an argument is
+            unknown.
+    """
+
+    def __init__(
+        self,
+        inverted_residual_setting: "Sequence[InvertedResidualConfig]",
+        last_channel: int,
+        num_classes: int = 1000,
+        block: Callable[..., nn.Module] | None = None,
+        norm_layer: Callable[..., nn.Module] | None = None,
+        dropout: float = 0.2,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        unknown = sorted(kwargs.keys() - {"width_mult", "reduced_tail", "dilated"})
+        if unknown:
+            raise TypeError(f"MobileNetV3 has no argument {', '.join(unknown)}")
+        if not isinstance(inverted_residual_setting, Sequence) or not all(
+            isinstance(cnf, InvertedResidualConfig) for cnf in inverted_residual_setting
+        ):
+            raise TypeError(
+                f"inverted_residual_setting must be a list of InvertedResidualConfig, not {inverted_residual_setting!r}"
+            )
+        if not inverted_residual_setting:
+            raise ValueError("inverted_residual_setting is empty; give at least one InvertedResidualConfig")
+        block = block or InvertedResidual
+        norm_layer = norm_layer or partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)
+        conv_hswish = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.Hardswish)
+
+        first_channels = inverted_residual_setting[0].input_channels
+        last_block_channels = inverted_residual_setting[-1].out_channels
+        last_conv_channels = 6 * last_block_channels
+        self.features = nn.Sequential(
+            conv_hswish(3, first_channels, kernel_size=3, stride=2),
+            *(block(cnf, norm_layer) for cnf in inverted_residual_setting),
+            conv_hswish(last_block_channels, last_conv_channels, kernel_size=1),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(
+            nn.Linear(last_conv_channels, last_channel),
+            nn.Hardswish(inplace=True),
+            nn.Dropout(p=dropout, inplace=True),
+            nn.Linear(last_channel, num_classes),
+        )
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets one module's own parameters as the reference implementation does."""
+        if isinstance(module, nn.Conv2d):
+            initialize_convolution(module)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.01)
+            nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_image(x, model="MobileNetV3", min_size=(1, 1))
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        x = self.avgpool(self.features(x))
+        return self.classifier(torch.flatten(x, 1))
 
 
 class InvertedResidualConfig:
@@ -132,89 +215,6 @@ class InvertedResidual(nn.Module):
         return result
 
 
-class MobileNetV3(nn.Module):
-    """MobileNetV3, tables 1 and 2 of the paper.
-
-    Args:
-        inverted_residual_setting: the blocks, in their order.
-        last_channel: channels of the classifier's hidden layer.
-        num_classes: size of the output.
-        block: makes a block from its configuration and ``norm_layer``; :class:`InvertedResidual` by default.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation (eps 0.001, momentum 0.01)
-            by default.
-        dropout: probability of an element before the last layer to be zeroed in training.
-        **kwargs: ``width_mult``, ``reduced_tail`` and ``dilated`` may be handed on by functions that made
-            ``inverted_residual_setting`` from them. They have no effect here.
-
-    Shape:
-        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
-
-    Raises:
-        ValueError: there are no blocks.
-        TypeError: ``inverted_residual_setting`` is no sequence of :class:`InvertedResidualConfig`, or an argument is
-            unknown.
-    """
-
-    def __init__(
-        self,
-        inverted_residual_setting: Sequence[InvertedResidualConfig],
-        last_channel: int,
-        num_classes: int = 1000,
-        block: Callable[..., nn.Module] | None = None,
-        norm_layer: Callable[..., nn.Module] | None = None,
-        dropout: float = 0.2,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__()
-        unknown = sorted(kwargs.keys() - {"width_mult", "reduced_tail", "dilated"})
-        if unknown:
-            raise TypeError(f"MobileNetV3 has no argument {', '.join(unknown)}")
-        if not isinstance(inverted_residual_setting, Sequence) or not all(
-            isinstance(cnf, InvertedResidualConfig) for cnf in inverted_residual_setting
-        ):
-            raise TypeError(
-                f"inverted_residual_setting must be a list of InvertedResidualConfig, not {inverted_residual_setting!r}"
-            )
-        if not inverted_residual_setting:
-            raise ValueError("inverted_residual_setting is empty; give at least one InvertedResidualConfig")
-        block = block or InvertedResidual
-        norm_layer = norm_layer or partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)
-        conv_hswish = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.Hardswish)
-
-        first_channels = inverted_residual_setting[0].input_channels
-        last_block_channels = inverted_residual_setting[-1].out_channels
-        last_conv_channels = 6 * last_block_channels
-        self.features = nn.Sequential(
-            conv_hswish(3, first_channels, kernel_size=3, stride=2),
-            *(block(cnf, norm_layer) for cnf in inverted_residual_setting),
-            conv_hswish(last_block_channels, last_conv_channels, kernel_size=1),
-        )
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(
-            nn.Linear(last_conv_channels, last_channel),
-            nn.Hardswish(inplace=True),
-            nn.Dropout(p=dropout, inplace=True),
-            nn.Linear(last_channel, num_classes),
-        )
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the reference implementation does."""
-        if isinstance(module, nn.Conv2d):
-            initialize_convolution(module)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, 0.01)
-            nn.init.zeros_(module.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        check_image(x, model="MobileNetV3", min_size=(1, 1))
-        return self._forward(x)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        x = self.avgpool(self.features(x))
-        return self.classifier(torch.flatten(x, 1))
-
-
 def large_setting(
     width_mult: float = 1.0, reduced_tail: bool = False, dilated: bool = False
 ) -> tuple[list[InvertedResidualConfig], int]:
@@ -273,6 +273,18 @@ def small_setting(
     return blocks, InvertedResidualConfig.adjust_channels(1024 // divider, width_mult)
 
 
+def _large(
+    width_mult: float = 1.0, reduced_tail: bool = False, dilated: bool = False, num_classes: int = 1000, **kwargs: Any
+) -> MobileNetV3:
+    return MobileNetV3(*large_setting(width_mult, reduced_tail, dilated), num_classes=num_classes, **kwargs)
+
+
+def _small(
+    width_mult: float = 1.0, reduced_tail: bool = False, dilated: bool = False, num_classes: int = 1000, **kwargs: Any
+) -> MobileNetV3:
+    return MobileNetV3(*small_setting(width_mult, reduced_tail, dilated), num_classes=num_classes, **kwargs)
+
+
 class MobileNet_V3_Large_Weights(WeightsEnum):
     IMAGENET1K_V1 = auto()
     IMAGENET1K_V2 = auto()
@@ -291,14 +303,10 @@ def mobilenet_v3_large(
     """MobileNetV3-Large, from `Searching for MobileNetV3 <https://arxiv.org/abs/1905.02244>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
         **kwargs: arguments of :func:`large_setting` (``width_mult``, ``reduced_tail``, ``dilated``), of
             :class:`MobileNetV3`, and of :func:`zoo_core.builders.build`.
     """
-    shape = {name: kwargs.pop(name) for name in ("width_mult", "reduced_tail", "dilated") if name in kwargs}
-    blocks, last_channel = large_setting(**shape)
-    return build(MobileNetV3, weights, progress, inverted_residual_setting=blocks, last_channel=last_channel, **kwargs)
+    return build(_large, weights, progress, **kwargs)
 
 
 @register_model
@@ -308,11 +316,7 @@ def mobilenet_v3_small(
     """MobileNetV3-Small, from `Searching for MobileNetV3 <https://arxiv.org/abs/1905.02244>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
         **kwargs: arguments of :func:`small_setting` (``width_mult``, ``reduced_tail``, ``dilated``), of
             :class:`MobileNetV3`, and of :func:`zoo_core.builders.build`.
     """
-    shape = {name: kwargs.pop(name) for name in ("width_mult", "reduced_tail", "dilated") if name in kwargs}
-    blocks, last_channel = small_setting(**shape)
-    return build(MobileNetV3, weights, progress, inverted_residual_setting=blocks, last_channel=last_channel, **kwargs)
+    return build(_small, weights, progress, **kwargs)

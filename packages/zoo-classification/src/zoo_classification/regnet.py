@@ -3,6 +3,9 @@
 - `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__
 - RegNetY-128GF: `Vision Models Are More Robust And Fair When Pretrained On Uncurated Images Without Supervision
   <https://arxiv.org/abs/2202.08360>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. The stem gives ``[N, 32, H/2, W/2]``; the four stages, of
+greater and greater ``C``, give 1/4, 1/8, 1/16 and 1/32 of the input's size, rounded up.
 """
 
 import itertools
@@ -23,196 +26,80 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
-    "RegNet",
-    "RegNet_X_1_6GF_Weights",
-    "RegNet_X_3_2GF_Weights",
-    "RegNet_X_8GF_Weights",
-    "RegNet_X_16GF_Weights",
-    "RegNet_X_32GF_Weights",
-    "RegNet_X_400MF_Weights",
-    "RegNet_X_800MF_Weights",
-    "RegNet_Y_1_6GF_Weights",
-    "RegNet_Y_3_2GF_Weights",
-    "RegNet_Y_8GF_Weights",
-    "RegNet_Y_16GF_Weights",
-    "RegNet_Y_32GF_Weights",
-    "RegNet_Y_128GF_Weights",
-    "RegNet_Y_400MF_Weights",
-    "RegNet_Y_800MF_Weights",
-    "regnet_x_1_6gf",
-    "regnet_x_3_2gf",
-    "regnet_x_8gf",
-    "regnet_x_16gf",
-    "regnet_x_32gf",
-    "regnet_x_400mf",
-    "regnet_x_800mf",
-    "regnet_y_1_6gf",
-    "regnet_y_3_2gf",
-    "regnet_y_8gf",
-    "regnet_y_16gf",
-    "regnet_y_32gf",
-    "regnet_y_128gf",
-    "regnet_y_400mf",
+    "RegNet", "RegNet_X_1_6GF_Weights", "RegNet_X_3_2GF_Weights", "RegNet_X_8GF_Weights", "RegNet_X_16GF_Weights",
+    "RegNet_X_32GF_Weights", "RegNet_X_400MF_Weights", "RegNet_X_800MF_Weights", "RegNet_Y_1_6GF_Weights",
+    "RegNet_Y_3_2GF_Weights", "RegNet_Y_8GF_Weights", "RegNet_Y_16GF_Weights", "RegNet_Y_32GF_Weights",
+    "RegNet_Y_128GF_Weights", "RegNet_Y_400MF_Weights", "RegNet_Y_800MF_Weights", "regnet_x_1_6gf", "regnet_x_3_2gf",
+    "regnet_x_8gf", "regnet_x_16gf", "regnet_x_32gf", "regnet_x_400mf", "regnet_x_800mf", "regnet_y_1_6gf",
+    "regnet_y_3_2gf", "regnet_y_8gf", "regnet_y_16gf", "regnet_y_32gf", "regnet_y_128gf", "regnet_y_400mf",
     "regnet_y_800mf",
-]
+]  # fmt: skip
 
 
-class SimpleStemIN(Conv2dNormActivation):
-    """The stem for ImageNet: a 3x3 convolution that halves the size.
+class RegNet(nn.Module):
+    """RegNetX or, where ``block_params`` has a ``se_ratio``, RegNetY: figure 3 of the paper.
 
     Args:
-        width_in: channels of the input.
-        width_out: channels of the output.
-        norm_layer: makes the normalisation from a number of channels.
-        activation_layer: makes the activation.
+        block_params: the stages.
+        num_classes: size of the output.
+        stem_width: channels of the stem.
+        stem_type: makes the stem; :class:`SimpleStemIN` by default.
+        block_type: makes a block; :class:`ResBottleneckBlock` by default.
+        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
+        activation: makes the activation; ReLU by default.
+
+    Shape:
+        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
     """
 
     def __init__(
         self,
-        width_in: int,
-        width_out: int,
-        norm_layer: Callable[..., nn.Module],
-        activation_layer: Callable[..., nn.Module],
-    ) -> None:
-        super().__init__(
-            width_in, width_out, kernel_size=3, stride=2, norm_layer=norm_layer, activation_layer=activation_layer
-        )
-
-
-class BottleneckTransform(nn.Sequential):
-    """1x1, grouped 3x3 (with squeeze and excitation in RegNetY) and 1x1 convolution.
-
-    Args:
-        width_in: channels of the input.
-        width_out: channels of the output.
-        stride: step of the 3x3 convolution.
-        norm_layer: makes the normalisation from a number of channels.
-        activation_layer: makes the activation.
-        group_width: channels of a group.
-        bottleneck_multiplier: channels of the 3x3 convolution, as a multiple of ``width_out``.
-        se_ratio: channels in the squeeze and excitation, as a multiple of ``width_in``; ``None`` to leave it out.
-    """
-
-    def __init__(
-        self,
-        width_in: int,
-        width_out: int,
-        stride: int,
-        norm_layer: Callable[..., nn.Module],
-        activation_layer: Callable[..., nn.Module],
-        group_width: int,
-        bottleneck_multiplier: float,
-        se_ratio: float | None,
-    ) -> None:
-        width = round(width_out * bottleneck_multiplier)
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
-        layers["a"] = Conv2dNormActivation(
-            width_in, width, kernel_size=1, norm_layer=norm_layer, activation_layer=activation_layer
-        )
-        layers["b"] = Conv2dNormActivation(
-            width,
-            width,
-            kernel_size=3,
-            stride=stride,
-            groups=width // group_width,
-            norm_layer=norm_layer,
-            activation_layer=activation_layer,
-        )
-        if se_ratio:
-            layers["se"] = SqueezeExcitation(width, round(se_ratio * width_in), activation=activation_layer)
-        layers["c"] = Conv2dNormActivation(
-            width, width_out, kernel_size=1, norm_layer=norm_layer, activation_layer=None
-        )
-        super().__init__(layers)
-
-
-class ResBottleneckBlock(nn.Module):
-    """:class:`BottleneckTransform` and a shortcut: the "X block" or "Y block" of the paper.
-
-    Args:
-        width_in: channels of the input.
-        width_out: channels of the output.
-        stride: step of the 3x3 convolution, and of the shortcut.
-        norm_layer: makes the normalisation from a number of channels.
-        activation_layer: makes the activation.
-        group_width: channels of a group of the 3x3 convolution.
-        bottleneck_multiplier: channels of the 3x3 convolution, as a multiple of ``width_out``.
-        se_ratio: channels in the squeeze and excitation, as a multiple of ``width_in``; ``None`` to leave it out.
-    """
-
-    def __init__(
-        self,
-        width_in: int,
-        width_out: int,
-        stride: int,
-        norm_layer: Callable[..., nn.Module],
-        activation_layer: Callable[..., nn.Module],
-        group_width: int = 1,
-        bottleneck_multiplier: float = 1.0,
-        se_ratio: float | None = None,
+        block_params: "BlockParams",
+        num_classes: int = 1000,
+        stem_width: int = 32,
+        stem_type: Callable[..., nn.Module] | None = None,
+        block_type: Callable[..., nn.Module] | None = None,
+        norm_layer: Callable[..., nn.Module] | None = None,
+        activation: Callable[..., nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.proj = None
-        if width_in != width_out or stride != 1:
-            self.proj = Conv2dNormActivation(
-                width_in, width_out, kernel_size=1, stride=stride, norm_layer=norm_layer, activation_layer=None
+        norm_layer = norm_layer or nn.BatchNorm2d
+        activation = activation or nn.ReLU
+        self.stem = (stem_type or SimpleStemIN)(3, stem_width, norm_layer, activation)
+        stages: OrderedDict[str, nn.Module] = OrderedDict()
+        width = stem_width
+        for i, (width_out, stride, depth, group_width, multiplier) in enumerate(block_params.stages(), start=1):
+            stages[f"block{i}"] = AnyStage(
+                width,
+                width_out,
+                stride,
+                depth,
+                block_type or ResBottleneckBlock,
+                norm_layer,
+                activation,
+                group_width,
+                multiplier,
+                block_params.se_ratio,
+                stage_index=i,
             )
-        self.f = BottleneckTransform(
-            width_in, width_out, stride, norm_layer, activation_layer, group_width, bottleneck_multiplier, se_ratio
-        )
-        self.activation = activation_layer(inplace=True)
+            width = width_out
+        self.trunk_output = nn.Sequential(stages)
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(width, num_classes)
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets one module's own parameters as the paper does."""
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.proj is None else self.proj(x)
-        out = self.f(x)
-        out += shortcut
-        return self.activation(out)
-
-
-class AnyStage(nn.Sequential):
-    """Blocks of one width, the first of which changes the size.
-
-    Args:
-        width_in: channels of the input.
-        width_out: channels of the output.
-        stride: step of the first block.
-        depth: number of blocks.
-        block_constructor: makes a block; takes the arguments of :class:`ResBottleneckBlock`.
-        norm_layer: makes the normalisation from a number of channels.
-        activation_layer: makes the activation.
-        group_width: channels of a group.
-        bottleneck_multiplier: channels of the 3x3 convolutions, as a multiple of ``width_out``.
-        se_ratio: channels in the squeeze and excitation, as a multiple of the block's input; ``None`` to leave it out.
-        stage_index: number of the stage, for the blocks' names.
-    """
-
-    def __init__(
-        self,
-        width_in: int,
-        width_out: int,
-        stride: int,
-        depth: int,
-        block_constructor: Callable[..., nn.Module],
-        norm_layer: Callable[..., nn.Module],
-        activation_layer: Callable[..., nn.Module],
-        group_width: int,
-        bottleneck_multiplier: float,
-        se_ratio: float | None = None,
-        stage_index: int = 0,
-    ) -> None:
-        super().__init__()
-        for i in range(depth):
-            block = block_constructor(
-                width_in if i == 0 else width_out,
-                width_out,
-                stride if i == 0 else 1,
-                norm_layer,
-                activation_layer,
-                group_width,
-                bottleneck_multiplier,
-                se_ratio,
-            )
-            self.add_module(f"block{stage_index}-{i}", block)
+        check_image(x, model=type(self).__name__, min_size=(1, 1))
+        x = self.avgpool(self.trunk_output(self.stem(x)))
+        return self.fc(torch.flatten(x, 1))
 
 
 @dataclass
@@ -292,70 +179,175 @@ class BlockParams:
         return zip(self.widths, self.strides, self.depths, self.group_widths, self.bottleneck_multipliers, strict=True)
 
 
-class RegNet(nn.Module):
-    """RegNetX or, where ``block_params`` has a ``se_ratio``, RegNetY: figure 3 of the paper.
+class SimpleStemIN(Conv2dNormActivation):
+    """The stem for ImageNet: a 3x3 convolution that halves the size.
 
     Args:
-        block_params: the stages.
-        num_classes: size of the output.
-        stem_width: channels of the stem.
-        stem_type: makes the stem; :class:`SimpleStemIN` by default.
-        block_type: makes a block; :class:`ResBottleneckBlock` by default.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
-        activation: makes the activation; ReLU by default.
-
-    Shape:
-        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
+        width_in: channels of the input.
+        width_out: channels of the output.
+        norm_layer: makes the normalisation from a number of channels.
+        activation_layer: makes the activation.
     """
 
     def __init__(
         self,
-        block_params: BlockParams,
-        num_classes: int = 1000,
-        stem_width: int = 32,
-        stem_type: Callable[..., nn.Module] | None = None,
-        block_type: Callable[..., nn.Module] | None = None,
-        norm_layer: Callable[..., nn.Module] | None = None,
-        activation: Callable[..., nn.Module] | None = None,
+        width_in: int,
+        width_out: int,
+        norm_layer: Callable[..., nn.Module],
+        activation_layer: Callable[..., nn.Module],
+    ) -> None:
+        super().__init__(
+            width_in, width_out, kernel_size=3, stride=2, norm_layer=norm_layer, activation_layer=activation_layer
+        )
+
+
+class AnyStage(nn.Sequential):
+    """Blocks of one width, the first of which changes the size.
+
+    Args:
+        width_in: channels of the input.
+        width_out: channels of the output.
+        stride: step of the first block.
+        depth: number of blocks.
+        block_constructor: makes a block; takes the arguments of :class:`ResBottleneckBlock`.
+        norm_layer: makes the normalisation from a number of channels.
+        activation_layer: makes the activation.
+        group_width: channels of a group.
+        bottleneck_multiplier: channels of the 3x3 convolutions, as a multiple of ``width_out``.
+        se_ratio: channels in the squeeze and excitation, as a multiple of the block's input; ``None`` to leave it out.
+        stage_index: number of the stage, for the blocks' names.
+    """
+
+    def __init__(
+        self,
+        width_in: int,
+        width_out: int,
+        stride: int,
+        depth: int,
+        block_constructor: Callable[..., nn.Module],
+        norm_layer: Callable[..., nn.Module],
+        activation_layer: Callable[..., nn.Module],
+        group_width: int,
+        bottleneck_multiplier: float,
+        se_ratio: float | None = None,
+        stage_index: int = 0,
     ) -> None:
         super().__init__()
-        norm_layer = norm_layer or nn.BatchNorm2d
-        activation = activation or nn.ReLU
-        self.stem = (stem_type or SimpleStemIN)(3, stem_width, norm_layer, activation)
-        stages: OrderedDict[str, nn.Module] = OrderedDict()
-        width = stem_width
-        for i, (width_out, stride, depth, group_width, multiplier) in enumerate(block_params.stages(), start=1):
-            stages[f"block{i}"] = AnyStage(
-                width,
+        for i in range(depth):
+            block = block_constructor(
+                width_in if i == 0 else width_out,
                 width_out,
-                stride,
-                depth,
-                block_type or ResBottleneckBlock,
+                stride if i == 0 else 1,
                 norm_layer,
-                activation,
+                activation_layer,
                 group_width,
-                multiplier,
-                block_params.se_ratio,
-                stage_index=i,
+                bottleneck_multiplier,
+                se_ratio,
             )
-            width = width_out
-        self.trunk_output = nn.Sequential(stages)
-        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(width, num_classes)
-        self.apply(self._initialize)
+            self.add_module(f"block{stage_index}-{i}", block)
 
-    def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the paper does."""
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)
+
+class ResBottleneckBlock(nn.Module):
+    """:class:`BottleneckTransform` and a shortcut: the "X block" or "Y block" of the paper.
+
+    Args:
+        width_in: channels of the input.
+        width_out: channels of the output.
+        stride: step of the 3x3 convolution, and of the shortcut.
+        norm_layer: makes the normalisation from a number of channels.
+        activation_layer: makes the activation.
+        group_width: channels of a group of the 3x3 convolution.
+        bottleneck_multiplier: channels of the 3x3 convolution, as a multiple of ``width_out``.
+        se_ratio: channels in the squeeze and excitation, as a multiple of ``width_in``; ``None`` to leave it out.
+    """
+
+    def __init__(
+        self,
+        width_in: int,
+        width_out: int,
+        stride: int,
+        norm_layer: Callable[..., nn.Module],
+        activation_layer: Callable[..., nn.Module],
+        group_width: int = 1,
+        bottleneck_multiplier: float = 1.0,
+        se_ratio: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.proj = None
+        if width_in != width_out or stride != 1:
+            self.proj = Conv2dNormActivation(
+                width_in, width_out, kernel_size=1, stride=stride, norm_layer=norm_layer, activation_layer=None
+            )
+        self.f = BottleneckTransform(
+            width_in, width_out, stride, norm_layer, activation_layer, group_width, bottleneck_multiplier, se_ratio
+        )
+        self.activation = activation_layer(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_image(x, model=type(self).__name__, min_size=(1, 1))
-        x = self.avgpool(self.trunk_output(self.stem(x)))
-        return self.fc(torch.flatten(x, 1))
+        shortcut = x if self.proj is None else self.proj(x)
+        out = self.f(x)
+        out += shortcut
+        return self.activation(out)
+
+
+class BottleneckTransform(nn.Sequential):
+    """1x1, grouped 3x3 (with squeeze and excitation in RegNetY) and 1x1 convolution.
+
+    Args:
+        width_in: channels of the input.
+        width_out: channels of the output.
+        stride: step of the 3x3 convolution.
+        norm_layer: makes the normalisation from a number of channels.
+        activation_layer: makes the activation.
+        group_width: channels of a group.
+        bottleneck_multiplier: channels of the 3x3 convolution, as a multiple of ``width_out``.
+        se_ratio: channels in the squeeze and excitation, as a multiple of ``width_in``; ``None`` to leave it out.
+    """
+
+    def __init__(
+        self,
+        width_in: int,
+        width_out: int,
+        stride: int,
+        norm_layer: Callable[..., nn.Module],
+        activation_layer: Callable[..., nn.Module],
+        group_width: int,
+        bottleneck_multiplier: float,
+        se_ratio: float | None,
+    ) -> None:
+        width = round(width_out * bottleneck_multiplier)
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        layers["a"] = Conv2dNormActivation(
+            width_in, width, kernel_size=1, norm_layer=norm_layer, activation_layer=activation_layer
+        )
+        layers["b"] = Conv2dNormActivation(
+            width,
+            width,
+            kernel_size=3,
+            stride=stride,
+            groups=width // group_width,
+            norm_layer=norm_layer,
+            activation_layer=activation_layer,
+        )
+        if se_ratio:
+            layers["se"] = SqueezeExcitation(width, round(se_ratio * width_in), activation=activation_layer)
+        layers["c"] = Conv2dNormActivation(
+            width, width_out, kernel_size=1, norm_layer=norm_layer, activation_layer=None
+        )
+        super().__init__(layers)
+
+
+def _regnet_x(
+    depth: int, w_0: int, w_a: float, w_m: float, group_width: int, num_classes: int = 1000, **kwargs: Any
+) -> RegNet:
+    return RegNet(BlockParams.from_init_params(depth, w_0, w_a, w_m, group_width), num_classes, **kwargs)
+
+
+def _regnet_y(
+    depth: int, w_0: int, w_a: float, w_m: float, group_width: int, num_classes: int = 1000, **kwargs: Any
+) -> RegNet:
+    stages = BlockParams.from_init_params(depth, w_0, w_a, w_m, group_width, se_ratio=0.25)
+    return RegNet(stages, num_classes, **kwargs)
 
 
 class RegNet_Y_400MF_Weights(WeightsEnum):
@@ -454,194 +446,89 @@ class RegNet_X_32GF_Weights(WeightsEnum):
 
 @register_model
 def regnet_y_400mf(*, weights: RegNet_Y_400MF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetY-400MF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=16, w_0=48, w_a=27.89, w_m=2.09, group_width=8, se_ratio=0.25)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetY-400MF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_y, weights, progress, depth=16, w_0=48, w_a=27.89, w_m=2.09, group_width=8, **kwargs)
 
 
 @register_model
 def regnet_y_800mf(*, weights: RegNet_Y_800MF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetY-800MF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=14, w_0=56, w_a=38.84, w_m=2.4, group_width=16, se_ratio=0.25)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetY-800MF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_y, weights, progress, depth=14, w_0=56, w_a=38.84, w_m=2.4, group_width=16, **kwargs)
 
 
 @register_model
 def regnet_y_1_6gf(*, weights: RegNet_Y_1_6GF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetY-1.6GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=27, w_0=48, w_a=20.71, w_m=2.65, group_width=24, se_ratio=0.25)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetY-1.6GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_y, weights, progress, depth=27, w_0=48, w_a=20.71, w_m=2.65, group_width=24, **kwargs)
 
 
 @register_model
 def regnet_y_3_2gf(*, weights: RegNet_Y_3_2GF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetY-3.2GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=21, w_0=80, w_a=42.63, w_m=2.66, group_width=24, se_ratio=0.25)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetY-3.2GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_y, weights, progress, depth=21, w_0=80, w_a=42.63, w_m=2.66, group_width=24, **kwargs)
 
 
 @register_model
 def regnet_y_8gf(*, weights: RegNet_Y_8GF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetY-8GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=17, w_0=192, w_a=76.82, w_m=2.19, group_width=56, se_ratio=0.25)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetY-8GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_y, weights, progress, depth=17, w_0=192, w_a=76.82, w_m=2.19, group_width=56, **kwargs)
 
 
 @register_model
 def regnet_y_16gf(*, weights: RegNet_Y_16GF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetY-16GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=18, w_0=200, w_a=106.23, w_m=2.48, group_width=112, se_ratio=0.25)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetY-16GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_y, weights, progress, depth=18, w_0=200, w_a=106.23, w_m=2.48, group_width=112, **kwargs)
 
 
 @register_model
 def regnet_y_32gf(*, weights: RegNet_Y_32GF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetY-32GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=20, w_0=232, w_a=115.89, w_m=2.53, group_width=232, se_ratio=0.25)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetY-32GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_y, weights, progress, depth=20, w_0=232, w_a=115.89, w_m=2.53, group_width=232, **kwargs)
 
 
 @register_model
 def regnet_y_128gf(*, weights: RegNet_Y_128GF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetY-128GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=27, w_0=456, w_a=160.83, w_m=2.52, group_width=264, se_ratio=0.25)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetY-128GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_y, weights, progress, depth=27, w_0=456, w_a=160.83, w_m=2.52, group_width=264, **kwargs)
 
 
 @register_model
 def regnet_x_400mf(*, weights: RegNet_X_400MF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetX-400MF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=22, w_0=24, w_a=24.48, w_m=2.54, group_width=16)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetX-400MF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_x, weights, progress, depth=22, w_0=24, w_a=24.48, w_m=2.54, group_width=16, **kwargs)
 
 
 @register_model
 def regnet_x_800mf(*, weights: RegNet_X_800MF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetX-800MF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=16, w_0=56, w_a=35.73, w_m=2.28, group_width=16)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetX-800MF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_x, weights, progress, depth=16, w_0=56, w_a=35.73, w_m=2.28, group_width=16, **kwargs)
 
 
 @register_model
 def regnet_x_1_6gf(*, weights: RegNet_X_1_6GF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetX-1.6GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=18, w_0=80, w_a=34.01, w_m=2.25, group_width=24)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetX-1.6GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_x, weights, progress, depth=18, w_0=80, w_a=34.01, w_m=2.25, group_width=24, **kwargs)
 
 
 @register_model
 def regnet_x_3_2gf(*, weights: RegNet_X_3_2GF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetX-3.2GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=25, w_0=88, w_a=26.31, w_m=2.25, group_width=48)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetX-3.2GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_x, weights, progress, depth=25, w_0=88, w_a=26.31, w_m=2.25, group_width=48, **kwargs)
 
 
 @register_model
 def regnet_x_8gf(*, weights: RegNet_X_8GF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetX-8GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=23, w_0=80, w_a=49.56, w_m=2.88, group_width=120)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetX-8GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_x, weights, progress, depth=23, w_0=80, w_a=49.56, w_m=2.88, group_width=120, **kwargs)
 
 
 @register_model
 def regnet_x_16gf(*, weights: RegNet_X_16GF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetX-16GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=22, w_0=216, w_a=55.59, w_m=2.1, group_width=128)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetX-16GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_x, weights, progress, depth=22, w_0=216, w_a=55.59, w_m=2.1, group_width=128, **kwargs)
 
 
 @register_model
 def regnet_x_32gf(*, weights: RegNet_X_32GF_Weights | None = None, progress: bool = True, **kwargs: Any) -> RegNet:
-    """RegNetX-32GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`RegNet`, and of :func:`zoo_core.builders.build`.
-    """
-    params = BlockParams.from_init_params(depth=23, w_0=320, w_a=69.86, w_m=2.0, group_width=168)
-    return build(RegNet, weights, progress, block_params=params, **kwargs)
+    """RegNetX-32GF, from `Designing Network Design Spaces <https://arxiv.org/abs/2003.13678>`__."""
+    return build(_regnet_x, weights, progress, depth=23, w_0=320, w_a=69.86, w_m=2.0, group_width=168, **kwargs)

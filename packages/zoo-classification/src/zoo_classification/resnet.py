@@ -3,6 +3,10 @@
 - `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__
 - `Aggregated Residual Transformations for Deep Neural Networks <https://arxiv.org/abs/1611.05431>`__
 - `Wide Residual Networks <https://arxiv.org/abs/1605.07146>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. The stem gives ``[N, 64, H/4, W/4]``, the four stages give
+``[N, 64e, H/4, W/4]``, ``[N, 128e, H/8, W/8]``, ``[N, 256e, H/16, W/16]`` and ``[N, 512e, H/32, W/32]``, rounded up,
+where ``e`` is the block's ``expansion``.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,38 +22,107 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
-    "ResNeXt50_32X4D_Weights",
-    "ResNeXt101_32X8D_Weights",
-    "ResNeXt101_64X4D_Weights",
-    "ResNet",
-    "ResNet18_Weights",
-    "ResNet34_Weights",
-    "ResNet50_Weights",
-    "ResNet101_Weights",
-    "ResNet152_Weights",
-    "Wide_ResNet50_2_Weights",
-    "Wide_ResNet101_2_Weights",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
-    "wide_resnet50_2",
-    "wide_resnet101_2",
-]
+    "ResNeXt50_32X4D_Weights", "ResNeXt101_32X8D_Weights", "ResNeXt101_64X4D_Weights", "ResNet", "ResNet18_Weights",
+    "ResNet34_Weights", "ResNet50_Weights", "ResNet101_Weights", "ResNet152_Weights", "Wide_ResNet50_2_Weights",
+    "Wide_ResNet101_2_Weights", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d",
+    "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2",
+]  # fmt: skip
 
 
-def conv3x3(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
-    """3x3 convolution that keeps the size at stride 1."""
-    return nn.Conv2d(in_planes, out_planes, 3, stride, padding=dilation, groups=groups, bias=False, dilation=dilation)
+class ResNet(nn.Module):
+    """Residual network, table 1 of the paper.
 
+    Args:
+        block: :class:`BasicBlock` or :class:`Bottleneck`.
+        layers: number of blocks in each of the four stages.
+        num_classes: size of the output.
+        zero_init_residual: start each block as the identity, by a zero scale in its last normalisation
+            (`Accurate, Large Minibatch SGD <https://arxiv.org/abs/1706.02677>`__).
+        groups: groups of the 3x3 convolutions (ResNeXt's cardinality).
+        width_per_group: width of a group for 64 planes.
+        replace_stride_with_dilation: for stages 2 to 4, whether dilation takes the place of the stride.
+        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
 
-def conv1x1(in_planes: int, out_planes: int, stride: int = 1) -> nn.Conv2d:
-    """1x1 convolution."""
-    return nn.Conv2d(in_planes, out_planes, 1, stride, bias=False)
+    Shape:
+        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
+    """
+
+    def __init__(
+        self,
+        block: "type[BasicBlock | Bottleneck]",
+        layers: Sequence[int],
+        num_classes: int = 1000,
+        zero_init_residual: bool = False,
+        groups: int = 1,
+        width_per_group: int = 64,
+        replace_stride_with_dilation: Sequence[bool] | None = None,
+        norm_layer: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        dilate = (False, False, False) if replace_stride_with_dilation is None else replace_stride_with_dilation
+        if len(dilate) != 3:
+            raise ValueError(
+                f"replace_stride_with_dilation must be None or have 3 elements, one for each of stages 2 to 4, "
+                f"not {replace_stride_with_dilation!r}"
+            )
+        self._norm_layer = norm_layer or nn.BatchNorm2d
+        self.inplanes = 64
+        self.dilation = 1
+        self.groups = groups
+        self.base_width = width_per_group
+        self.zero_init_residual = zero_init_residual
+        self.conv1 = nn.Conv2d(3, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = self._norm_layer(self.inplanes)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.layer1 = self._make_layer(block, 64, layers[0])
+        self.layer2 = self._make_layer(block, 128, layers[1], stride=2, dilate=dilate[0])
+        self.layer3 = self._make_layer(block, 256, layers[2], stride=2, dilate=dilate[1])
+        self.layer4 = self._make_layer(block, 512, layers[3], stride=2, dilate=dilate[2])
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(512 * block.expansion, num_classes)
+        self.apply(self._initialize)
+
+    def _make_layer(
+        self, block: "type[BasicBlock | Bottleneck]", planes: int, blocks: int, stride: int = 1, dilate: bool = False
+    ) -> nn.Sequential:
+        """One stage: ``blocks`` blocks, the first of which may halve the size (or dilate the later ones instead)."""
+        norm_layer = self._norm_layer
+        first_dilation = self.dilation
+        if dilate:
+            self.dilation *= stride
+            stride = 1
+        downsample = None
+        if stride != 1 or self.inplanes != planes * block.expansion:
+            downsample = nn.Sequential(
+                conv1x1(self.inplanes, planes * block.expansion, stride), norm_layer(planes * block.expansion)
+            )
+        first = block(
+            self.inplanes, planes, stride, downsample, self.groups, self.base_width, first_dilation, norm_layer
+        )
+        self.inplanes = planes * block.expansion
+        others = [
+            block(self.inplanes, planes, 1, None, self.groups, self.base_width, self.dilation, norm_layer)
+            for _ in range(1, blocks)
+        ]
+        return nn.Sequential(first, *others)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets one module's own parameters as the paper does."""
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif self.zero_init_residual and isinstance(module, Bottleneck | BasicBlock):
+            last_norm = "bn3" if isinstance(module, Bottleneck) else "bn2"
+            nn.init.zeros_(module.get_parameter(f"{last_norm}.weight"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_image(x, model="ResNet", min_size=(1, 1))
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
 class BasicBlock(nn.Module):
@@ -152,100 +225,14 @@ class Bottleneck(nn.Module):
         return self.relu(out)
 
 
-class ResNet(nn.Module):
-    """Residual network, table 1 of the paper.
+def conv3x3(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
+    """3x3 convolution that keeps the size at stride 1."""
+    return nn.Conv2d(in_planes, out_planes, 3, stride, padding=dilation, groups=groups, bias=False, dilation=dilation)
 
-    Args:
-        block: :class:`BasicBlock` or :class:`Bottleneck`.
-        layers: number of blocks in each of the four stages.
-        num_classes: size of the output.
-        zero_init_residual: start each block as the identity, by a zero scale in its last normalisation
-            (`Accurate, Large Minibatch SGD <https://arxiv.org/abs/1706.02677>`__).
-        groups: groups of the 3x3 convolutions (ResNeXt's cardinality).
-        width_per_group: width of a group for 64 planes.
-        replace_stride_with_dilation: for stages 2 to 4, whether dilation takes the place of the stride.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
 
-    Shape:
-        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
-    """
-
-    def __init__(
-        self,
-        block: type[BasicBlock | Bottleneck],
-        layers: Sequence[int],
-        num_classes: int = 1000,
-        zero_init_residual: bool = False,
-        groups: int = 1,
-        width_per_group: int = 64,
-        replace_stride_with_dilation: Sequence[bool] | None = None,
-        norm_layer: Callable[..., nn.Module] | None = None,
-    ) -> None:
-        super().__init__()
-        dilate = (False, False, False) if replace_stride_with_dilation is None else replace_stride_with_dilation
-        if len(dilate) != 3:
-            raise ValueError(
-                f"replace_stride_with_dilation must be None or have 3 elements, one for each of stages 2 to 4, "
-                f"not {replace_stride_with_dilation!r}"
-            )
-        self._norm_layer = norm_layer or nn.BatchNorm2d
-        self.inplanes = 64
-        self.dilation = 1
-        self.groups = groups
-        self.base_width = width_per_group
-        self.zero_init_residual = zero_init_residual
-        self.conv1 = nn.Conv2d(3, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = self._norm_layer(self.inplanes)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.layer1 = self._make_layer(block, 64, layers[0])
-        self.layer2 = self._make_layer(block, 128, layers[1], stride=2, dilate=dilate[0])
-        self.layer3 = self._make_layer(block, 256, layers[2], stride=2, dilate=dilate[1])
-        self.layer4 = self._make_layer(block, 512, layers[3], stride=2, dilate=dilate[2])
-        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(512 * block.expansion, num_classes)
-        self.apply(self._initialize)
-
-    def _make_layer(
-        self, block: type[BasicBlock | Bottleneck], planes: int, blocks: int, stride: int = 1, dilate: bool = False
-    ) -> nn.Sequential:
-        """One stage: ``blocks`` blocks, the first of which may halve the size (or dilate the later ones instead)."""
-        norm_layer = self._norm_layer
-        first_dilation = self.dilation
-        if dilate:
-            self.dilation *= stride
-            stride = 1
-        downsample = None
-        if stride != 1 or self.inplanes != planes * block.expansion:
-            downsample = nn.Sequential(
-                conv1x1(self.inplanes, planes * block.expansion, stride), norm_layer(planes * block.expansion)
-            )
-        first = block(
-            self.inplanes, planes, stride, downsample, self.groups, self.base_width, first_dilation, norm_layer
-        )
-        self.inplanes = planes * block.expansion
-        others = [
-            block(self.inplanes, planes, 1, None, self.groups, self.base_width, self.dilation, norm_layer)
-            for _ in range(1, blocks)
-        ]
-        return nn.Sequential(first, *others)
-
-    def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the paper does."""
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif self.zero_init_residual and isinstance(module, Bottleneck | BasicBlock):
-            last_norm = "bn3" if isinstance(module, Bottleneck) else "bn2"
-            nn.init.zeros_(module.get_parameter(f"{last_norm}.weight"))
-
-    def forward(self, x: Tensor) -> Tensor:
-        check_image(x, model="ResNet", min_size=(1, 1))
-        return self._forward(x)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(torch.flatten(self.avgpool(x), 1))
+def conv1x1(in_planes: int, out_planes: int, stride: int = 1) -> nn.Conv2d:
+    """1x1 convolution."""
+    return nn.Conv2d(in_planes, out_planes, 1, stride, bias=False)
 
 
 class ResNet18_Weights(WeightsEnum):
@@ -307,61 +294,31 @@ class Wide_ResNet101_2_Weights(WeightsEnum):
 
 @register_model
 def resnet18(*, weights: ResNet18_Weights | None = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-18, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ResNet`, and of :func:`zoo_core.builders.build`.
-    """
+    """ResNet-18, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__."""
     return build(ResNet, weights, progress, block=BasicBlock, layers=(2, 2, 2, 2), **kwargs)
 
 
 @register_model
 def resnet34(*, weights: ResNet34_Weights | None = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-34, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ResNet`, and of :func:`zoo_core.builders.build`.
-    """
+    """ResNet-34, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__."""
     return build(ResNet, weights, progress, block=BasicBlock, layers=(3, 4, 6, 3), **kwargs)
 
 
 @register_model
 def resnet50(*, weights: ResNet50_Weights | None = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-50, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ResNet`, and of :func:`zoo_core.builders.build`.
-    """
+    """ResNet-50, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__."""
     return build(ResNet, weights, progress, block=Bottleneck, layers=(3, 4, 6, 3), **kwargs)
 
 
 @register_model
 def resnet101(*, weights: ResNet101_Weights | None = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-101, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ResNet`, and of :func:`zoo_core.builders.build`.
-    """
+    """ResNet-101, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__."""
     return build(ResNet, weights, progress, block=Bottleneck, layers=(3, 4, 23, 3), **kwargs)
 
 
 @register_model
 def resnet152(*, weights: ResNet152_Weights | None = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-152, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ResNet`, and of :func:`zoo_core.builders.build`.
-    """
+    """ResNet-152, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__."""
     return build(ResNet, weights, progress, block=Bottleneck, layers=(3, 8, 36, 3), **kwargs)
 
 
@@ -369,11 +326,6 @@ def resnet152(*, weights: ResNet152_Weights | None = None, progress: bool = True
 def resnext50_32x4d(*, weights: ResNeXt50_32X4D_Weights | None = None, progress: bool = True, **kwargs: Any) -> ResNet:
     """ResNeXt-50 32x4d, from `Aggregated Residual Transformations for Deep Neural Networks
     <https://arxiv.org/abs/1611.05431>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ResNet`, and of :func:`zoo_core.builders.build`.
     """
     return build(
         ResNet, weights, progress, block=Bottleneck, layers=(3, 4, 6, 3), groups=32, width_per_group=4, **kwargs
@@ -386,11 +338,6 @@ def resnext101_32x8d(
 ) -> ResNet:
     """ResNeXt-101 32x8d, from `Aggregated Residual Transformations for Deep Neural Networks
     <https://arxiv.org/abs/1611.05431>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ResNet`, and of :func:`zoo_core.builders.build`.
     """
     return build(
         ResNet, weights, progress, block=Bottleneck, layers=(3, 4, 23, 3), groups=32, width_per_group=8, **kwargs
@@ -403,11 +350,6 @@ def resnext101_64x4d(
 ) -> ResNet:
     """ResNeXt-101 64x4d, from `Aggregated Residual Transformations for Deep Neural Networks
     <https://arxiv.org/abs/1611.05431>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ResNet`, and of :func:`zoo_core.builders.build`.
     """
     return build(
         ResNet, weights, progress, block=Bottleneck, layers=(3, 4, 23, 3), groups=64, width_per_group=4, **kwargs
@@ -416,13 +358,7 @@ def resnext101_64x4d(
 
 @register_model
 def wide_resnet50_2(*, weights: Wide_ResNet50_2_Weights | None = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-50 with 3x3 convolutions twice as wide, from `Wide Residual Networks <https://arxiv.org/abs/1605.07146>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ResNet`, and of :func:`zoo_core.builders.build`.
-    """
+    """ResNet-50 with 3x3 convolutions twice as wide, from `Wide Residual Networks <https://arxiv.org/abs/1605.07146>`__."""
     return build(ResNet, weights, progress, block=Bottleneck, layers=(3, 4, 6, 3), width_per_group=128, **kwargs)
 
 
@@ -430,11 +366,5 @@ def wide_resnet50_2(*, weights: Wide_ResNet50_2_Weights | None = None, progress:
 def wide_resnet101_2(
     *, weights: Wide_ResNet101_2_Weights | None = None, progress: bool = True, **kwargs: Any
 ) -> ResNet:
-    """ResNet-101 with 3x3 convolutions twice as wide, from `Wide Residual Networks <https://arxiv.org/abs/1605.07146>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ResNet`, and of :func:`zoo_core.builders.build`.
-    """
+    """ResNet-101 with 3x3 convolutions twice as wide, from `Wide Residual Networks <https://arxiv.org/abs/1605.07146>`__."""
     return build(ResNet, weights, progress, block=Bottleneck, layers=(3, 4, 23, 3), width_per_group=128, **kwargs)

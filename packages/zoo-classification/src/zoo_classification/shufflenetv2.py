@@ -1,6 +1,9 @@
 """ShuffleNet V2.
 
 `ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design <https://arxiv.org/abs/1807.11164>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. The stem gives ``[N, 24, H/4, W/4]``, the stages 2 to 4 give
+1/8, 1/16 and 1/32 of the input's size, rounded up.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,42 +19,10 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
-    "ShuffleNetV2",
-    "ShuffleNet_V2_X0_5_Weights",
-    "ShuffleNet_V2_X1_0_Weights",
-    "ShuffleNet_V2_X1_5_Weights",
-    "ShuffleNet_V2_X2_0_Weights",
-    "shufflenet_v2_x0_5",
-    "shufflenet_v2_x1_0",
-    "shufflenet_v2_x1_5",
+    "ShuffleNetV2", "ShuffleNet_V2_X0_5_Weights", "ShuffleNet_V2_X1_0_Weights", "ShuffleNet_V2_X1_5_Weights",
+    "ShuffleNet_V2_X2_0_Weights", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5",
     "shufflenet_v2_x2_0",
-]
-
-
-def channel_shuffle(x: Tensor, groups: int) -> Tensor:
-    """Deals the channels of each group out in turn: 0 1 2 3 in two groups become 0 2 1 3.
-
-    Args:
-        x: Tensor[N, C, H, W].
-        groups: number of groups; divides C.
-    """
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
-
-
-def conv_norm(in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1) -> list[nn.Module]:
-    """1x1 convolution, or depthwise one of a larger kernel, and batch normalisation."""
-    return [
-        nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding=kernel_size // 2,
-            groups=1 if kernel_size == 1 else in_channels,
-            bias=False,
-        ),
-        nn.BatchNorm2d(out_channels),
-    ]
+]  # fmt: skip
 
 
 class InvertedResidual(nn.Module):
@@ -154,6 +125,37 @@ class ShuffleNetV2(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+def conv_norm(in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1) -> list[nn.Module]:
+    """1x1 convolution, or depthwise one of a larger kernel, and batch normalisation."""
+    return [
+        nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            groups=1 if kernel_size == 1 else in_channels,
+            bias=False,
+        ),
+        nn.BatchNorm2d(out_channels),
+    ]
+
+
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    """Deals the channels of each group out in turn: 0 1 2 3 in two groups become 0 2 1 3.
+
+    Args:
+        x: Tensor[N, C, H, W].
+        groups: number of groups; divides C.
+    """
+    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+def _shufflenet(channels: Sequence[int], num_classes: int = 1000, **kwargs: Any) -> ShuffleNetV2:
+    """A column of table 5 of the paper: all widths have 4, 8 and 4 units."""
+    return ShuffleNetV2((4, 8, 4), channels, num_classes, **kwargs)
+
+
 class ShuffleNet_V2_X0_5_Weights(WeightsEnum):
     IMAGENET1K_V1 = auto()
     FASHIONMNIST_V1 = auto()
@@ -181,15 +183,8 @@ def shufflenet_v2_x0_5(
 ) -> ShuffleNetV2:
     """ShuffleNet V2 of 0.5 times the base width, from `ShuffleNet V2: Practical Guidelines for Efficient CNN
     Architecture Design <https://arxiv.org/abs/1807.11164>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ShuffleNetV2`, and of :func:`zoo_core.builders.build`.
     """
-    return build(
-        ShuffleNetV2, weights, progress, stages_repeats=(4, 8, 4), stages_out_channels=(24, 48, 96, 192, 1024), **kwargs
-    )
+    return build(_shufflenet, weights, progress, channels=(24, 48, 96, 192, 1024), **kwargs)
 
 
 @register_model
@@ -198,20 +193,8 @@ def shufflenet_v2_x1_0(
 ) -> ShuffleNetV2:
     """ShuffleNet V2 of 1.0 times the base width, from `ShuffleNet V2: Practical Guidelines for Efficient CNN
     Architecture Design <https://arxiv.org/abs/1807.11164>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ShuffleNetV2`, and of :func:`zoo_core.builders.build`.
     """
-    return build(
-        ShuffleNetV2,
-        weights,
-        progress,
-        stages_repeats=(4, 8, 4),
-        stages_out_channels=(24, 116, 232, 464, 1024),
-        **kwargs,
-    )
+    return build(_shufflenet, weights, progress, channels=(24, 116, 232, 464, 1024), **kwargs)
 
 
 @register_model
@@ -220,20 +203,8 @@ def shufflenet_v2_x1_5(
 ) -> ShuffleNetV2:
     """ShuffleNet V2 of 1.5 times the base width, from `ShuffleNet V2: Practical Guidelines for Efficient CNN
     Architecture Design <https://arxiv.org/abs/1807.11164>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ShuffleNetV2`, and of :func:`zoo_core.builders.build`.
     """
-    return build(
-        ShuffleNetV2,
-        weights,
-        progress,
-        stages_repeats=(4, 8, 4),
-        stages_out_channels=(24, 176, 352, 704, 1024),
-        **kwargs,
-    )
+    return build(_shufflenet, weights, progress, channels=(24, 176, 352, 704, 1024), **kwargs)
 
 
 @register_model
@@ -242,17 +213,5 @@ def shufflenet_v2_x2_0(
 ) -> ShuffleNetV2:
     """ShuffleNet V2 of 2.0 times the base width, from `ShuffleNet V2: Practical Guidelines for Efficient CNN
     Architecture Design <https://arxiv.org/abs/1807.11164>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`ShuffleNetV2`, and of :func:`zoo_core.builders.build`.
     """
-    return build(
-        ShuffleNetV2,
-        weights,
-        progress,
-        stages_repeats=(4, 8, 4),
-        stages_out_channels=(24, 244, 488, 976, 2048),
-        **kwargs,
-    )
+    return build(_shufflenet, weights, progress, channels=(24, 244, 488, 976, 2048), **kwargs)

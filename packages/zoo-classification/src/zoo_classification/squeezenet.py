@@ -2,6 +2,8 @@
 
 `SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size
 <https://arxiv.org/abs/1602.07360>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. Of 224 x 224 pixels ``features`` makes ``[N, 512, 13, 13]``.
 """
 
 from enum import auto
@@ -15,40 +17,7 @@ from zoo_core.builders import build
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
-__all__ = [
-    "SqueezeNet",
-    "SqueezeNet1_0_Weights",
-    "SqueezeNet1_1_Weights",
-    "squeezenet1_0",
-    "squeezenet1_1",
-]
-
-
-class Fire(nn.Module):
-    """A 1x1 convolution to few channels, and 1x1 and 3x3 convolutions side by side to many: figure 1 of the paper.
-
-    Args:
-        inplanes: channels of the input.
-        squeeze_planes: channels of the first convolution.
-        expand1x1_planes: channels of the 1x1 convolution after it.
-        expand3x3_planes: channels of the 3x3 convolution beside that.
-    """
-
-    def __init__(self, inplanes: int, squeeze_planes: int, expand1x1_planes: int, expand3x3_planes: int) -> None:
-        super().__init__()
-        self.inplanes = inplanes
-        self.squeeze = nn.Conv2d(inplanes, squeeze_planes, kernel_size=1)
-        self.squeeze_activation = nn.ReLU(inplace=True)
-        self.expand1x1 = nn.Conv2d(squeeze_planes, expand1x1_planes, kernel_size=1)
-        self.expand1x1_activation = nn.ReLU(inplace=True)
-        self.expand3x3 = nn.Conv2d(squeeze_planes, expand3x3_planes, kernel_size=3, padding=1)
-        self.expand3x3_activation = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.squeeze_activation(self.squeeze(x))
-        return torch.cat(
-            [self.expand1x1_activation(self.expand1x1(x)), self.expand3x3_activation(self.expand3x3(x))], 1
-        )
+__all__ = ["SqueezeNet", "SqueezeNet1_0_Weights", "SqueezeNet1_1_Weights", "squeezenet1_0", "squeezenet1_1"]
 
 
 class SqueezeNet(nn.Module):
@@ -128,6 +97,33 @@ class SqueezeNet(nn.Module):
         return torch.flatten(self.classifier(self.features(x)), 1)
 
 
+class Fire(nn.Module):
+    """A 1x1 convolution to few channels, and 1x1 and 3x3 convolutions side by side to many: figure 1 of the paper.
+
+    Args:
+        inplanes: channels of the input.
+        squeeze_planes: channels of the first convolution.
+        expand1x1_planes: channels of the 1x1 convolution after it.
+        expand3x3_planes: channels of the 3x3 convolution beside that.
+    """
+
+    def __init__(self, inplanes: int, squeeze_planes: int, expand1x1_planes: int, expand3x3_planes: int) -> None:
+        super().__init__()
+        self.inplanes = inplanes
+        self.squeeze = nn.Conv2d(inplanes, squeeze_planes, kernel_size=1)
+        self.squeeze_activation = nn.ReLU(inplace=True)
+        self.expand1x1 = nn.Conv2d(squeeze_planes, expand1x1_planes, kernel_size=1)
+        self.expand1x1_activation = nn.ReLU(inplace=True)
+        self.expand3x3 = nn.Conv2d(squeeze_planes, expand3x3_planes, kernel_size=3, padding=1)
+        self.expand3x3_activation = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.squeeze_activation(self.squeeze(x))
+        return torch.cat(
+            [self.expand1x1_activation(self.expand1x1(x)), self.expand3x3_activation(self.expand3x3(x))], 1
+        )
+
+
 class SqueezeNet1_0_Weights(WeightsEnum):
     IMAGENET1K_V1 = auto()
     DEFAULT = IMAGENET1K_V1
@@ -144,11 +140,6 @@ def squeezenet1_0(*, weights: SqueezeNet1_0_Weights | None = None, progress: boo
 
     From `SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size
     <https://arxiv.org/abs/1602.07360>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`SqueezeNet`, and of :func:`zoo_core.builders.build`.
     """
     return build(SqueezeNet, weights, progress, version="1_0", **kwargs)
 
@@ -157,10 +148,5 @@ def squeezenet1_0(*, weights: SqueezeNet1_0_Weights | None = None, progress: boo
 def squeezenet1_1(*, weights: SqueezeNet1_1_Weights | None = None, progress: bool = True, **kwargs: Any) -> SqueezeNet:
     """SqueezeNet 1.1, the authors' `release of less computation <https://github.com/forresti/SqueezeNet>`__ after
     `the paper <https://arxiv.org/abs/1602.07360>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`SqueezeNet`, and of :func:`zoo_core.builders.build`.
     """
     return build(SqueezeNet, weights, progress, version="1_1", **kwargs)

@@ -1,6 +1,9 @@
 """VGG.
 
 `Very Deep Convolutional Networks for Large-Scale Image Recognition <https://arxiv.org/abs/1409.1556>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. Each of the five poolings halves the size; the last gives
+``[N, 512, H/32, W/32]``, rounded down.
 """
 
 from collections.abc import Sequence
@@ -16,55 +19,10 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
-    "VGG",
-    "VGG11_BN_Weights",
-    "VGG11_Weights",
-    "VGG13_BN_Weights",
-    "VGG13_Weights",
-    "VGG16_BN_Weights",
-    "VGG16_Weights",
-    "VGG19_BN_Weights",
-    "VGG19_Weights",
-    "vgg11",
-    "vgg11_bn",
-    "vgg13",
-    "vgg13_bn",
-    "vgg16",
-    "vgg16_bn",
-    "vgg19",
-    "vgg19_bn",
-]
-
-# Table 1 of the paper: channels of the 3x3 convolutions, and "M" for the poolings that halve the size.
-cfgs: dict[str, tuple[int | str, ...]] = {
-    "A": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
-    "B": (64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
-    "D": (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"),
-    "E": (64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"),
-}
-
-
-def make_layers(cfg: Sequence[int | str], batch_norm: bool = False) -> nn.Sequential:
-    """The convolutional part.
-
-    Args:
-        cfg: channels of the 3x3 convolutions in turn, and ``"M"`` for 2x2 maximum pooling.
-        batch_norm: normalise after each convolution.
-    """
-    layers: list[nn.Module] = []
-    channels = 3
-    for item in cfg:
-        if isinstance(item, str):
-            if item != "M":
-                raise ValueError(f"a layer is a number of channels or 'M' for maximum pooling, not {item!r}")
-            layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
-            continue
-        layers.append(nn.Conv2d(channels, item, kernel_size=3, padding=1))
-        if batch_norm:
-            layers.append(nn.BatchNorm2d(item))
-        layers.append(nn.ReLU(inplace=True))
-        channels = item
-    return nn.Sequential(*layers)
+    "VGG", "VGG11_BN_Weights", "VGG11_Weights", "VGG13_BN_Weights", "VGG13_Weights", "VGG16_BN_Weights",
+    "VGG16_Weights", "VGG19_BN_Weights", "VGG19_Weights", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16",
+    "vgg16_bn", "vgg19", "vgg19_bn",
+]  # fmt: skip
 
 
 class VGG(nn.Module):
@@ -114,6 +72,38 @@ class VGG(nn.Module):
         return self.classifier(torch.flatten(x, 1))
 
 
+def make_layers(cfg: Sequence[int | str], batch_norm: bool = False) -> nn.Sequential:
+    """The convolutional part.
+
+    Args:
+        cfg: channels of the 3x3 convolutions in turn, and ``"M"`` for 2x2 maximum pooling.
+        batch_norm: normalise after each convolution.
+    """
+    layers: list[nn.Module] = []
+    channels = 3
+    for item in cfg:
+        if isinstance(item, str):
+            if item != "M":
+                raise ValueError(f"a layer is a number of channels or 'M' for maximum pooling, not {item!r}")
+            layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
+            continue
+        layers.append(nn.Conv2d(channels, item, kernel_size=3, padding=1))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(item))
+        layers.append(nn.ReLU(inplace=True))
+        channels = item
+    return nn.Sequential(*layers)
+
+
+# Table 1 of the paper: channels of the 3x3 convolutions, and "M" for the poolings that halve the size.
+cfgs: dict[str, tuple[int | str, ...]] = {
+    "A": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
+    "B": (64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
+    "D": (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"),
+    "E": (64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"),
+}
+
+
 def _vgg(configuration: str, batch_norm: bool, num_classes: int = 1000, **kwargs: Any) -> VGG:
     return VGG(make_layers(cfgs[configuration], batch_norm), num_classes=num_classes, **kwargs)
 
@@ -161,111 +151,63 @@ class VGG19_BN_Weights(WeightsEnum):
 
 @register_model
 def vgg11(*, weights: VGG11_Weights | None = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-11: configuration A of the paper.
-
-    From `Very Deep Convolutional Networks for Large-Scale Image Recognition <https://arxiv.org/abs/1409.1556>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VGG`, and of :func:`zoo_core.builders.build`.
+    """VGG-11, configuration A of `Very Deep Convolutional Networks for Large-Scale Image Recognition
+    <https://arxiv.org/abs/1409.1556>`__.
     """
     return build(_vgg, weights, progress, configuration="A", batch_norm=False, **kwargs)
 
 
 @register_model
 def vgg11_bn(*, weights: VGG11_BN_Weights | None = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-11 with batch normalisation: configuration A of the paper.
-
-    From `Very Deep Convolutional Networks for Large-Scale Image Recognition <https://arxiv.org/abs/1409.1556>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VGG`, and of :func:`zoo_core.builders.build`.
+    """VGG-11 with batch normalisation, configuration A of `Very Deep Convolutional Networks for Large-Scale Image
+    Recognition <https://arxiv.org/abs/1409.1556>`__.
     """
     return build(_vgg, weights, progress, configuration="A", batch_norm=True, **kwargs)
 
 
 @register_model
 def vgg13(*, weights: VGG13_Weights | None = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-13: configuration B of the paper.
-
-    From `Very Deep Convolutional Networks for Large-Scale Image Recognition <https://arxiv.org/abs/1409.1556>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VGG`, and of :func:`zoo_core.builders.build`.
+    """VGG-13, configuration B of `Very Deep Convolutional Networks for Large-Scale Image Recognition
+    <https://arxiv.org/abs/1409.1556>`__.
     """
     return build(_vgg, weights, progress, configuration="B", batch_norm=False, **kwargs)
 
 
 @register_model
 def vgg13_bn(*, weights: VGG13_BN_Weights | None = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-13 with batch normalisation: configuration B of the paper.
-
-    From `Very Deep Convolutional Networks for Large-Scale Image Recognition <https://arxiv.org/abs/1409.1556>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VGG`, and of :func:`zoo_core.builders.build`.
+    """VGG-13 with batch normalisation, configuration B of `Very Deep Convolutional Networks for Large-Scale Image
+    Recognition <https://arxiv.org/abs/1409.1556>`__.
     """
     return build(_vgg, weights, progress, configuration="B", batch_norm=True, **kwargs)
 
 
 @register_model
 def vgg16(*, weights: VGG16_Weights | None = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-16: configuration D of the paper.
-
-    From `Very Deep Convolutional Networks for Large-Scale Image Recognition <https://arxiv.org/abs/1409.1556>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VGG`, and of :func:`zoo_core.builders.build`.
+    """VGG-16, configuration D of `Very Deep Convolutional Networks for Large-Scale Image Recognition
+    <https://arxiv.org/abs/1409.1556>`__.
     """
     return build(_vgg, weights, progress, configuration="D", batch_norm=False, **kwargs)
 
 
 @register_model
 def vgg16_bn(*, weights: VGG16_BN_Weights | None = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-16 with batch normalisation: configuration D of the paper.
-
-    From `Very Deep Convolutional Networks for Large-Scale Image Recognition <https://arxiv.org/abs/1409.1556>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VGG`, and of :func:`zoo_core.builders.build`.
+    """VGG-16 with batch normalisation, configuration D of `Very Deep Convolutional Networks for Large-Scale Image
+    Recognition <https://arxiv.org/abs/1409.1556>`__.
     """
     return build(_vgg, weights, progress, configuration="D", batch_norm=True, **kwargs)
 
 
 @register_model
 def vgg19(*, weights: VGG19_Weights | None = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-19: configuration E of the paper.
-
-    From `Very Deep Convolutional Networks for Large-Scale Image Recognition <https://arxiv.org/abs/1409.1556>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VGG`, and of :func:`zoo_core.builders.build`.
+    """VGG-19, configuration E of `Very Deep Convolutional Networks for Large-Scale Image Recognition
+    <https://arxiv.org/abs/1409.1556>`__.
     """
     return build(_vgg, weights, progress, configuration="E", batch_norm=False, **kwargs)
 
 
 @register_model
 def vgg19_bn(*, weights: VGG19_BN_Weights | None = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-19 with batch normalisation: configuration E of the paper.
-
-    From `Very Deep Convolutional Networks for Large-Scale Image Recognition <https://arxiv.org/abs/1409.1556>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VGG`, and of :func:`zoo_core.builders.build`.
+    """VGG-19 with batch normalisation, configuration E of `Very Deep Convolutional Networks for Large-Scale Image
+    Recognition <https://arxiv.org/abs/1409.1556>`__.
     """
     return build(_vgg, weights, progress, configuration="E", batch_norm=True, **kwargs)

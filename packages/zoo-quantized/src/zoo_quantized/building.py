@@ -1,15 +1,34 @@
 """How a builder makes a model of either form: float to be quantized or trained, or int8."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from zoo_core import builders
+from zoo_core.builder_docs import describe_arguments
 from zoo_core.weights import WeightsEnum
 from zoo_quantized.quantization import load_quantized, quantize_model, quiet
 
 Model = TypeVar("Model", bound=nn.Module)
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
+
+ARGUMENTS: Mapping[str, str] = {
+    "weights": (
+        "the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for random "
+        "parameters."
+    ),
+    "quantize": (
+        "make the int8 model, which runs on the CPU. ``backend=`` names its engine, which is otherwise the one that "
+        "the weights were made for. What :func:`zoo_core.builders.build` offers is for the float model."
+    ),
+}
+
+
+def quantizable(function: Builder) -> Builder:
+    """Adds the arguments that all builders of this package have in common to the docstring of one."""
+    return describe_arguments(function, ARGUMENTS)
 
 
 def choose_weights(
@@ -44,20 +63,20 @@ def choose_weights(
 
 
 def build(
-    model_class: type[Model],
+    model_class: Callable[..., Model],
     weights: WeightsEnum | None,
     progress: bool,
     quantize: bool,
     /,
     *,
-    default_backend: str,
+    default_backend: str = "fbgemm",
     backend: str | None = None,
     **kwargs: Any,
 ) -> Model:
     """Makes a model.
 
     Args:
-        model_class: the class.
+        model_class: the class, or a function that constructs the model.
         weights: what to load, as :func:`choose_weights` gives it; ``None`` for random parameters.
         progress: show a progress bar if the checkpoint has to be downloaded.
         quantize: make the int8 model, in eval mode. Without weights its parameters are random, and the ranges of its

@@ -19,10 +19,35 @@ from zoo_classification.googlenet import (
 )
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_quantized.building import build, choose_weights
+from zoo_quantized.building import build, choose_weights, quantizable
 from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub, fuse
 
 __all__ = ["GoogLeNet_QuantizedWeights", "QuantizableGoogLeNet", "googlenet"]
+
+
+class QuantizableGoogLeNet(GoogLeNet):
+    """:class:`~zoo_classification.googlenet.GoogLeNet` that can be quantized. Arguments as there."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        quantizable_aux = partial(InceptionAux, conv_block=QuantizableBasicConv2d)
+        kwargs.setdefault("blocks", (QuantizableBasicConv2d, QuantizableInception, quantizable_aux))
+        super().__init__(*args, **kwargs)
+        self.quant = QuantStub()
+        self.dequant = DeQuantStub()
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        x, aux2, aux1 = super()._forward(self.quant(x))
+        return self.dequant(x), aux2, aux1
+
+    def fuse_model(self, is_qat: bool | None = None) -> None:
+        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
+
+        Args:
+            is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
+        """
+        for module in self.modules():
+            if isinstance(module, QuantizableBasicConv2d):
+                module.fuse_model(is_qat)
 
 
 class QuantizableBasicConv2d(BasicConv2d):
@@ -52,37 +77,13 @@ class QuantizableInception(Inception):
         return self.cat.cat(self._forward(x), 1)
 
 
-class QuantizableGoogLeNet(GoogLeNet):
-    """:class:`~zoo_classification.googlenet.GoogLeNet` that can be quantized. Arguments as there."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        quantizable_aux = partial(InceptionAux, conv_block=QuantizableBasicConv2d)
-        kwargs.setdefault("blocks", (QuantizableBasicConv2d, QuantizableInception, quantizable_aux))
-        super().__init__(*args, **kwargs)
-        self.quant = QuantStub()
-        self.dequant = DeQuantStub()
-
-    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        x, aux2, aux1 = super()._forward(self.quant(x))
-        return self.dequant(x), aux2, aux1
-
-    def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
-
-        Args:
-            is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
-        """
-        for module in self.modules():
-            if isinstance(module, QuantizableBasicConv2d):
-                module.fuse_model(is_qat)
-
-
 class GoogLeNet_QuantizedWeights(WeightsEnum):
     IMAGENET1K_FBGEMM_V1 = auto()
     DEFAULT = IMAGENET1K_FBGEMM_V1
 
 
 @register_model(name="quantized_googlenet")
+@quantizable
 def googlenet(
     *,
     weights: GoogLeNet_QuantizedWeights | GoogLeNet_Weights | None = None,
@@ -92,16 +93,10 @@ def googlenet(
 ) -> QuantizableGoogLeNet:
     """GoogLeNet (Inception v1), from `Going Deeper with Convolutions <https://arxiv.org/abs/1409.4842>`__.
 
-    Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :class:`~zoo_classification.googlenet.GoogLeNet`, and for the float model of
-            :func:`zoo_core.builders.build`. With weights, ``transform_input`` is ``True`` by default, and
-            ``aux_logits`` is ``False``: the checkpoints hold auxiliary heads, but they were never trained.
+    With weights, ``transform_input`` is ``True`` by default, and ``aux_logits`` is ``False``: the auxiliary heads of
+    the checkpoints were never trained.
     """
     chosen = choose_weights(weights, GoogLeNet_QuantizedWeights, GoogLeNet_Weights, quantize)
     if chosen is not None:
         set_published_form(kwargs, chosen)
-    return build(QuantizableGoogLeNet, chosen, progress, quantize, default_backend="fbgemm", **kwargs)
+    return build(QuantizableGoogLeNet, chosen, progress, quantize, **kwargs)

@@ -13,11 +13,52 @@ from zoo_classification import inception
 from zoo_classification.inception import Inception3, Inception_V3_Weights
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_quantized.building import build, choose_weights
+from zoo_quantized.building import build, choose_weights, quantizable
 from zoo_quantized.googlenet import QuantizableBasicConv2d
 from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub
 
 __all__ = ["Inception_V3_QuantizedWeights", "QuantizableInception3", "inception_v3"]
+
+
+class QuantizableInception3(Inception3):
+    """:class:`~zoo_classification.inception.Inception3` that can be quantized. Arguments as there."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        blocks = (
+            QuantizableBasicConv2d,
+            QuantizableInceptionA,
+            QuantizableInceptionB,
+            QuantizableInceptionC,
+            QuantizableInceptionD,
+            QuantizableInceptionE,
+            partial(inception.InceptionAux, conv_block=QuantizableBasicConv2d),
+        )
+        kwargs.setdefault("inception_blocks", blocks)
+        super().__init__(*args, **kwargs)
+        self.quant = QuantStub()
+        self.dequant = DeQuantStub()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        # The published int8 file lacks the auxiliary head, which only serves training.
+        is_int8 = not isinstance(self.quant, QuantStub)
+        if is_int8 and not any(key.startswith(f"{prefix}AuxLogits.") for key in state_dict):
+            self.AuxLogits = None
+            self.aux_logits = False
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        x, aux = super()._forward(self.quant(x))
+        return self.dequant(x), aux
+
+    def fuse_model(self, is_qat: bool | None = None) -> None:
+        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
+
+        Args:
+            is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
+        """
+        for module in self.modules():
+            if isinstance(module, QuantizableBasicConv2d):
+                module.fuse_model(is_qat)
 
 
 class QuantizableInceptionA(inception.InceptionA):
@@ -85,53 +126,13 @@ class QuantizableInceptionE(inception.InceptionE):
         return self.myop3.cat([branch1x1, branch3x3, branch3x3dbl, branch_pool], 1)
 
 
-class QuantizableInception3(Inception3):
-    """:class:`~zoo_classification.inception.Inception3` that can be quantized. Arguments as there."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        blocks = (
-            QuantizableBasicConv2d,
-            QuantizableInceptionA,
-            QuantizableInceptionB,
-            QuantizableInceptionC,
-            QuantizableInceptionD,
-            QuantizableInceptionE,
-            partial(inception.InceptionAux, conv_block=QuantizableBasicConv2d),
-        )
-        kwargs.setdefault("inception_blocks", blocks)
-        super().__init__(*args, **kwargs)
-        self.quant = QuantStub()
-        self.dequant = DeQuantStub()
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        # The published int8 file lacks the auxiliary head, which only serves training.
-        is_int8 = not isinstance(self.quant, QuantStub)
-        if is_int8 and not any(key.startswith(f"{prefix}AuxLogits.") for key in state_dict):
-            self.AuxLogits = None
-            self.aux_logits = False
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        x, aux = super()._forward(self.quant(x))
-        return self.dequant(x), aux
-
-    def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
-
-        Args:
-            is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
-        """
-        for module in self.modules():
-            if isinstance(module, QuantizableBasicConv2d):
-                module.fuse_model(is_qat)
-
-
 class Inception_V3_QuantizedWeights(WeightsEnum):
     IMAGENET1K_FBGEMM_V1 = auto()
     DEFAULT = IMAGENET1K_FBGEMM_V1
 
 
 @register_model(name="quantized_inception_v3")
+@quantizable
 def inception_v3(
     *,
     weights: Inception_V3_QuantizedWeights | Inception_V3_Weights | None = None,
@@ -142,15 +143,9 @@ def inception_v3(
     """Inception v3, from `Rethinking the Inception Architecture for Computer Vision
     <https://arxiv.org/abs/1512.00567>`__.
 
-    Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :class:`~zoo_classification.inception.Inception3`, and for the float model of
-            :func:`zoo_core.builders.build`. With weights, ``transform_input`` is ``True`` by default.
+    With weights, ``transform_input`` is ``True`` by default.
     """
     chosen = choose_weights(weights, Inception_V3_QuantizedWeights, Inception_V3_Weights, quantize)
     if chosen is not None:
         kwargs.setdefault("transform_input", True)
-    return build(QuantizableInception3, chosen, progress, quantize, default_backend="fbgemm", **kwargs)
+    return build(QuantizableInception3, chosen, progress, quantize, **kwargs)

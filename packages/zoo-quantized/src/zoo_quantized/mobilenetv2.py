@@ -12,26 +12,10 @@ from zoo_classification.mobilenetv2 import InvertedResidual, MobileNet_V2_Weight
 from zoo_core.layers import Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_quantized.building import build, choose_weights
+from zoo_quantized.building import build, choose_weights, quantizable
 from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub, fuse
 
 __all__ = ["MobileNet_V2_QuantizedWeights", "QuantizableMobileNetV2", "mobilenet_v2"]
-
-
-class QuantizableInvertedResidual(InvertedResidual):
-    """:class:`~zoo_classification.mobilenetv2.InvertedResidual` whose addition can be quantized. Arguments as there."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.skip_add = FloatFunctional()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.skip_add.add(x, self.conv(x)) if self.use_res_connect else self.conv(x)
-
-    def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of the last convolution and its normalisation; the others are fused where they are."""
-        last = len(self.conv) - 2
-        fuse(self.conv, [[str(last), str(last + 1)]], is_qat)
 
 
 class QuantizableMobileNetV2(MobileNetV2):
@@ -65,12 +49,29 @@ class QuantizableMobileNetV2(MobileNetV2):
                 module.fuse_model(is_qat)
 
 
+class QuantizableInvertedResidual(InvertedResidual):
+    """:class:`~zoo_classification.mobilenetv2.InvertedResidual` whose addition can be quantized. Arguments as there."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.skip_add = FloatFunctional()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip_add.add(x, self.conv(x)) if self.use_res_connect else self.conv(x)
+
+    def fuse_model(self, is_qat: bool | None = None) -> None:
+        """Makes one layer of the last convolution and its normalisation; the others are fused where they are."""
+        last = len(self.conv) - 2
+        fuse(self.conv, [[str(last), str(last + 1)]], is_qat)
+
+
 class MobileNet_V2_QuantizedWeights(WeightsEnum):
     IMAGENET1K_QNNPACK_V1 = auto()
     DEFAULT = IMAGENET1K_QNNPACK_V1
 
 
 @register_model(name="quantized_mobilenet_v2")
+@quantizable
 def mobilenet_v2(
     *,
     weights: MobileNet_V2_QuantizedWeights | MobileNet_V2_Weights | None = None,
@@ -78,15 +79,6 @@ def mobilenet_v2(
     quantize: bool = False,
     **kwargs: Any,
 ) -> QuantizableMobileNetV2:
-    """MobileNetV2, from `Inverted Residuals and Linear Bottlenecks <https://arxiv.org/abs/1801.04381>`__.
-
-    Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :class:`~zoo_classification.mobilenetv2.MobileNetV2`, and for the float model of
-            :func:`zoo_core.builders.build`.
-    """
+    """MobileNetV2, from `Inverted Residuals and Linear Bottlenecks <https://arxiv.org/abs/1801.04381>`__."""
     chosen = choose_weights(weights, MobileNet_V2_QuantizedWeights, MobileNet_V2_Weights, quantize)
     return build(QuantizableMobileNetV2, chosen, progress, quantize, default_backend="qnnpack", **kwargs)

@@ -12,10 +12,48 @@ from zoo_classification.mobilenetv3 import InvertedResidual, MobileNet_V3_Large_
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_quantized.building import build, choose_weights
+from zoo_quantized.building import build, choose_weights, quantizable
 from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub, fuse
 
 __all__ = ["MobileNet_V3_Large_QuantizedWeights", "QuantizableMobileNetV3", "mobilenet_v3_large"]
+
+
+class QuantizableMobileNetV3(MobileNetV3):
+    """:class:`~zoo_classification.mobilenetv3.MobileNetV3` that can be quantized. Arguments as there."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("block", QuantizableInvertedResidual)
+        super().__init__(*args, **kwargs)
+        self.quant = QuantStub()
+        self.dequant = DeQuantStub()
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.dequant(super()._forward(self.quant(x)))
+
+    def fuse_model(self, is_qat: bool | None = None) -> None:
+        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
+
+        Args:
+            is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
+        """
+        for module in self.modules():
+            if isinstance(module, Conv2dNormActivation):
+                with_relu = len(module) == 3 and type(module[2]) is nn.ReLU
+                fuse(module, [["0", "1", "2"] if with_relu else ["0", "1"]], is_qat)
+            elif isinstance(module, QuantizableSqueezeExcitation):
+                module.fuse_model(is_qat)
+
+
+class QuantizableInvertedResidual(InvertedResidual):
+    """:class:`~zoo_classification.mobilenetv3.InvertedResidual` whose addition can be quantized. Arguments as there."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("se_layer", QuantizableSqueezeExcitation)
+        super().__init__(*args, **kwargs)
+        self.skip_add = FloatFunctional()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip_add.add(x, self.block(x)) if self.use_res_connect else self.block(x)
 
 
 class QuantizableSqueezeExcitation(SqueezeExcitation):
@@ -45,42 +83,11 @@ class QuantizableSqueezeExcitation(SqueezeExcitation):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 
-class QuantizableInvertedResidual(InvertedResidual):
-    """:class:`~zoo_classification.mobilenetv3.InvertedResidual` whose addition can be quantized. Arguments as there."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("se_layer", QuantizableSqueezeExcitation)
-        super().__init__(*args, **kwargs)
-        self.skip_add = FloatFunctional()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.skip_add.add(x, self.block(x)) if self.use_res_connect else self.block(x)
-
-
-class QuantizableMobileNetV3(MobileNetV3):
-    """:class:`~zoo_classification.mobilenetv3.MobileNetV3` that can be quantized. Arguments as there."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("block", QuantizableInvertedResidual)
-        super().__init__(*args, **kwargs)
-        self.quant = QuantStub()
-        self.dequant = DeQuantStub()
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.dequant(super()._forward(self.quant(x)))
-
-    def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
-
-        Args:
-            is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
-        """
-        for module in self.modules():
-            if isinstance(module, Conv2dNormActivation):
-                with_relu = len(module) == 3 and type(module[2]) is nn.ReLU
-                fuse(module, [["0", "1", "2"] if with_relu else ["0", "1"]], is_qat)
-            elif isinstance(module, QuantizableSqueezeExcitation):
-                module.fuse_model(is_qat)
+def _large(
+    width_mult: float = 1.0, reduced_tail: bool = False, dilated: bool = False, num_classes: int = 1000, **kwargs: Any
+) -> QuantizableMobileNetV3:
+    setting = large_setting(width_mult, reduced_tail, dilated)
+    return QuantizableMobileNetV3(*setting, num_classes=num_classes, **kwargs)
 
 
 class MobileNet_V3_Large_QuantizedWeights(WeightsEnum):
@@ -89,6 +96,7 @@ class MobileNet_V3_Large_QuantizedWeights(WeightsEnum):
 
 
 @register_model(name="quantized_mobilenet_v3_large")
+@quantizable
 def mobilenet_v3_large(
     *,
     weights: MobileNet_V3_Large_QuantizedWeights | MobileNet_V3_Large_Weights | None = None,
@@ -99,24 +107,8 @@ def mobilenet_v3_large(
     """MobileNetV3-Large, from `Searching for MobileNetV3 <https://arxiv.org/abs/1905.02244>`__.
 
     Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :func:`~zoo_classification.mobilenetv3.large_setting` and
-            :class:`~zoo_classification.mobilenetv3.MobileNetV3`, and for the float model of
-            :func:`zoo_core.builders.build`.
+        **kwargs: arguments of :func:`~zoo_classification.mobilenetv3.large_setting` (``width_mult``, ``reduced_tail``,
+            ``dilated``), of :class:`QuantizableMobileNetV3`, and of :func:`zoo_core.builders.build`.
     """
     chosen = choose_weights(weights, MobileNet_V3_Large_QuantizedWeights, MobileNet_V3_Large_Weights, quantize)
-    shape = {name: kwargs.pop(name) for name in ("width_mult", "reduced_tail", "dilated") if name in kwargs}
-    blocks, last_channel = large_setting(**shape)
-    return build(
-        QuantizableMobileNetV3,
-        chosen,
-        progress,
-        quantize,
-        default_backend="qnnpack",
-        inverted_residual_setting=blocks,
-        last_channel=last_channel,
-        **kwargs,
-    )
+    return build(_large, chosen, progress, quantize, default_backend="qnnpack", **kwargs)

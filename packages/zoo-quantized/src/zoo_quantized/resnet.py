@@ -4,6 +4,7 @@
 - `Aggregated Residual Transformations for Deep Neural Networks <https://arxiv.org/abs/1611.05431>`__
 """
 
+from collections.abc import Sequence
 from enum import auto
 from typing import Any
 
@@ -20,20 +21,41 @@ from zoo_classification.resnet import (
 )
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_quantized.building import build, choose_weights
+from zoo_quantized.building import build, choose_weights, quantizable
 from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub, fuse
 
 __all__ = [
-    "QuantizableResNet",
-    "ResNeXt101_32X8D_QuantizedWeights",
-    "ResNeXt101_64X4D_QuantizedWeights",
-    "ResNet18_QuantizedWeights",
-    "ResNet50_QuantizedWeights",
-    "resnet18",
-    "resnet50",
-    "resnext101_32x8d",
+    "QuantizableResNet", "ResNeXt101_32X8D_QuantizedWeights", "ResNeXt101_64X4D_QuantizedWeights",
+    "ResNet18_QuantizedWeights", "ResNet50_QuantizedWeights", "resnet18", "resnet50", "resnext101_32x8d",
     "resnext101_64x4d",
-]
+]  # fmt: skip
+
+
+class QuantizableResNet(ResNet):
+    """:class:`~zoo_classification.resnet.ResNet` that can be quantized. Arguments as there.
+
+    Args:
+        block: :class:`QuantizableBasicBlock` or :class:`QuantizableBottleneck`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.quant = QuantStub()
+        self.dequant = DeQuantStub()
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.dequant(super()._forward(self.quant(x)))
+
+    def fuse_model(self, is_qat: bool | None = None) -> None:
+        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
+
+        Args:
+            is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
+        """
+        fuse(self, [["conv1", "bn1", "relu"]], is_qat)
+        for module in self.modules():
+            if isinstance(module, QuantizableBasicBlock | QuantizableBottleneck):
+                module.fuse_model(is_qat)
 
 
 class QuantizableBasicBlock(BasicBlock):
@@ -80,31 +102,8 @@ class QuantizableBottleneck(Bottleneck):
             fuse(self.downsample, [["0", "1"]], is_qat)
 
 
-class QuantizableResNet(ResNet):
-    """:class:`~zoo_classification.resnet.ResNet` that can be quantized. Arguments as there.
-
-    Args:
-        block: :class:`QuantizableBasicBlock` or :class:`QuantizableBottleneck`.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.quant = QuantStub()
-        self.dequant = DeQuantStub()
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.dequant(super()._forward(self.quant(x)))
-
-    def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
-
-        Args:
-            is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
-        """
-        fuse(self, [["conv1", "bn1", "relu"]], is_qat)
-        for module in self.modules():
-            if isinstance(module, QuantizableBasicBlock | QuantizableBottleneck):
-                module.fuse_model(is_qat)
+def _bottlenecks(layers: Sequence[int], num_classes: int = 1000, **kwargs: Any) -> QuantizableResNet:
+    return QuantizableResNet(QuantizableBottleneck, layers, num_classes, **kwargs)
 
 
 class ResNet18_QuantizedWeights(WeightsEnum):
@@ -130,6 +129,7 @@ class ResNeXt101_64X4D_QuantizedWeights(WeightsEnum):
 
 
 @register_model(name="quantized_resnet18")
+@quantizable
 def resnet18(
     *,
     weights: ResNet18_QuantizedWeights | ResNet18_Weights | None = None,
@@ -137,30 +137,15 @@ def resnet18(
     quantize: bool = False,
     **kwargs: Any,
 ) -> QuantizableResNet:
-    """ResNet-18, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__.
-
-    Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :class:`~zoo_classification.resnet.ResNet`, and for the float model of
-            :func:`zoo_core.builders.build`.
-    """
+    """ResNet-18, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__."""
     chosen = choose_weights(weights, ResNet18_QuantizedWeights, ResNet18_Weights, quantize)
     return build(
-        QuantizableResNet,
-        chosen,
-        progress,
-        quantize,
-        default_backend="fbgemm",
-        block=QuantizableBasicBlock,
-        layers=(2, 2, 2, 2),
-        **kwargs,
+        QuantizableResNet, chosen, progress, quantize, block=QuantizableBasicBlock, layers=(2, 2, 2, 2), **kwargs
     )
 
 
 @register_model(name="quantized_resnet50")
+@quantizable
 def resnet50(
     *,
     weights: ResNet50_QuantizedWeights | ResNet50_Weights | None = None,
@@ -168,30 +153,13 @@ def resnet50(
     quantize: bool = False,
     **kwargs: Any,
 ) -> QuantizableResNet:
-    """ResNet-50, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__.
-
-    Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :class:`~zoo_classification.resnet.ResNet`, and for the float model of
-            :func:`zoo_core.builders.build`.
-    """
+    """ResNet-50, from `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`__."""
     chosen = choose_weights(weights, ResNet50_QuantizedWeights, ResNet50_Weights, quantize)
-    return build(
-        QuantizableResNet,
-        chosen,
-        progress,
-        quantize,
-        default_backend="fbgemm",
-        block=QuantizableBottleneck,
-        layers=(3, 4, 6, 3),
-        **kwargs,
-    )
+    return build(_bottlenecks, chosen, progress, quantize, layers=(3, 4, 6, 3), **kwargs)
 
 
 @register_model(name="quantized_resnext101_32x8d")
+@quantizable
 def resnext101_32x8d(
     *,
     weights: ResNeXt101_32X8D_QuantizedWeights | ResNeXt101_32X8D_Weights | None = None,
@@ -201,31 +169,13 @@ def resnext101_32x8d(
 ) -> QuantizableResNet:
     """ResNeXt-101 32x8d, from `Aggregated Residual Transformations for Deep Neural Networks
     <https://arxiv.org/abs/1611.05431>`__.
-
-    Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :class:`~zoo_classification.resnet.ResNet`, and for the float model of
-            :func:`zoo_core.builders.build`.
     """
     chosen = choose_weights(weights, ResNeXt101_32X8D_QuantizedWeights, ResNeXt101_32X8D_Weights, quantize)
-    return build(
-        QuantizableResNet,
-        chosen,
-        progress,
-        quantize,
-        default_backend="fbgemm",
-        block=QuantizableBottleneck,
-        layers=(3, 4, 23, 3),
-        groups=32,
-        width_per_group=8,
-        **kwargs,
-    )
+    return build(_bottlenecks, chosen, progress, quantize, layers=(3, 4, 23, 3), groups=32, width_per_group=8, **kwargs)
 
 
 @register_model(name="quantized_resnext101_64x4d")
+@quantizable
 def resnext101_64x4d(
     *,
     weights: ResNeXt101_64X4D_QuantizedWeights | ResNeXt101_64X4D_Weights | None = None,
@@ -235,25 +185,6 @@ def resnext101_64x4d(
 ) -> QuantizableResNet:
     """ResNeXt-101 64x4d, from `Aggregated Residual Transformations for Deep Neural Networks
     <https://arxiv.org/abs/1611.05431>`__.
-
-    Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :class:`~zoo_classification.resnet.ResNet`, and for the float model of
-            :func:`zoo_core.builders.build`.
     """
     chosen = choose_weights(weights, ResNeXt101_64X4D_QuantizedWeights, ResNeXt101_64X4D_Weights, quantize)
-    return build(
-        QuantizableResNet,
-        chosen,
-        progress,
-        quantize,
-        default_backend="fbgemm",
-        block=QuantizableBottleneck,
-        layers=(3, 4, 23, 3),
-        groups=64,
-        width_per_group=4,
-        **kwargs,
-    )
+    return build(_bottlenecks, chosen, progress, quantize, layers=(3, 4, 23, 3), groups=64, width_per_group=4, **kwargs)

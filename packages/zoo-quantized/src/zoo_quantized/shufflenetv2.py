@@ -3,6 +3,7 @@
 `ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design <https://arxiv.org/abs/1807.11164>`__
 """
 
+from collections.abc import Sequence
 from enum import auto
 from typing import Any
 
@@ -19,37 +20,14 @@ from zoo_classification.shufflenetv2 import (
 )
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_quantized.building import build, choose_weights
+from zoo_quantized.building import build, choose_weights, quantizable
 from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub, fuse
 
 __all__ = [
-    "QuantizableShuffleNetV2",
-    "ShuffleNet_V2_X0_5_QuantizedWeights",
-    "ShuffleNet_V2_X1_0_QuantizedWeights",
-    "ShuffleNet_V2_X1_5_QuantizedWeights",
-    "ShuffleNet_V2_X2_0_QuantizedWeights",
-    "shufflenet_v2_x0_5",
-    "shufflenet_v2_x1_0",
-    "shufflenet_v2_x1_5",
-    "shufflenet_v2_x2_0",
-]
-
-
-class QuantizableInvertedResidual(InvertedResidual):
-    """:class:`~zoo_classification.shufflenetv2.InvertedResidual` whose concatenation can be quantized."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.cat = FloatFunctional()
-
-    def interleave(self, x1: Tensor, x2: Tensor) -> Tensor:
-        return channel_shuffle(self.cat.cat([x1, x2], dim=1), 2)
-
-    def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and what follows on it."""
-        if len(self.branch1) > 0:
-            fuse(self.branch1, [["0", "1"], ["2", "3", "4"]], is_qat)
-        fuse(self.branch2, [["0", "1", "2"], ["3", "4"], ["5", "6", "7"]], is_qat)
+    "QuantizableShuffleNetV2", "ShuffleNet_V2_X0_5_QuantizedWeights", "ShuffleNet_V2_X1_0_QuantizedWeights",
+    "ShuffleNet_V2_X1_5_QuantizedWeights", "ShuffleNet_V2_X2_0_QuantizedWeights", "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0",
+]  # fmt: skip
 
 
 class QuantizableShuffleNetV2(ShuffleNetV2):
@@ -77,6 +55,28 @@ class QuantizableShuffleNetV2(ShuffleNetV2):
                 module.fuse_model(is_qat)
 
 
+class QuantizableInvertedResidual(InvertedResidual):
+    """:class:`~zoo_classification.shufflenetv2.InvertedResidual` whose concatenation can be quantized."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cat = FloatFunctional()
+
+    def interleave(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return channel_shuffle(self.cat.cat([x1, x2], dim=1), 2)
+
+    def fuse_model(self, is_qat: bool | None = None) -> None:
+        """Makes one layer of each convolution and what follows on it."""
+        if len(self.branch1) > 0:
+            fuse(self.branch1, [["0", "1"], ["2", "3", "4"]], is_qat)
+        fuse(self.branch2, [["0", "1", "2"], ["3", "4"], ["5", "6", "7"]], is_qat)
+
+
+def _shufflenet(channels: Sequence[int], num_classes: int = 1000, **kwargs: Any) -> QuantizableShuffleNetV2:
+    """A column of table 5 of the paper: all widths have 4, 8 and 4 units."""
+    return QuantizableShuffleNetV2((4, 8, 4), channels, num_classes, **kwargs)
+
+
 class ShuffleNet_V2_X0_5_QuantizedWeights(WeightsEnum):
     IMAGENET1K_FBGEMM_V1 = auto()
     FASHIONMNIST_FBGEMM_V1 = auto()
@@ -99,6 +99,7 @@ class ShuffleNet_V2_X2_0_QuantizedWeights(WeightsEnum):
 
 
 @register_model(name="quantized_shufflenet_v2_x0_5")
+@quantizable
 def shufflenet_v2_x0_5(
     *,
     weights: ShuffleNet_V2_X0_5_QuantizedWeights | ShuffleNet_V2_X0_5_Weights | None = None,
@@ -108,29 +109,13 @@ def shufflenet_v2_x0_5(
 ) -> QuantizableShuffleNetV2:
     """ShuffleNet V2 of 0.5 times the base width, from `ShuffleNet V2: Practical Guidelines for Efficient CNN
     Architecture Design <https://arxiv.org/abs/1807.11164>`__.
-
-    Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :class:`~zoo_classification.shufflenetv2.ShuffleNetV2`, and for the float model of
-            :func:`zoo_core.builders.build`.
     """
     chosen = choose_weights(weights, ShuffleNet_V2_X0_5_QuantizedWeights, ShuffleNet_V2_X0_5_Weights, quantize)
-    return build(
-        QuantizableShuffleNetV2,
-        chosen,
-        progress,
-        quantize,
-        default_backend="fbgemm",
-        stages_repeats=(4, 8, 4),
-        stages_out_channels=(24, 48, 96, 192, 1024),
-        **kwargs,
-    )
+    return build(_shufflenet, chosen, progress, quantize, channels=(24, 48, 96, 192, 1024), **kwargs)
 
 
 @register_model(name="quantized_shufflenet_v2_x1_0")
+@quantizable
 def shufflenet_v2_x1_0(
     *,
     weights: ShuffleNet_V2_X1_0_QuantizedWeights | ShuffleNet_V2_X1_0_Weights | None = None,
@@ -140,29 +125,13 @@ def shufflenet_v2_x1_0(
 ) -> QuantizableShuffleNetV2:
     """ShuffleNet V2 of 1.0 times the base width, from `ShuffleNet V2: Practical Guidelines for Efficient CNN
     Architecture Design <https://arxiv.org/abs/1807.11164>`__.
-
-    Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :class:`~zoo_classification.shufflenetv2.ShuffleNetV2`, and for the float model of
-            :func:`zoo_core.builders.build`.
     """
     chosen = choose_weights(weights, ShuffleNet_V2_X1_0_QuantizedWeights, ShuffleNet_V2_X1_0_Weights, quantize)
-    return build(
-        QuantizableShuffleNetV2,
-        chosen,
-        progress,
-        quantize,
-        default_backend="fbgemm",
-        stages_repeats=(4, 8, 4),
-        stages_out_channels=(24, 116, 232, 464, 1024),
-        **kwargs,
-    )
+    return build(_shufflenet, chosen, progress, quantize, channels=(24, 116, 232, 464, 1024), **kwargs)
 
 
 @register_model(name="quantized_shufflenet_v2_x1_5")
+@quantizable
 def shufflenet_v2_x1_5(
     *,
     weights: ShuffleNet_V2_X1_5_QuantizedWeights | ShuffleNet_V2_X1_5_Weights | None = None,
@@ -172,29 +141,13 @@ def shufflenet_v2_x1_5(
 ) -> QuantizableShuffleNetV2:
     """ShuffleNet V2 of 1.5 times the base width, from `ShuffleNet V2: Practical Guidelines for Efficient CNN
     Architecture Design <https://arxiv.org/abs/1807.11164>`__.
-
-    Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :class:`~zoo_classification.shufflenetv2.ShuffleNetV2`, and for the float model of
-            :func:`zoo_core.builders.build`.
     """
     chosen = choose_weights(weights, ShuffleNet_V2_X1_5_QuantizedWeights, ShuffleNet_V2_X1_5_Weights, quantize)
-    return build(
-        QuantizableShuffleNetV2,
-        chosen,
-        progress,
-        quantize,
-        default_backend="fbgemm",
-        stages_repeats=(4, 8, 4),
-        stages_out_channels=(24, 176, 352, 704, 1024),
-        **kwargs,
-    )
+    return build(_shufflenet, chosen, progress, quantize, channels=(24, 176, 352, 704, 1024), **kwargs)
 
 
 @register_model(name="quantized_shufflenet_v2_x2_0")
+@quantizable
 def shufflenet_v2_x2_0(
     *,
     weights: ShuffleNet_V2_X2_0_QuantizedWeights | ShuffleNet_V2_X2_0_Weights | None = None,
@@ -204,23 +157,6 @@ def shufflenet_v2_x2_0(
 ) -> QuantizableShuffleNetV2:
     """ShuffleNet V2 of 2.0 times the base width, from `ShuffleNet V2: Practical Guidelines for Efficient CNN
     Architecture Design <https://arxiv.org/abs/1807.11164>`__.
-
-    Args:
-        weights: the checkpoint to load, of the int8 model if ``quantize=True``, else of the float model; ``None`` for
-            random parameters.
-        progress: show a progress bar for a download.
-        quantize: make the int8 model, which runs on the CPU, for the weights' backend or another, ``backend=``.
-        **kwargs: arguments of :class:`~zoo_classification.shufflenetv2.ShuffleNetV2`, and for the float model of
-            :func:`zoo_core.builders.build`.
     """
     chosen = choose_weights(weights, ShuffleNet_V2_X2_0_QuantizedWeights, ShuffleNet_V2_X2_0_Weights, quantize)
-    return build(
-        QuantizableShuffleNetV2,
-        chosen,
-        progress,
-        quantize,
-        default_backend="fbgemm",
-        stages_repeats=(4, 8, 4),
-        stages_out_channels=(24, 244, 488, 976, 2048),
-        **kwargs,
-    )
+    return build(_shufflenet, chosen, progress, quantize, channels=(24, 244, 488, 976, 2048), **kwargs)

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -35,7 +36,7 @@ def describe_arguments(function: Function, texts: Mapping[str, str] = COMMON) ->
         if text is None and name == "**kwargs":
             text = f"arguments of {_returned(function)}, and of :func:`zoo_core.builders.build`."
         if text is not None and name not in described:
-            entries[(name,)] = [f"    {name}: {text}"]
+            entries[(name,)] = _wrapped(f"{name}: {text}")
     order = {name: position for position, name in enumerate(parameters)}
     lines = [line for names in sorted(entries, key=lambda names: order.get(names[0], -1)) for line in entries[names]]
     if lines:
@@ -59,6 +60,18 @@ def _parse(text: str) -> tuple[str, dict[tuple[str, ...], list[str]], str]:
             entries.setdefault(names, []).append(line)
     before = "\n".join(lines[: after if start is None else start])
     return before.rstrip(), entries, "\n".join(lines[after:]).rstrip()
+
+
+def _wrapped(entry: str) -> list[str]:
+    return textwrap.wrap(
+        entry,
+        112,
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 8,
+        # Names and addresses stay in one piece.
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _written(parameter: inspect.Parameter) -> str:
