@@ -189,6 +189,27 @@ def sanitize(session: nox.Session) -> None:
     )
 
 
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """All tests with the oldest versions that the packages allow, torch 2.10 for one: `-- [PACKAGE...]`, a short name.
+
+    On Linux the package index has that torch with CUDA only, 7 GB: PIP_EXTRA_INDEX_URL names an index with others.
+    """
+    names = [name for name in session.posargs if name in FOLDERS]
+    oldest = Path(session.create_tmp(), "minimums.txt")
+    oldest.write_text("\n".join(distributions.minimums(ROOT)))
+    # CI pins newer versions elsewhere. No constraint is for the environment that zoo-detection is built in.
+    env = {"PIP_CONSTRAINT": None, "ZOO_WITH_CUDA": "0"}
+    session.install("--requirement", str(oldest), env=env)
+    packages = [part for folder in FOLDERS.values() for part in ("--editable", str(folder))]
+    groups = [f"test-{name}" for name in FOLDERS if f"test-{name}" in GROUPS["dependency-groups"]]
+    tests = {requirement: None for name in ("test", *groups) for requirement in group(name)}
+    session.install("--constraint", str(oldest), *packages, *tests, env=env)
+    for name in names or FOLDERS:
+        options = [argument for argument in session.posargs if argument not in FOLDERS]
+        session.run("pytest", "-n", "auto", f"tests/{name}", *options, env={"OMP_NUM_THREADS": "1"})
+
+
 @nox.session(requires=["torch"])
 def fuzz(session: nox.Session) -> None:
     """Damaged and random inputs for all that reads files, and for the operators: `-- [--seconds 300] [FILE...]`."""

@@ -58,6 +58,28 @@ def required_name(requirement: str) -> str:
     return name[0]
 
 
+def minimums(root: Path = ROOT) -> list[str]:
+    """What all distributions require, extras included, at the oldest version that they allow: ``pillow==10.3``.
+
+    Raises:
+        ValueError: a requirement has no oldest version.
+    """
+    requirements: set[str] = set()
+    for distribution in find(root).values():
+        requirements |= set(distribution.project["dependencies"])
+        for extra in distribution.project.get("optional-dependencies", {}).values():
+            requirements |= set(extra)
+    return sorted(_oldest(text) for text in requirements if not required_name(text).startswith("zoo-"))
+
+
+def _oldest(requirement: str) -> str:
+    wanted, _, marker = requirement.partition(";")
+    bounds = re.findall(r">=\s*([^\s,]+)", wanted)
+    if len(bounds) != 1:
+        raise ValueError(f"{requirement!r} must say from which version on, once, as in 'pillow>=10.3'")
+    return f"{required_name(wanted)}=={bounds[0]}" + (f";{marker}" if marker else "")
+
+
 def find(root: Path = ROOT) -> dict[str, Distribution]:
     """All distributions of a checkout by name, each after those that it needs."""
     paths = [*sorted(root.glob("shared/*/pyproject.toml")), *sorted(root.glob("packages/*/pyproject.toml"))]

@@ -57,9 +57,9 @@ def test_a_release_builds_every_package(sessions):
 
 
 def test_packages_have_sessions_and_each_says_what_it_does(sessions):
-    listing = [path.parent.name.removeprefix("zoo-") for path in ROOT.glob("*/*/pyproject.toml")]
-    assert len(listing) == 7
-    for name in listing:
+    names = {path.parent.name.removeprefix("zoo-") for path in ROOT.glob("*/*/pyproject.toml")}
+    assert names >= {"core", "classification"}
+    for name in names:
         assert {f"test-{name}", f"build-{name}", f"publish-{name}"} <= sessions.keys()
 
 
