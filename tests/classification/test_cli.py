@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import zoo_classification
-from support import reference, toy_package
+from support import cache, reference, toy_package
 from zoo_core.cli import main
 
 
@@ -31,17 +31,14 @@ def photos(tmp_path, monkeypatch):
 def torch_home(tmp_path_factory):
     """A cache with the file of resnet18's published weights; what is in it is random."""
     home = tmp_path_factory.mktemp("torch")
-    cache = home / "hub" / "checkpoints"
-    cache.mkdir(parents=True)
     torch.manual_seed(0)
-    torch.save(zoo_classification.resnet18().state_dict(), cache / "resnet18-f37072fd.pth")
+    cache.publish(home, zoo_classification.ResNet18_Weights.DEFAULT, zoo_classification.resnet18().state_dict())
     return home
 
 
 @pytest.fixture
 def cached(torch_home, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(torch_home))
-    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    cache.use(torch_home, monkeypatch)
 
 
 def expected_top(path: Path, count: int) -> list[str]:
@@ -109,11 +106,9 @@ def test_weights_that_are_not_there(cached, photos, capsys):
     assert re.match(r"error: resnet50-11ad3fa6\.pth is not in the cache, and ZOO_OFFLINE", capsys.readouterr().err)
 
 
-def test_a_checkpoint_of_another_model(cached, photos, capsys, monkeypatch, tmp_path):
-    cache = tmp_path / "torch" / "hub" / "checkpoints"
-    cache.mkdir(parents=True)
-    torch.save(zoo_classification.resnet18(num_classes=3).state_dict(), cache / "resnet18-f37072fd.pth")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+def test_a_checkpoint_of_another_model(photos, capsys, publish):
+    other = zoo_classification.resnet18(num_classes=3)
+    publish(zoo_classification.ResNet18_Weights.DEFAULT, other.state_dict())
     assert main(["predict", "resnet18", "photo0.jpg"]) == 1
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1

@@ -95,19 +95,15 @@ def test_fresh_parameters_are_distributed_as_the_references(name):
             assert spread == pytest.approx(min(4.0, largest / std), rel=0.25), key
 
 
-def save_published(name, monkeypatch, home):
-    """A checkpoint of random parameters in the place where the published one would be cached."""
+def publish_filled(name, publish):
+    """Publishes random parameters for a model's default weights, and returns them."""
     weights = zoo_core.get_model_weights(name)["DEFAULT"]
     kwargs = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     with reference.no_random_init():
         model = zoo_core.get_model(name, **kwargs)
-    reference.fill_parameters(model)
-    path = home / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
-    path.parent.mkdir(parents=True)
-    torch.save(model.state_dict(), path)
-    monkeypatch.setenv("TORCH_HOME", str(home))
-    monkeypatch.setenv("ZOO_OFFLINE", "1")
-    return model.state_dict()
+    state_dict = reference.fill_parameters(model).state_dict()
+    publish(weights, state_dict)
+    return state_dict
 
 
 # One builder of each family.
@@ -133,8 +129,8 @@ FINE_TUNED = {
 
 
 @pytest.mark.parametrize("name", FINE_TUNED)
-def test_new_head_on_a_checkpoints_body(name, monkeypatch, tmp_path):
-    published = save_published(name, monkeypatch, tmp_path)
+def test_new_head_on_a_checkpoints_body(name, publish):
+    published = publish_filled(name, publish)
     builder = zoo_core.get_model_builder(name)
     with pytest.raises(ValueError, match=r"expected value 1000 but got 37.*new_head=True"):
         builder(weights="DEFAULT", num_classes=37)
@@ -157,8 +153,8 @@ def test_new_head_on_a_checkpoints_body(name, monkeypatch, tmp_path):
     first.sum().backward()
 
 
-def test_new_head_of_the_checkpoints_own_size(monkeypatch, tmp_path):
-    published = save_published("resnet18", monkeypatch, tmp_path)
+def test_new_head_of_the_checkpoints_own_size(publish):
+    published = publish_filled("resnet18", publish)
     with pytest.warns(UserWarning, match="1000 classes"):
         model = zoo_classification.resnet18(weights="DEFAULT", new_head=True)
     assert torch.equal(model.conv1.weight, published["conv1.weight"])

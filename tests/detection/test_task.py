@@ -169,17 +169,12 @@ def test_score():
     assert boxes_only.compute()["box_map"] == pytest.approx(50)
 
 
-def test_command(tmp_path, monkeypatch, capsys):
+def test_command(tmp_path, publish, capsys):
     """`zoo predict` with a checkpoint in the cache: words, a picture, and records as JSON."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ZOO_OFFLINE", "1")
-    monkeypatch.delenv("ZOO_MIRROR", raising=False)
     with reference.no_random_init():
         model = zoo_detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
     weights = zoo_detection.SSDLite320_MobileNet_V3_Large_Weights.DEFAULT
-    path = tmp_path / "home" / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
-    path.parent.mkdir(parents=True)
-    torch.save(reference.fill_parameters(model).state_dict(), path)
+    publish(weights, reference.fill_parameters(model).state_dict())
     photo = tmp_path / "photo.png"
     to_pil_image(reference.image(1, 3, 80, 100)).save(photo)
 

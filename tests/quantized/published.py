@@ -1,4 +1,4 @@
-"""Checkpoints of int8 models as they were published over the years, in the place where they would be cached."""
+"""Checkpoints of int8 models as they were published over the years."""
 
 import gzip
 import json
@@ -8,13 +8,6 @@ import torch
 from torch import Tensor
 
 from support import reference
-
-
-def save(home, state_dict, weights, **options):
-    path = home / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state_dict, path, **options)
-    return path
 
 
 def manifest(name):

@@ -60,9 +60,9 @@ def resnet18():
     ],
     ids=["linear-1", "linear-2", "no-metadata", "stream-format", "linear-1-stream", "nested"],
 )
-def test_files_from_older_years(form, options, resnet18, home):
+def test_files_from_older_years(form, options, resnet18, publish):
     model, output = resnet18
-    published.save(home, form(model.state_dict()), ResNet18_QuantizedWeights.DEFAULT, **options)
+    publish(ResNet18_QuantizedWeights.DEFAULT, form(model.state_dict()), **options)
     loaded = zoo_quantized.resnet18(weights="DEFAULT", quantize=True)
     with torch.inference_mode():
         assert torch.equal(loaded(X), output)
@@ -86,10 +86,10 @@ def observers_of_scale_activation(state_dict):
     return {key for key in state_dict if ".scale_activation.activation_post_process." in key}
 
 
-def test_the_published_mobilenet_v3_is_prepared_for_training(prepared, home):
+def test_the_published_mobilenet_v3_is_prepared_for_training(prepared, publish):
     """Its 21.6 MB are float weights; they are converted when they are loaded."""
     state_dict, output = prepared
-    path = published.save(home, state_dict, MobileNet_V3_Large_QuantizedWeights.DEFAULT)
+    path = publish(MobileNet_V3_Large_QuantizedWeights.DEFAULT, state_dict)
     assert path.stat().st_size / 2**20 == pytest.approx(21.554, rel=0.05)
     model = zoo_quantized.mobilenet_v3_large(weights="DEFAULT", quantize=True)
     assert torch.backends.quantized.engine == "qnnpack"
@@ -100,7 +100,7 @@ def test_the_published_mobilenet_v3_is_prepared_for_training(prepared, home):
 
 
 @pytest.mark.parametrize("has_metadata", [True, False])
-def test_version_1_of_mobilenet_v3(prepared, home, has_metadata):
+def test_version_1_of_mobilenet_v3(prepared, publish, has_metadata):
     """It lacked the observer after the hard sigmoid, and its batch counters may be missing."""
     state_dict, output = prepared
     lacking = observers_of_scale_activation(state_dict)
@@ -113,22 +113,22 @@ def test_version_1_of_mobilenet_v3(prepared, home, has_metadata):
             facts["version"] = 1
     if not has_metadata:
         del old._metadata
-    published.save(home, old, MobileNet_V3_Large_QuantizedWeights.DEFAULT)
+    publish(MobileNet_V3_Large_QuantizedWeights.DEFAULT, old)
     model = zoo_quantized.mobilenet_v3_large(weights="DEFAULT", quantize=True)
     with torch.inference_mode():
         assert torch.equal(model(X), output)
 
 
-def test_version_2_of_mobilenet_v3_must_have_all_observers(prepared, home):
+def test_version_2_of_mobilenet_v3_must_have_all_observers(prepared, publish):
     state_dict, _ = prepared
     broken = published.copied(state_dict, drop=observers_of_scale_activation(state_dict))
-    published.save(home, broken, MobileNet_V3_Large_QuantizedWeights.DEFAULT)
+    publish(MobileNet_V3_Large_QuantizedWeights.DEFAULT, broken)
     with pytest.raises(StateDictError, match=r"missing from the checkpoint: .*scale_activation"):
         zoo_quantized.mobilenet_v3_large(weights="DEFAULT", quantize=True)
 
 
 @pytest.mark.parametrize("has_head", [True, False])
-def test_inception_with_and_without_auxiliary_head(has_head, home):
+def test_inception_with_and_without_auxiliary_head(has_head, publish):
     """The published file lacks it: 23.1 MB are too few for the parameters of both."""
     model = quantize_model(
         filled(zoo_quantized.inception_v3, transform_input=True), [reference.image(1, 1, 3, 299, 299)]
@@ -136,7 +136,7 @@ def test_inception_with_and_without_auxiliary_head(has_head, home):
     state_dict = model.state_dict()
     head = {key for key in state_dict if key.startswith("AuxLogits.")}
     file = state_dict if has_head else published.copied(state_dict, drop=head)
-    published.save(home, file, Inception_V3_QuantizedWeights.DEFAULT)
+    publish(Inception_V3_QuantizedWeights.DEFAULT, file)
     loaded = zoo_quantized.inception_v3(weights="DEFAULT", quantize=True)
     assert loaded.transform_input
     assert (loaded.AuxLogits is not None) == loaded.aux_logits == has_head
@@ -147,12 +147,12 @@ def test_inception_with_and_without_auxiliary_head(has_head, home):
     assert without.AuxLogits is None
 
 
-def test_googlenet_with_weights(home):
+def test_googlenet_with_weights(publish):
     """The heads in the file are left out, and images are taken in ImageNet's range."""
     plain = filled(zoo_quantized.googlenet, init_weights=True, transform_input=True)
     model = quantize_model(plain, [reference.image(1, 1, 3, 64, 64)])
     weights = zoo_quantized.GoogLeNet_QuantizedWeights.DEFAULT
-    published.save(home, model.state_dict(), weights)
+    publish(weights, model.state_dict())
     loaded = zoo_quantized.googlenet(weights=weights, quantize=True)
     assert loaded.aux1 is loaded.aux2 is None
     with torch.inference_mode():
@@ -167,16 +167,16 @@ def test_googlenet_with_weights(home):
 # Files that do not fit
 
 
-def test_a_file_of_another_model(resnet18, home):
+def test_a_file_of_another_model(resnet18, publish):
     model, _ = resnet18
-    published.save(home, model.state_dict(), ResNet50_QuantizedWeights.DEFAULT)
+    publish(ResNet50_QuantizedWeights.DEFAULT, model.state_dict())
     with pytest.raises(StateDictError, match=r"ResNet50_QuantizedWeights.IMAGENET1K_FBGEMM_V2 does not fit"):
         zoo_quantized.resnet50(weights="DEFAULT", quantize=True)
 
 
-def test_a_float_file(home):
+def test_a_float_file(publish):
     model = filled(zoo_quantized.mobilenet_v2)
-    published.save(home, model.state_dict(), MobileNet_V2_QuantizedWeights.DEFAULT)
+    publish(MobileNet_V2_QuantizedWeights.DEFAULT, model.state_dict())
     with pytest.raises(StateDictError, match="does not fit QuantizableMobileNetV2"):
         zoo_quantized.mobilenet_v2(weights="DEFAULT", quantize=True)
 
@@ -206,17 +206,17 @@ def test_weights_of_another_shape():
 @pytest.mark.parametrize(
     "key", ["conv1.weight", "conv1.scale", "layer1.0.add_relu.scale", "fc._packed_params._packed_params", "quant.scale"]
 )
-def test_a_missing_entry(key, resnet18, home):
+def test_a_missing_entry(key, resnet18, publish):
     model, _ = resnet18
-    published.save(home, published.copied(model.state_dict(), drop={key}), ResNet18_QuantizedWeights.DEFAULT)
+    publish(ResNet18_QuantizedWeights.DEFAULT, published.copied(model.state_dict(), drop={key}))
     with pytest.raises(StateDictError, match=key.rpartition("._packed_params")[0] or key):
         zoo_quantized.resnet18(weights="DEFAULT", quantize=True)
 
 
-def test_an_unknown_entry(resnet18, home):
+def test_an_unknown_entry(resnet18, publish):
     model, _ = resnet18
     extended = published.copied(model.state_dict(), **{"layer5.scale": torch.tensor(1.0)})
-    published.save(home, extended, ResNet18_QuantizedWeights.DEFAULT)
+    publish(ResNet18_QuantizedWeights.DEFAULT, extended)
     with pytest.raises(StateDictError, match=r"unknown to the model: layer5\.scale"):
         zoo_quantized.resnet18(weights="DEFAULT", quantize=True)
 
@@ -253,11 +253,11 @@ def test_weights_of_the_other_form():
         zoo_quantized.resnet50(weights="IMAGENET1K_V9", quantize=True)
 
 
-def test_float_weights_in_the_float_model(home):
+def test_float_weights_in_the_float_model(publish):
     """The same tensors as in zoo_classification; `new_head` too."""
     weights = zoo_classification.ResNet18_Weights.DEFAULT
     original = filled(zoo_classification.resnet18)
-    published.save(home, original.state_dict(), weights)
+    publish(weights, original.state_dict())
     model = zoo_quantized.resnet18(weights=weights)
     assert model.training
     for key, tensor in model.state_dict().items():
@@ -293,9 +293,9 @@ def test_own_classes_there_and_back(tmp_path):
 # Engines
 
 
-def test_missing_engine(resnet18, home, monkeypatch):
+def test_missing_engine(resnet18, publish, monkeypatch):
     model, _ = resnet18
-    published.save(home, model.state_dict(), ResNet18_QuantizedWeights.DEFAULT)
+    publish(ResNet18_QuantizedWeights.DEFAULT, model.state_dict())
     monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["none", "qnnpack", "onednn"])
     with pytest.raises(
         RuntimeError,
@@ -305,9 +305,9 @@ def test_missing_engine(resnet18, home, monkeypatch):
         zoo_quantized.resnet18(weights="DEFAULT", quantize=True)
 
 
-def test_x86_runs_what_was_made_for_fbgemm(resnet18, home, monkeypatch):
+def test_x86_runs_what_was_made_for_fbgemm(resnet18, publish, monkeypatch):
     model, output = resnet18
-    published.save(home, model.state_dict(), ResNet18_QuantizedWeights.DEFAULT)
+    publish(ResNet18_QuantizedWeights.DEFAULT, model.state_dict())
     if "x86" not in torch.backends.quantized.supported_engines:
         pytest.fail("this machine's torch lacks the engine x86")
     monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["x86"])
@@ -318,9 +318,9 @@ def test_x86_runs_what_was_made_for_fbgemm(resnet18, home, monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["x86", "qnnpack", "onednn"])
-def test_weights_on_another_engine(backend, resnet18, home):
+def test_weights_on_another_engine(backend, resnet18, publish):
     model, output = resnet18
-    published.save(home, model.state_dict(), ResNet18_QuantizedWeights.DEFAULT)
+    publish(ResNet18_QuantizedWeights.DEFAULT, model.state_dict())
     loaded = zoo_quantized.resnet18(weights="DEFAULT", quantize=True, backend=backend)
     assert torch.backends.quantized.engine == backend
     published.assert_same(loaded.state_dict(), model.state_dict())
@@ -328,10 +328,10 @@ def test_weights_on_another_engine(backend, resnet18, home):
         assert (loaded(X) - output).norm() < 0.03 * output.norm()
 
 
-def test_prepared_weights_on_another_engine(prepared, home, monkeypatch):
+def test_prepared_weights_on_another_engine(prepared, publish, monkeypatch):
     """Also where their own is missing."""
     state_dict, output = prepared
-    published.save(home, state_dict, MobileNet_V3_Large_QuantizedWeights.DEFAULT)
+    publish(MobileNet_V3_Large_QuantizedWeights.DEFAULT, state_dict)
     monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["onednn"])
     loaded = zoo_quantized.mobilenet_v3_large(weights="DEFAULT", quantize=True, backend="onednn")
     assert torch.backends.quantized.engine == "onednn"

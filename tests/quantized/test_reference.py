@@ -69,11 +69,11 @@ def test_int8_output_is_near_the_float_one(case):
     assert (output - case.output).norm() < 0.05 * case.output.norm()
 
 
-def test_round_trip(case, home):
+def test_round_trip(case, publish):
     """`weights=..., quantize=True` gives the int8 model of the file, ready to run, with its engine selected."""
     weights = zoo_core.get_model_weights(case.name)["DEFAULT"]
     state_dict = case.int8.state_dict()
-    published.save(home, state_dict, weights)
+    publish(weights, state_dict)
     torch.backends.quantized.engine = "onednn"
     # As the other file says; by default they take images in another range.
     arguments = {"transform_input": False} if case.name in ("quantized_googlenet", "quantized_inception_v3") else {}
@@ -88,8 +88,8 @@ def test_round_trip(case, home):
             assert torch.equal(model(x), case.int8(x))
 
 
-def test_the_empty_int8_model_is_made_of_what_torch_converts_to(case, home):
-    published.save(home, case.int8.state_dict(), zoo_core.get_model_weights(case.name)["DEFAULT"])
+def test_the_empty_int8_model_is_made_of_what_torch_converts_to(case, publish):
+    publish(zoo_core.get_model_weights(case.name)["DEFAULT"], case.int8.state_dict())
     loaded = zoo_core.get_model(case.name, weights="DEFAULT", quantize=True)
     kinds = {path: type(module) for path, module in loaded.named_modules()}
     expected = {

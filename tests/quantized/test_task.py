@@ -15,8 +15,6 @@ from zoo_core.tasks import task_class
 from zoo_quantized import ResNet18_QuantizedWeights, quantize_model
 from zoo_quantized.task import QuantizedClassificationTask
 
-from . import published
-
 EMBEDDED = "FASHIONMNIST_FBGEMM_V1"
 
 
@@ -30,12 +28,12 @@ def test_the_entry_point_names_it():
     assert task_class("quantized") is QuantizedClassificationTask
 
 
-def test_predict_with_a_published_file(home, capsys):
+def test_predict_with_a_published_file(publish, capsys):
     with reference.no_random_init():
         floating = reference.fill_parameters(zoo_quantized.resnet18())
     weights = ResNet18_QuantizedWeights.DEFAULT
     int8 = quantize_model(floating, [reference.image(1, 1, 3, 224, 224)])
-    published.save(home, int8.state_dict(), weights)
+    publish(weights, int8.state_dict())
     Image.effect_mandelbrot((320, 240), (-2, -1.5, 1, 1.5), 20).convert("RGB").save("photo.png")
     assert main(["predict", "quantized_resnet18", "photo.png", "--json", "--topk", "3"]) == 0
     printed = capsys.readouterr()

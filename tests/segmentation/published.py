@@ -1,18 +1,8 @@
 """Checkpoints of known random parameters, in the place where the published ones would be cached."""
 
-import torch
-
 import zoo_core
-from support import reference
+from support import cache, reference
 from zoo_core.weights import WeightsEnum
-
-
-def save(home, model, url):
-    """Saves a model's tensors as the cached file of an address. Returns them."""
-    path = home / "hub" / "checkpoints" / url.rpartition("/")[2]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), path)
-    return model.state_dict()
 
 
 def save_segmentation(home, name):
@@ -20,10 +10,14 @@ def save_segmentation(home, name):
     aux = {} if "lraspp" in name else {"aux_loss": True}
     with reference.no_random_init():
         model = zoo_core.get_model(name, weights_backbone=None, **aux)
-    return save(home, reference.fill_parameters(model), zoo_core.get_model_weights(name)["DEFAULT"].url)
+    state_dict = reference.fill_parameters(model).state_dict()
+    cache.publish(home, zoo_core.get_model_weights(name)["DEFAULT"], state_dict)
+    return state_dict
 
 
 def save_backbone(home, builder, weights: WeightsEnum):
     with reference.no_random_init():
         model = builder()
-    return save(home, reference.fill_parameters(model), weights.url)
+    state_dict = reference.fill_parameters(model).state_dict()
+    cache.publish(home, weights, state_dict)
+    return state_dict

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo_core
-from support import reference
+from support import cache, reference
 from support.painted import encode
 from zoo_core.cli import main
 from zoo_core.images import open_image
@@ -163,19 +163,16 @@ def checkpoint(tmp_path_factory):
     """A cache with a checkpoint of mc3_18, of random parameters."""
     home = tmp_path_factory.mktemp("home")
     weights = zoo_core.get_model_weights("mc3_18")["DEFAULT"]
-    path = home / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
-    path.parent.mkdir(parents=True)
     with reference.no_random_init():
         model = reference.fill_parameters(zoo_core.get_model("mc3_18"))
-    torch.save(model.state_dict(), path)
+    cache.publish(home, weights, model.state_dict())
     return home, model
 
 
 @pytest.fixture
 def offline(checkpoint, monkeypatch):
     home, model = checkpoint
-    monkeypatch.setenv("TORCH_HOME", str(home))
-    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    cache.use(home, monkeypatch)
     return model
 
 
@@ -215,12 +212,9 @@ def test_predict_a_folder_with_a_bad_file(offline, tmp_path, capsys):
     assert "bad.mp4: not a video" in captured.err
 
 
-def test_a_size_that_the_model_does_not_take_is_said(tmp_path, video, monkeypatch, capsys):
+def test_a_size_that_the_model_does_not_take_is_said(video, publish, capsys):
     weights = zoo_core.get_model_weights("s3d")["DEFAULT"]
-    path = tmp_path / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
-    path.parent.mkdir(parents=True)
     with reference.no_random_init():
-        torch.save(reference.fill_parameters(zoo_core.get_model("s3d")).state_dict(), path)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        publish(weights, reference.fill_parameters(zoo_core.get_model("s3d")).state_dict())
     assert main(["predict", "s3d", str(video), "--frames", "8"]) == 1
     assert "count.mp4: S3D takes videos of at least 13 frames" in capsys.readouterr().err

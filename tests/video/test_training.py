@@ -117,16 +117,12 @@ def test_fresh_parameters_are_distributed_as_the_references(name):
         assert float(tensor.abs().max()) / float(tensor.std()) == pytest.approx(largest / std, rel=0.45), key
 
 
-def save_published(name, monkeypatch, home):
-    """A checkpoint of random parameters in the place where the published one would be cached."""
+def publish_filled(name, publish):
+    """Publishes random parameters for a model's default weights, and returns the model."""
     weights = zoo_core.get_model_weights(name)["DEFAULT"]
     with reference.no_random_init():
         model = reference.fill_parameters(zoo_core.get_model(name))
-    path = home / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
-    path.parent.mkdir(parents=True)
-    torch.save(model.state_dict(), path)
-    monkeypatch.setenv("TORCH_HOME", str(home))
-    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    publish(weights, model.state_dict())
     return model
 
 
@@ -135,8 +131,8 @@ FINE_TUNED = {"mc3_18": "fc", "mvit_v2_s": "head.1", "s3d": "classifier.1", "swi
 
 
 @pytest.mark.parametrize("name", FINE_TUNED)
-def test_checkpoint_and_new_head(name, monkeypatch, tmp_path):
-    published = save_published(name, monkeypatch, tmp_path)
+def test_checkpoint_and_new_head(name, publish):
+    published = publish_filled(name, publish)
     builder = zoo_core.get_model_builder(name)
     x = reference.image(1, 2, 3, *train_size(name))
     with torch.inference_mode():
