@@ -394,7 +394,7 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 def test_interpolations_for_pil_pictures_only() -> None:
     preset = identity(crop_size=8, resize_size=8, interpolation="lanczos")
     assert preset(Image.new("RGB", (20, 20))).shape == (3, 8, 8)
-    with pytest.raises(ValueError, match="LANCZOS exists for PIL pictures only"):
+    with pytest.raises(ValueError, match="LANCZOS exists for PIL images only"):
         preset(noise(0, 3, 20, 20))
 
 

@@ -24,8 +24,8 @@ class AlexNet(nn.Module):
     """Five convolutions and three fully connected layers.
 
     Args:
-        num_classes: size of the output.
-        dropout: probability of an element before the first two fully connected layers to be zeroed.
+        num_classes: number of classes.
+        dropout: dropout probability before the first two fully connected layers.
 
     Shape:
         Tensor[N, 3, H, W] -> Tensor[N, num_classes]; H and W of at least 63.

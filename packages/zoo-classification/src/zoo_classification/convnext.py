@@ -32,20 +32,20 @@ class ConvNeXt(nn.Module):
 
     Args:
         block_setting: the stages.
-        stochastic_depth_prob: probability of the last block to be dropped; it grows from 0 for the first.
+        stochastic_depth_prob: drop probability of the last block; it grows linearly from 0 at the first.
         layer_scale: initial value of the blocks' scales.
-        num_classes: size of the output.
-        block: makes a block; :class:`CNBlock` by default.
-        norm_layer: makes the normalisation of stem, downsamplings and classifier from a number of channels; layer
+        num_classes: number of classes.
+        block: builds a block; :class:`CNBlock` by default.
+        norm_layer: builds the normalisation of stem, downsamplings and classifier for a number of channels; layer
             normalisation over the channels by default.
-        **kwargs: none; there for the sake of the signature.
+        **kwargs: none are accepted; torchvision's signature has them.
 
     Shape:
         Tensor[N, 3, H, W] -> Tensor[N, num_classes]; H and W of at least 32 (with four stages).
 
     Raises:
         ValueError: ``block_setting`` is empty.
-        TypeError: it holds something else than :class:`CNBlockConfig`, or an argument is unknown.
+        TypeError: it holds something other than :class:`CNBlockConfig`, or an argument is unknown.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class ConvNeXt(nn.Module):
         self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the paper does."""
+        """Initialises one module's own parameters as in the paper."""
         if isinstance(module, nn.Conv2d | nn.Linear):
             # The paper's truncation at 2, a hundred deviations away, never comes to bear.
             nn.init.normal_(module.weight, std=0.02)
@@ -136,8 +136,8 @@ class CNBlock(nn.Module):
     Args:
         dim: channels of input and output.
         layer_scale: initial value of the scale of each channel before the shortcut is added.
-        stochastic_depth_prob: probability of all but the shortcut to be dropped, for each sample.
-        norm_layer: makes the normalisation over the last dimension from a number of channels; layer normalisation by
+        stochastic_depth_prob: probability of dropping all but the shortcut, for each sample.
+        norm_layer: builds the normalisation over the last dimension for a number of channels; layer normalisation by
             default.
     """
 

@@ -36,8 +36,8 @@ class DenseNet(nn.Module):
         block_config: number of layers in each of the blocks.
         num_init_features: channels of the first convolution.
         bn_size: channels between a layer's convolutions, as a multiple of ``growth_rate``.
-        drop_rate: probability of a new feature's element to be zeroed.
-        num_classes: size of the output.
+        drop_rate: dropout probability of the new features.
+        num_classes: number of classes.
         memory_efficient: keep less for the backward pass, and compute part of the forward pass again in it
             (`Memory-Efficient Implementation of DenseNets <https://arxiv.org/abs/1707.06990>`__).
 
@@ -80,7 +80,7 @@ class DenseNet(nn.Module):
         self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the paper does."""
+        """Initialises one module's own parameters as in the paper."""
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, nn.Linear):
@@ -93,14 +93,14 @@ class DenseNet(nn.Module):
 
 
 class _DenseBlock(nn.ModuleDict):
-    """Layers each of which sees the features of all before it.
+    """Layers that each take the features of all layers before.
 
     Args:
         num_layers: number of layers.
         num_input_features: channels of the input.
         bn_size: channels between a layer's convolutions, as a multiple of ``growth_rate``.
         growth_rate: channels that each layer adds.
-        drop_rate: probability of a new feature's element to be zeroed.
+        drop_rate: dropout probability of the new features.
         memory_efficient: see :class:`_DenseLayer`.
     """
 
@@ -130,10 +130,10 @@ class _DenseLayer(nn.Module):
     """Normalisation, ReLU and 1x1 convolution, and the same with 3x3: "DenseNet-B" in the paper.
 
     Args:
-        num_input_features: channels of all features that come in.
-        growth_rate: channels that come out.
+        num_input_features: channels of all input features.
+        growth_rate: channels of the output.
         bn_size: channels between the convolutions, as a multiple of ``growth_rate``.
-        drop_rate: probability of an output element to be zeroed.
+        drop_rate: dropout probability of the output.
         memory_efficient: keep less for the backward pass, and compute the first half again in it
             (`Memory-Efficient Implementation of DenseNets <https://arxiv.org/abs/1707.06990>`__).
     """
@@ -187,7 +187,7 @@ class _DenseLayer(nn.Module):
 
 @contextlib.contextmanager
 def _running_statistics_kept(norm: nn.Module) -> Iterator[None]:
-    """Lets normalisation run without adding the batch to its running statistics."""
+    """Runs normalisation without updating its running statistics."""
     statistics = dict(norm.named_buffers(recurse=False))
     for name, buffer in statistics.items():
         setattr(norm, name, buffer.clone())

@@ -39,11 +39,11 @@ class EfficientNet(nn.Module):
 
     Args:
         inverted_residual_setting: the stages, in their order.
-        dropout: probability of an element before the last layer to be zeroed in training.
-        stochastic_depth_prob: probability of a sample to take only the shortcut of a block in training: what it would
-            be for the block after the last one; it grows from 0 at the first block in equal steps.
-        num_classes: size of the output.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
+        dropout: dropout probability before the last layer.
+        stochastic_depth_prob: probability of dropping all but a block's shortcut, for each sample in training. It grows
+            linearly from 0 at the first block to this value after the last.
+        num_classes: number of classes.
+        norm_layer: builds the normalisation for a number of channels; batch normalisation by default.
         last_channel: channels before the classifier; by default four times those of the last stage.
 
     Shape:
@@ -96,7 +96,7 @@ class EfficientNet(nn.Module):
         self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the reference implementation does."""
+        """Initialises one module's own parameters as in the reference implementation."""
         if isinstance(module, nn.Conv2d):
             initialize_convolution(module)
         elif isinstance(module, nn.Linear):
@@ -125,11 +125,11 @@ class _MBConvConfig:
     Args:
         expand_ratio: channels inside a block, as a multiple of its input's.
         kernel: size of the kernel.
-        stride: step of the first block.
+        stride: stride of the first block.
         input_channels: channels of the stage's input.
         out_channels: channels of its output.
         num_layers: number of blocks.
-        block: makes a block from this configuration, the probability of stochastic depth, and ``norm_layer``.
+        block: builds a block from this configuration, the probability of stochastic depth, and ``norm_layer``.
     """
 
     expand_ratio: float
@@ -151,13 +151,13 @@ class MBConvConfig(_MBConvConfig):
     Args:
         expand_ratio: channels inside a block, as a multiple of its input's.
         kernel: size of the depthwise kernel.
-        stride: step of the first block.
+        stride: stride of the first block.
         input_channels: channels of the stage's input, at width 1.
         out_channels: channels of its output, at width 1.
         num_layers: number of blocks, at depth 1.
         width_mult: factor for the channels, which are rounded to multiples of 8.
         depth_mult: factor for the number of blocks, which is rounded up.
-        block: makes a block; :class:`MBConv` by default.
+        block: builds a block; :class:`MBConv` by default.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class _ResidualBlock(nn.Module):
     Args:
         cnf: sizes of the block.
         layers: what the shortcut goes around.
-        stochastic_depth_prob: probability of a sample to take only the shortcut in training.
+        stochastic_depth_prob: probability of dropping all but the shortcut, for each sample in training.
     """
 
     def __init__(self, cnf: _MBConvConfig, layers: Sequence[nn.Module], stochastic_depth_prob: float) -> None:
@@ -234,9 +234,9 @@ class MBConv(_ResidualBlock):
 
     Args:
         cnf: sizes of the block.
-        stochastic_depth_prob: probability of a sample to take only the shortcut in training.
-        norm_layer: makes the normalisation from a number of channels.
-        se_layer: makes the squeeze-and-excitation from its channels, those between its layers, and ``activation=``.
+        stochastic_depth_prob: probability of dropping all but the shortcut, for each sample in training.
+        norm_layer: builds the normalisation for a number of channels.
+        se_layer: builds the squeeze-and-excitation from its channels, those between its layers, and ``activation=``.
     """
 
     def __init__(
@@ -266,8 +266,8 @@ class FusedMBConv(_ResidualBlock):
 
     Args:
         cnf: sizes of the block.
-        stochastic_depth_prob: probability of a sample to take only the shortcut in training.
-        norm_layer: makes the normalisation from a number of channels.
+        stochastic_depth_prob: probability of dropping all but the shortcut, for each sample in training.
+        norm_layer: builds the normalisation for a number of channels.
     """
 
     def __init__(self, cnf: _MBConvConfig, stochastic_depth_prob: float, norm_layer: Callable[..., nn.Module]) -> None:

@@ -26,18 +26,18 @@ __all__ = ["GoogLeNet", "GoogLeNetOutputs", "GoogLeNet_Weights", "googlenet"]
 class GoogLeNet(nn.Module):
     """GoogLeNet, table 1 of the paper.
 
-    A model without auxiliary heads leaves those of a checkpoint out when it loads its state dict.
+    A model without auxiliary heads ignores those of a state dict that it loads.
 
     Args:
-        num_classes: size of the output.
+        num_classes: number of classes.
         aux_logits: have the two auxiliary heads, whose outputs are returned in training.
         transform_input: take images normalised with ImageNet's mean and deviation, and scale them to the range that
             the checkpoint was trained with.
-        init_weights: draw the parameters as below; ``False`` leaves them as their layers drew them. ``None`` is
-            ``True``.
+        init_weights: initialise the parameters as described below; ``False`` keeps the default initialisation of the
+            layers. ``None`` means ``True``.
         blocks: what makes a convolution, an inception block and an auxiliary head; :class:`BasicConv2d`,
             :class:`Inception` and :class:`InceptionAux` by default.
-        dropout: probability of an element before the last layer to be zeroed.
+        dropout: dropout probability before the last layer.
         dropout_aux: the same in the auxiliary heads.
 
     Shape:
@@ -45,7 +45,7 @@ class GoogLeNet(nn.Module):
         H and W of at least 15.
 
     Raises:
-        ValueError: ``blocks`` has not three elements.
+        ValueError: ``blocks`` does not have three elements.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class GoogLeNet(nn.Module):
             self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as torchvision's users know it; the paper does not say how it does."""
+        """Initialises one module's own parameters as torchvision does; the paper does not specify it."""
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
 
@@ -177,7 +177,7 @@ class Inception(nn.Module):
             network that the checkpoint came from.
         ch5x5: channels of that branch.
         pool_proj: channels of the 1x1 convolution after the pooling.
-        conv_block: makes a convolution; :class:`BasicConv2d` by default.
+        conv_block: builds a convolution; :class:`BasicConv2d` by default.
     """
 
     def __init__(
@@ -218,9 +218,9 @@ class InceptionAux(nn.Module):
 
     Args:
         in_channels: channels of the input.
-        num_classes: size of the output.
-        conv_block: makes the convolution; :class:`BasicConv2d` by default.
-        dropout: probability of an element before the last layer to be zeroed.
+        num_classes: number of classes.
+        conv_block: builds the convolution; :class:`BasicConv2d` by default.
+        dropout: dropout probability before the last layer.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ def imagenet_to_inception_range(x: Tensor) -> Tensor:
 
 
 def set_published_form(kwargs: dict[str, Any], weights: WeightsEnum) -> None:
-    """Sets the arguments that go with published weights, where a builder's caller did not."""
+    """Sets the defaults that published weights need."""
     kwargs.setdefault("transform_input", True)
     if kwargs.setdefault("aux_logits", False):
         warnings.warn(

@@ -26,25 +26,25 @@ __all__ = ["Inception3", "InceptionOutputs", "Inception_V3_Weights", "inception_
 class Inception3(nn.Module):
     """Inception v3, table 1 of the paper.
 
-    A model without the auxiliary head leaves that of a checkpoint out when it loads its state dict.
+    A model without the auxiliary head ignores that of a state dict that it loads.
 
     Args:
-        num_classes: size of the output.
+        num_classes: number of classes.
         aux_logits: have the auxiliary head, whose output is returned in training.
         transform_input: take images normalised with ImageNet's mean and deviation, and scale them to the range that
             the checkpoint was trained with.
         inception_blocks: what makes a convolution, the inception blocks A to E and the auxiliary head;
             :class:`BasicConv2d`, :class:`InceptionA` to :class:`InceptionE` and :class:`InceptionAux` by default.
-        init_weights: draw the parameters as below; ``False`` leaves them as their layers drew them. ``None`` is
-            ``True``.
-        dropout: probability of an element before the last layer to be zeroed.
+        init_weights: initialise the parameters as described below; ``False`` keeps the default initialisation of the
+            layers. ``None`` means ``True``.
+        dropout: dropout probability before the last layer.
 
     Shape:
         Tensor[N, 3, H, W] -> Tensor[N, num_classes], or :class:`InceptionOutputs` in training with the auxiliary head;
         H and W of at least 75, or 299 in training with the auxiliary head. The network was made for 299.
 
     Raises:
-        ValueError: ``inception_blocks`` has not seven elements.
+        ValueError: ``inception_blocks`` does not have seven elements.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Inception3(nn.Module):
             self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the TensorFlow release does."""
+        """Initialises one module's own parameters as in the TensorFlow release."""
         if isinstance(module, nn.Conv2d | nn.Linear):
             auxiliary = self.AuxLogits is not None and module is getattr(self.AuxLogits, "fc", None)
             # The release's truncation at 2, twenty deviations away, never comes to bear.
@@ -160,7 +160,7 @@ class InceptionA(nn.Module):
     Args:
         in_channels: channels of the input.
         pool_features: channels of the pooling branch.
-        conv_block: makes a convolution; :class:`BasicConv2d` by default.
+        conv_block: builds a convolution; :class:`BasicConv2d` by default.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class InceptionB(nn.Module):
 
     Args:
         in_channels: channels of the input.
-        conv_block: makes a convolution; :class:`BasicConv2d` by default.
+        conv_block: builds a convolution; :class:`BasicConv2d` by default.
     """
 
     def __init__(self, in_channels: int, conv_block: Callable[..., nn.Module] | None = None) -> None:
@@ -223,7 +223,7 @@ class InceptionC(nn.Module):
     Args:
         in_channels: channels of the input.
         channels_7x7: channels between the 7x7 branches' convolutions.
-        conv_block: makes a convolution; :class:`BasicConv2d` by default.
+        conv_block: builds a convolution; :class:`BasicConv2d` by default.
     """
 
     def __init__(self, in_channels: int, channels_7x7: int, conv_block: Callable[..., nn.Module] | None = None) -> None:
@@ -260,7 +260,7 @@ class InceptionD(nn.Module):
 
     Args:
         in_channels: channels of the input.
-        conv_block: makes a convolution; :class:`BasicConv2d` by default.
+        conv_block: builds a convolution; :class:`BasicConv2d` by default.
     """
 
     def __init__(self, in_channels: int, conv_block: Callable[..., nn.Module] | None = None) -> None:
@@ -290,7 +290,7 @@ class InceptionE(nn.Module):
 
     Args:
         in_channels: channels of the input.
-        conv_block: makes a convolution; :class:`BasicConv2d` by default.
+        conv_block: builds a convolution; :class:`BasicConv2d` by default.
     """
 
     def __init__(self, in_channels: int, conv_block: Callable[..., nn.Module] | None = None) -> None:
@@ -328,8 +328,8 @@ class InceptionAux(nn.Module):
 
     Args:
         in_channels: channels of the input.
-        num_classes: size of the output.
-        conv_block: makes a convolution; :class:`BasicConv2d` by default.
+        num_classes: number of classes.
+        conv_block: builds a convolution; :class:`BasicConv2d` by default.
     """
 
     def __init__(self, in_channels: int, num_classes: int, conv_block: Callable[..., nn.Module] | None = None) -> None:

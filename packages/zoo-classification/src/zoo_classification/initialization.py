@@ -1,4 +1,4 @@
-"""Starting values that several families share."""
+"""Initialisation that several families share."""
 
 from torch import nn
 

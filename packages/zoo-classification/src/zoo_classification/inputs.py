@@ -1,4 +1,4 @@
-"""Refusing images that a model cannot take, in words that say which it takes."""
+"""Checks of a model's input, with errors that say what it accepts."""
 
 import torch
 import torch.fx
@@ -20,12 +20,12 @@ def check_image(
     Args:
         x: the input, Tensor[N, C, H, W] of a floating dtype.
         model: name of the model, for the message.
-        min_size: least height and width; ``None`` for no limit.
+        min_size: smallest height and width; ``None`` for no limit.
         size: the only height and width; ``None`` for any.
         multiple_of: what height and width must be divisible by; ``None`` for anything.
 
     Raises:
-        ValueError: the shape is none of those.
+        ValueError: the model does not take that shape.
         TypeError: ``x`` is not of a floating dtype.
     """
     if torch.compiler.is_compiling() or isinstance(x, torch.fx.Proxy):

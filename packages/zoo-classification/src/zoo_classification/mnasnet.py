@@ -39,8 +39,8 @@ class MNASNet(nn.Module):
 
     Args:
         alpha: factor for the channels, which are rounded to multiples of 8; more than 0.
-        num_classes: size of the output.
-        dropout: probability of an element before the last layer to be zeroed in training.
+        num_classes: number of classes.
+        dropout: dropout probability before the last layer.
 
     Shape:
         Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
@@ -94,7 +94,7 @@ class MNASNet(nn.Module):
         ]
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the reference implementation does."""
+        """Initialises one module's own parameters as in the reference implementation."""
         if isinstance(module, nn.Conv2d):
             initialize_convolution(module)
         elif isinstance(module, nn.Linear):
@@ -150,7 +150,7 @@ class InvertedResidual(nn.Module):
         in_ch: channels of the input.
         out_ch: channels of the output.
         kernel_size: size of the depthwise kernel, 3 or 5.
-        stride: step of the depthwise convolution, 1 or 2.
+        stride: stride of the depthwise convolution, 1 or 2.
         expansion_factor: channels inside the block, as a multiple of ``in_ch``.
         bn_momentum: momentum of the batch normalisations.
     """

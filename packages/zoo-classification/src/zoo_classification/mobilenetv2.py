@@ -29,21 +29,21 @@ class MobileNetV2(nn.Module):
     """MobileNetV2, table 2 of the paper.
 
     Args:
-        num_classes: size of the output.
+        num_classes: number of classes.
         width_mult: factor for the channels. The last convolution does not shrink below its 1280.
         inverted_residual_setting: rows ``(t, c, n, s)`` of the table: expansion, channels, blocks, stride of the first
             block. Those of the paper by default.
         round_nearest: channels are rounded to multiples of this.
-        block: makes a block from input channels, output channels, stride, ``expand_ratio=`` and ``norm_layer=``;
+        block: builds a block from input channels, output channels, stride, ``expand_ratio=`` and ``norm_layer=``;
             :class:`InvertedResidual` by default.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
-        dropout: probability of an element before the last layer to be zeroed in training.
+        norm_layer: builds the normalisation for a number of channels; batch normalisation by default.
+        dropout: dropout probability before the last layer.
 
     Shape:
         Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
 
     Raises:
-        ValueError: ``inverted_residual_setting`` is empty, or a row of it has not four elements.
+        ValueError: ``inverted_residual_setting`` is empty, or a row of it does not have four elements.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class MobileNetV2(nn.Module):
         self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the reference implementation does."""
+        """Initialises one module's own parameters as in the reference implementation."""
         if isinstance(module, nn.Conv2d):
             initialize_convolution(module)
         elif isinstance(module, nn.Linear):
@@ -119,9 +119,9 @@ class InvertedResidual(nn.Module):
     Args:
         inp: channels of the input.
         oup: channels of the output.
-        stride: step of the depthwise convolution, 1 or 2.
+        stride: stride of the depthwise convolution, 1 or 2.
         expand_ratio: channels inside the block, as a multiple of ``inp``; at 1 there is no expansion layer.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
+        norm_layer: builds the normalisation for a number of channels; batch normalisation by default.
     """
 
     def __init__(

@@ -33,11 +33,11 @@ class MobileNetV3(nn.Module):
     Args:
         inverted_residual_setting: the blocks, in their order.
         last_channel: channels of the classifier's hidden layer.
-        num_classes: size of the output.
-        block: makes a block from its configuration and ``norm_layer``; :class:`InvertedResidual` by default.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation (eps 0.001, momentum 0.01)
+        num_classes: number of classes.
+        block: builds a block from its configuration and ``norm_layer``; :class:`InvertedResidual` by default.
+        norm_layer: builds the normalisation for a number of channels; batch normalisation (eps 0.001, momentum 0.01)
             by default.
-        dropout: probability of an element before the last layer to be zeroed in training.
+        dropout: dropout probability before the last layer.
         **kwargs: ``width_mult``, ``reduced_tail`` and ``dilated`` may be handed on by functions that made
             ``inverted_residual_setting`` from them. They have no effect here.
 
@@ -94,7 +94,7 @@ class MobileNetV3(nn.Module):
         self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the reference implementation does."""
+        """Initialises one module's own parameters as in the reference implementation."""
         if isinstance(module, nn.Conv2d):
             initialize_convolution(module)
         elif isinstance(module, nn.Linear):
@@ -120,8 +120,8 @@ class InvertedResidualConfig:
         out_channels: channels of the output, at width 1.
         use_se: have a squeeze-and-excitation.
         activation: ``"RE"`` for ReLU, ``"HS"`` for h-swish.
-        stride: step of the depthwise convolution.
-        dilation: spacing of its kernel's points. Where it is above 1, it takes the place of the stride.
+        stride: stride of the depthwise convolution.
+        dilation: dilation of that convolution. Where it is above 1, it takes the place of the stride.
         width_mult: factor for all channels, which are rounded to multiples of 8.
     """
 
@@ -161,8 +161,8 @@ class InvertedResidual(nn.Module):
 
     Args:
         cnf: sizes of the block.
-        norm_layer: makes the normalisation from a number of channels.
-        se_layer: makes the squeeze-and-excitation from its channels and those between its layers.
+        norm_layer: builds the normalisation for a number of channels.
+        se_layer: builds the squeeze-and-excitation from its channels and those between its layers.
     """
 
     def __init__(

@@ -41,12 +41,12 @@ class RegNet(nn.Module):
 
     Args:
         block_params: the stages.
-        num_classes: size of the output.
+        num_classes: number of classes.
         stem_width: channels of the stem.
-        stem_type: makes the stem; :class:`SimpleStemIN` by default.
-        block_type: makes a block; :class:`ResBottleneckBlock` by default.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
-        activation: makes the activation; ReLU by default.
+        stem_type: builds the stem; :class:`SimpleStemIN` by default.
+        block_type: builds a block; :class:`ResBottleneckBlock` by default.
+        norm_layer: builds the normalisation for a number of channels; batch normalisation by default.
+        activation: builds the activation; ReLU by default.
 
     Shape:
         Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
@@ -89,7 +89,7 @@ class RegNet(nn.Module):
         self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the paper does."""
+        """Initialises one module's own parameters as in the paper."""
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.Linear):
@@ -111,7 +111,7 @@ class BlockParams:
         widths: channels.
         group_widths: channels of a group.
         bottleneck_multipliers: channels of the 3x3 convolutions, as multiples of the widths.
-        strides: steps of the first blocks.
+        strides: strides of the first blocks.
         se_ratio: channels in the squeeze and excitation, as a multiple of a block's input; ``None`` to leave it out.
     """
 
@@ -185,8 +185,8 @@ class SimpleStemIN(Conv2dNormActivation):
     Args:
         width_in: channels of the input.
         width_out: channels of the output.
-        norm_layer: makes the normalisation from a number of channels.
-        activation_layer: makes the activation.
+        norm_layer: builds the normalisation for a number of channels.
+        activation_layer: builds the activation.
     """
 
     def __init__(
@@ -207,11 +207,11 @@ class AnyStage(nn.Sequential):
     Args:
         width_in: channels of the input.
         width_out: channels of the output.
-        stride: step of the first block.
+        stride: stride of the first block.
         depth: number of blocks.
-        block_constructor: makes a block; takes the arguments of :class:`ResBottleneckBlock`.
-        norm_layer: makes the normalisation from a number of channels.
-        activation_layer: makes the activation.
+        block_constructor: builds a block; takes the arguments of :class:`ResBottleneckBlock`.
+        norm_layer: builds the normalisation for a number of channels.
+        activation_layer: builds the activation.
         group_width: channels of a group.
         bottleneck_multiplier: channels of the 3x3 convolutions, as a multiple of ``width_out``.
         se_ratio: channels in the squeeze and excitation, as a multiple of the block's input; ``None`` to leave it out.
@@ -253,9 +253,9 @@ class ResBottleneckBlock(nn.Module):
     Args:
         width_in: channels of the input.
         width_out: channels of the output.
-        stride: step of the 3x3 convolution, and of the shortcut.
-        norm_layer: makes the normalisation from a number of channels.
-        activation_layer: makes the activation.
+        stride: stride of the 3x3 convolution, and of the shortcut.
+        norm_layer: builds the normalisation for a number of channels.
+        activation_layer: builds the activation.
         group_width: channels of a group of the 3x3 convolution.
         bottleneck_multiplier: channels of the 3x3 convolution, as a multiple of ``width_out``.
         se_ratio: channels in the squeeze and excitation, as a multiple of ``width_in``; ``None`` to leave it out.
@@ -296,9 +296,9 @@ class BottleneckTransform(nn.Sequential):
     Args:
         width_in: channels of the input.
         width_out: channels of the output.
-        stride: step of the 3x3 convolution.
-        norm_layer: makes the normalisation from a number of channels.
-        activation_layer: makes the activation.
+        stride: stride of the 3x3 convolution.
+        norm_layer: builds the normalisation for a number of channels.
+        activation_layer: builds the activation.
         group_width: channels of a group.
         bottleneck_multiplier: channels of the 3x3 convolution, as a multiple of ``width_out``.
         se_ratio: channels in the squeeze and excitation, as a multiple of ``width_in``; ``None`` to leave it out.

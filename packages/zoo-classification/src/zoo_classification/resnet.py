@@ -35,13 +35,13 @@ class ResNet(nn.Module):
     Args:
         block: :class:`BasicBlock` or :class:`Bottleneck`.
         layers: number of blocks in each of the four stages.
-        num_classes: size of the output.
+        num_classes: number of classes.
         zero_init_residual: start each block as the identity, by a zero scale in its last normalisation
             (`Accurate, Large Minibatch SGD <https://arxiv.org/abs/1706.02677>`__).
         groups: groups of the 3x3 convolutions (ResNeXt's cardinality).
         width_per_group: width of a group for 64 planes.
         replace_stride_with_dilation: for stages 2 to 4, whether dilation takes the place of the stride.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
+        norm_layer: builds the normalisation for a number of channels; batch normalisation by default.
 
     Shape:
         Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
@@ -108,7 +108,7 @@ class ResNet(nn.Module):
         return nn.Sequential(first, *others)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the paper does."""
+        """Initialises one module's own parameters as in the paper."""
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif self.zero_init_residual and isinstance(module, Bottleneck | BasicBlock):
@@ -131,10 +131,10 @@ class BasicBlock(nn.Module):
     Args:
         inplanes: channels of the input.
         planes: channels of the output.
-        stride: step of the first convolution.
+        stride: stride of the first convolution.
         downsample: what the shortcut applies where shapes differ.
         groups, base_width, dilation: only their defaults 1, 64 and 1 are defined for this block.
-        norm_layer: makes the normalisation from a number of channels.
+        norm_layer: builds the normalisation for a number of channels.
     """
 
     expansion = 1
@@ -182,12 +182,12 @@ class Bottleneck(nn.Module):
     Args:
         inplanes: channels of the input.
         planes: channels before they are multiplied by ``expansion`` (4) for the output.
-        stride: step of the 3x3 convolution.
+        stride: stride of the 3x3 convolution.
         downsample: what the shortcut applies where shapes differ.
         groups: groups of the 3x3 convolution (ResNeXt's cardinality).
         base_width: width of a group for 64 planes.
-        dilation: spacing of the 3x3 kernel's points.
-        norm_layer: makes the normalisation from a number of channels.
+        dilation: dilation of the 3x3 convolution.
+        norm_layer: builds the normalisation for a number of channels.
     """
 
     expansion = 4

@@ -75,8 +75,8 @@ class ShuffleNetV2(nn.Module):
         stages_repeats: number of units in each of the stages 2 to 4.
         stages_out_channels: channels that come out of the first convolution, of each of the three stages, and of the
             last convolution.
-        num_classes: size of the output.
-        inverted_residual: makes a unit from input channels, output channels and stride.
+        num_classes: number of classes.
+        inverted_residual: builds a unit from input channels, output channels and stride.
 
     Shape:
         Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.

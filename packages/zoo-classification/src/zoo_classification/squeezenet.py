@@ -25,8 +25,8 @@ class SqueezeNet(nn.Module):
 
     Args:
         version: ``"1_0"``, the paper's network, or ``"1_1"``, as accurate with 2.4 times less computation.
-        num_classes: size of the output.
-        dropout: probability of an element before the last convolution to be zeroed.
+        num_classes: number of classes.
+        dropout: dropout probability before the last convolution.
 
     Shape:
         Tensor[N, 3, H, W] -> Tensor[N, num_classes]; H and W of at least 21 (version 1.0) or 17 (version 1.1).
@@ -83,7 +83,7 @@ class SqueezeNet(nn.Module):
         self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the authors' release does."""
+        """Initialises one module's own parameters as in the authors' release."""
         if isinstance(module, nn.Conv2d):
             if module is self.classifier[1]:
                 nn.init.normal_(module.weight, std=0.01)

@@ -30,9 +30,9 @@ class VGG(nn.Module):
 
     Args:
         features: the convolutional part, which gives 512 channels; see :func:`make_layers`.
-        num_classes: size of the output.
-        init_weights: draw the parameters as below; otherwise they stay as their layers drew them.
-        dropout: probability of an element after the first two fully connected layers to be zeroed.
+        num_classes: number of classes.
+        init_weights: initialise the parameters as below; ``False`` keeps the default initialisation of the layers.
+        dropout: dropout probability after the first two fully connected layers.
 
     Shape:
         Tensor[N, 3, H, W] -> Tensor[N, num_classes]; H and W of at least 32.
@@ -57,7 +57,7 @@ class VGG(nn.Module):
             self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters: convolutions as He et al. do, fully connected layers as the paper does."""
+        """Initialises one module's own parameters: convolutions as He et al., the rest as in the paper."""
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:

@@ -1,4 +1,4 @@
-"""How a builder makes a model of either form: float to be quantized or trained, or int8."""
+"""How builders make a float model, to be trained or quantized, or an int8 one."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -80,8 +80,8 @@ def build(
         weights: what to load, as :func:`choose_weights` gives it; ``None`` for random parameters.
         progress: show a progress bar if the checkpoint has to be downloaded.
         quantize: make the int8 model, in eval mode. Without weights its parameters are random, and the ranges of its
-            outputs are those of one random picture: it then serves to load a state dict.
-        default_backend: what is to run an int8 model without weights.
+            outputs are those of one random image: it then serves to load a state dict.
+        default_backend: quantized engine of an int8 model without weights.
         backend: run the int8 model by another engine than ``default_backend`` or that of the weights: a faster one, or
             the only one that this machine has. Results then differ by rounding errors.
         **kwargs: arguments of ``model_class``; for the float model also those of :func:`zoo_core.builders.build`.

@@ -26,7 +26,7 @@ __all__ = ["GoogLeNet_QuantizedWeights", "QuantizableGoogLeNet", "googlenet"]
 
 
 class QuantizableGoogLeNet(GoogLeNet):
-    """:class:`~zoo_classification.googlenet.GoogLeNet` that can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.googlenet.GoogLeNet` that can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         quantizable_aux = partial(InceptionAux, conv_block=QuantizableBasicConv2d)
@@ -40,7 +40,7 @@ class QuantizableGoogLeNet(GoogLeNet):
         return self.dequant(x), aux2, aux1
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
+        """Fuses each convolution with the normalisation and ReLU that follow it.
 
         Args:
             is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
@@ -51,7 +51,7 @@ class QuantizableGoogLeNet(GoogLeNet):
 
 
 class QuantizableBasicConv2d(BasicConv2d):
-    """:class:`~zoo_classification.googlenet.BasicConv2d` that can be fused. Arguments as there."""
+    """:class:`~zoo_classification.googlenet.BasicConv2d` that can be fused. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -61,12 +61,12 @@ class QuantizableBasicConv2d(BasicConv2d):
         return self.relu(self.bn(self.conv(x)))
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of the convolution, the normalisation and ReLU."""
+        """Fuses the convolution with its normalisation and ReLU."""
         fuse(self, [["conv", "bn", "relu"]], is_qat)
 
 
 class QuantizableInception(Inception):
-    """:class:`~zoo_classification.googlenet.Inception` whose concatenation can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.googlenet.Inception` whose concatenation can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("conv_block", QuantizableBasicConv2d)

@@ -21,7 +21,7 @@ __all__ = ["Inception_V3_QuantizedWeights", "QuantizableInception3", "inception_
 
 
 class QuantizableInception3(Inception3):
-    """:class:`~zoo_classification.inception.Inception3` that can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.inception.Inception3` that can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         blocks = (
@@ -51,7 +51,7 @@ class QuantizableInception3(Inception3):
         return self.dequant(x), aux
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
+        """Fuses each convolution with the normalisation and ReLU that follow it.
 
         Args:
             is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
@@ -62,7 +62,7 @@ class QuantizableInception3(Inception3):
 
 
 class QuantizableInceptionA(inception.InceptionA):
-    """:class:`~zoo_classification.inception.InceptionA` whose concatenation can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.inception.InceptionA` whose concatenation can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("conv_block", QuantizableBasicConv2d)
@@ -74,7 +74,7 @@ class QuantizableInceptionA(inception.InceptionA):
 
 
 class QuantizableInceptionB(inception.InceptionB):
-    """:class:`~zoo_classification.inception.InceptionB` whose concatenation can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.inception.InceptionB` whose concatenation can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("conv_block", QuantizableBasicConv2d)
@@ -86,7 +86,7 @@ class QuantizableInceptionB(inception.InceptionB):
 
 
 class QuantizableInceptionC(inception.InceptionC):
-    """:class:`~zoo_classification.inception.InceptionC` whose concatenation can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.inception.InceptionC` whose concatenation can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("conv_block", QuantizableBasicConv2d)
@@ -98,7 +98,7 @@ class QuantizableInceptionC(inception.InceptionC):
 
 
 class QuantizableInceptionD(inception.InceptionD):
-    """:class:`~zoo_classification.inception.InceptionD` whose concatenation can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.inception.InceptionD` whose concatenation can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("conv_block", QuantizableBasicConv2d)
@@ -110,7 +110,7 @@ class QuantizableInceptionD(inception.InceptionD):
 
 
 class QuantizableInceptionE(inception.InceptionE):
-    """:class:`~zoo_classification.inception.InceptionE` whose concatenations can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.inception.InceptionE` whose concatenations can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("conv_block", QuantizableBasicConv2d)

@@ -19,7 +19,7 @@ __all__ = ["MobileNet_V2_QuantizedWeights", "QuantizableMobileNetV2", "mobilenet
 
 
 class QuantizableMobileNetV2(MobileNetV2):
-    """:class:`~zoo_classification.mobilenetv2.MobileNetV2` that can be quantized. Arguments as there.
+    """:class:`~zoo_classification.mobilenetv2.MobileNetV2` that can be quantized. Same arguments.
 
     The activations are ReLU in place of ReLU6: they fuse with convolutions, and quantization bounds them anyway.
     """
@@ -37,7 +37,7 @@ class QuantizableMobileNetV2(MobileNetV2):
         return self.dequant(super()._forward(self.quant(x)))
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
+        """Fuses each convolution with the normalisation and ReLU that follow it.
 
         Args:
             is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
@@ -50,7 +50,7 @@ class QuantizableMobileNetV2(MobileNetV2):
 
 
 class QuantizableInvertedResidual(InvertedResidual):
-    """:class:`~zoo_classification.mobilenetv2.InvertedResidual` whose addition can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.mobilenetv2.InvertedResidual` whose addition can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,7 +60,7 @@ class QuantizableInvertedResidual(InvertedResidual):
         return self.skip_add.add(x, self.conv(x)) if self.use_res_connect else self.conv(x)
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of the last convolution and its normalisation; the others are fused where they are."""
+        """Fuses the last convolution with its normalisation; the others are fused where they are."""
         last = len(self.conv) - 2
         fuse(self.conv, [[str(last), str(last + 1)]], is_qat)
 

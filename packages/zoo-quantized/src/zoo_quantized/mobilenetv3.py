@@ -19,7 +19,7 @@ __all__ = ["MobileNet_V3_Large_QuantizedWeights", "QuantizableMobileNetV3", "mob
 
 
 class QuantizableMobileNetV3(MobileNetV3):
-    """:class:`~zoo_classification.mobilenetv3.MobileNetV3` that can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.mobilenetv3.MobileNetV3` that can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("block", QuantizableInvertedResidual)
@@ -31,7 +31,7 @@ class QuantizableMobileNetV3(MobileNetV3):
         return self.dequant(super()._forward(self.quant(x)))
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
+        """Fuses each convolution with the normalisation and ReLU that follow it.
 
         Args:
             is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
@@ -45,7 +45,7 @@ class QuantizableMobileNetV3(MobileNetV3):
 
 
 class QuantizableInvertedResidual(InvertedResidual):
-    """:class:`~zoo_classification.mobilenetv3.InvertedResidual` whose addition can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.mobilenetv3.InvertedResidual` whose addition can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("se_layer", QuantizableSqueezeExcitation)
@@ -71,7 +71,7 @@ class QuantizableSqueezeExcitation(SqueezeExcitation):
         return self.skip_mul.mul(self.scale(input), input)
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of the first convolution and the ReLU."""
+        """Fuses the first convolution with its ReLU."""
         fuse(self, [["fc1", "activation"]], is_qat)
 
     def _load_from_state_dict(

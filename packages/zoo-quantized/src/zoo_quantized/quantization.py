@@ -39,7 +39,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def select_engine(backend: str, *, needed_by: str = "this model") -> str:
-    """Makes torch pack and run int8 layers for a backend, from now on and for all of the process. Returns the engine.
+    """Selects the engine that packs and runs int8 layers, for the whole process. Returns its name.
 
     Models that are packed already keep the engine that they were packed for.
 
@@ -66,7 +66,7 @@ def select_engine(backend: str, *, needed_by: str = "this model") -> str:
 
 
 def quantize_model(model: Model, data: Iterable[Any], *, backend: str = "fbgemm", inplace: bool = False) -> Model:
-    """Makes an int8 model of a float one, by what its layers put out for some inputs (post-training quantization).
+    """Quantizes a trained float model, calibrated on sample inputs (post-training quantization).
 
     Layers are fused, the ranges of their outputs observed on ``data``, and weights rounded to int8: for each output
     channel by a scale of its own, with qnnpack one for all.
@@ -74,15 +74,15 @@ def quantize_model(model: Model, data: Iterable[Any], *, backend: str = "fbgemm"
     Args:
         model: a float model of this package (``quantize=False``), trained, on any device.
         data: batches for calibration: Tensor[N, 3, H, W], preprocessed as for the model, or what a data loader gives,
-            whose first element is such a tensor. A few hundred pictures of what the model is for will do.
-        backend: what is to run the model, see :func:`select_engine`.
+            whose first element is such a tensor. A few hundred images of what the model is for will do.
+        backend: quantized engine that will run the model, see :func:`select_engine`.
         inplace: change ``model`` itself instead of a copy.
 
     Returns:
         The int8 model, in eval mode. It runs on the CPU.
 
     Raises:
-        TypeError: ``model`` has no ``fuse_model``, or is not of float32, or ``data`` gives something else than batches.
+        TypeError: ``model`` has no ``fuse_model``, or is not of float32, or ``data`` does not yield batches.
         ValueError: there is no such backend, or ``data`` is empty, or ``model`` is fused, prepared or int8 already.
         RuntimeError: torch has no engine for the backend on this machine.
     """
@@ -108,18 +108,18 @@ def quantize_model(model: Model, data: Iterable[Any], *, backend: str = "fbgemm"
                 model(images.to(device))
                 empty = False
         if empty:
-            raise ValueError("there are no batches to calibrate with: data is empty; give some preprocessed pictures")
+            raise ValueError("there are no batches to calibrate with: data is empty; give some preprocessed images")
     return convert(model, inplace=True)
 
 
 def prepare_qat(model: Model, *, backend: str = "qnnpack", inplace: bool = False) -> Model:
-    """Makes a float model learn with the rounding errors of its int8 form (quantization-aware training).
+    """Prepares a float model for quantization-aware training, in which it sees the rounding errors of int8.
 
     Train what this returns as usual, for a few epochs at a low learning rate, and :func:`convert` it.
 
     Args:
-        model: a float model of this package (``quantize=False``), as a rule trained.
-        backend: what is to run the model, see :func:`select_engine`.
+        model: a float model of this package (``quantize=False``), usually a trained one.
+        backend: quantized engine that will run the model, see :func:`select_engine`.
         inplace: change ``model`` itself instead of a copy.
 
     Returns:
@@ -148,7 +148,7 @@ def _prepare_qat(model: Model, backend: str) -> Model:
 
 
 def convert(model: Model, *, inplace: bool = False) -> Model:
-    """Makes the int8 model of one that was prepared, by :func:`prepare_qat` for instance, and has seen data.
+    """Converts a prepared model that has seen data, for instance one from :func:`prepare_qat`, to int8.
 
     Args:
         model: the prepared model.
@@ -173,11 +173,11 @@ def convert(model: Model, *, inplace: bool = False) -> Model:
 
 
 def fuse(module: nn.Module, groups: Sequence[Sequence[str]], is_qat: bool | None) -> None:
-    """Makes one layer of each group of a module's children: convolution, batch normalisation, ReLU.
+    """Fuses each group of a module's children into one layer: convolution, batch normalisation, ReLU.
 
     Args:
         module: holds the children; is changed.
-        groups: names of children that follow on each other.
+        groups: names of children that follow each other.
         is_qat: keep the normalisation apart inside the fused layer, so that it can be trained; ``None`` if ``module``
             is in training mode.
 
@@ -209,7 +209,7 @@ def _fuse_without_storage(layers: list[nn.Module], *args: Any) -> list[nn.Module
 
 
 def load_quantized(model: Model, state_dict: Mapping[str, Any], *, made_for: str, backend: str, source: str) -> Model:
-    """Makes the int8 model that a checkpoint holds.
+    """Builds the int8 model of a checkpoint.
 
     Checkpoints have one of two forms: that of the int8 model, or that of a model prepared for quantization-aware
     training, whose observers say how to convert it.
@@ -218,7 +218,7 @@ def load_quantized(model: Model, state_dict: Mapping[str, Any], *, made_for: str
         model: the float model, constructed without storage; is changed.
         state_dict: the checkpoint.
         made_for: the backend that it was quantized for.
-        backend: the backend that is to run it.
+        backend: the backend that will run it.
         source: where it comes from, for error messages.
 
     Returns:
@@ -273,7 +273,7 @@ def _observers(model: nn.Module) -> list[nn.Module]:
 
 
 def _check_observed(model: nn.Module) -> None:
-    """torch would convert what was not prepared to nothing else, and what saw no data to nonsense."""
+    """torch leaves an unprepared model as it is, and converts one that has seen no data to nonsense."""
     observers = _observers(model)
     if not observers:
         raise ValueError(
@@ -284,7 +284,7 @@ def _check_observed(model: nn.Module) -> None:
     if lows and not any(low.numel() and bool(low.isfinite().all()) for low in lows):
         raise ValueError(
             f"this {type(model).__name__} has seen no data, so that the ranges of its layers' outputs are not known: "
-            f"train it, or run it on some preprocessed pictures"
+            f"train it, or run it on some preprocessed images"
         )
 
 
@@ -332,7 +332,7 @@ def _empty_convolution(kind: type[nnq.Conv2d], layer: Any) -> nn.Module:
 
 
 def _with_versions(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Tells linear layers that their packed parameters are in today's form, where a file lost its metadata."""
+    """Marks packed parameters of linear layers as of the current version where a file has lost its metadata."""
     ending = "._packed_params._packed_params"
     packed = [key.removesuffix(ending) for key in state_dict if key.endswith(ending)]
     metadata = {path: dict(facts) for path, facts in getattr(state_dict, "_metadata", {}).items()}
@@ -366,7 +366,7 @@ def _check_shapes(model: nn.Module, source: str) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps back the warnings of torch that our users can do nothing about."""
+    """Suppresses warnings of torch that users can do nothing about."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"torch\.ao\.quantization is deprecated")
         warnings.filterwarnings("ignore", message=r"torch\.quantize_per_tensor, torch\.quantize_per_channel and other")

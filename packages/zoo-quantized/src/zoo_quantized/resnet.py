@@ -32,7 +32,7 @@ __all__ = [
 
 
 class QuantizableResNet(ResNet):
-    """:class:`~zoo_classification.resnet.ResNet` that can be quantized. Arguments as there.
+    """:class:`~zoo_classification.resnet.ResNet` that can be quantized. Same arguments.
 
     Args:
         block: :class:`QuantizableBasicBlock` or :class:`QuantizableBottleneck`.
@@ -47,7 +47,7 @@ class QuantizableResNet(ResNet):
         return self.dequant(super()._forward(self.quant(x)))
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
+        """Fuses each convolution with the normalisation and ReLU that follow it.
 
         Args:
             is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
@@ -59,7 +59,7 @@ class QuantizableResNet(ResNet):
 
 
 class QuantizableBasicBlock(BasicBlock):
-    """:class:`~zoo_classification.resnet.BasicBlock` whose addition can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.resnet.BasicBlock` whose addition can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -72,14 +72,14 @@ class QuantizableBasicBlock(BasicBlock):
         return self.add_relu.add_relu(out, identity)
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and what follows on it."""
+        """Fuses each convolution with what follows it."""
         fuse(self, [["conv1", "bn1", "relu"], ["conv2", "bn2"]], is_qat)
         if self.downsample is not None:
             fuse(self.downsample, [["0", "1"]], is_qat)
 
 
 class QuantizableBottleneck(Bottleneck):
-    """:class:`~zoo_classification.resnet.Bottleneck` whose addition can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.resnet.Bottleneck` whose addition can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -96,7 +96,7 @@ class QuantizableBottleneck(Bottleneck):
         return self.skip_add_relu.add_relu(out, identity)
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and what follows on it."""
+        """Fuses each convolution with what follows it."""
         fuse(self, [["conv1", "bn1", "relu1"], ["conv2", "bn2", "relu2"], ["conv3", "bn3"]], is_qat)
         if self.downsample is not None:
             fuse(self.downsample, [["0", "1"]], is_qat)

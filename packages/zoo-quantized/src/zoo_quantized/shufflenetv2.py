@@ -31,7 +31,7 @@ __all__ = [
 
 
 class QuantizableShuffleNetV2(ShuffleNetV2):
-    """:class:`~zoo_classification.shufflenetv2.ShuffleNetV2` that can be quantized. Arguments as there."""
+    """:class:`~zoo_classification.shufflenetv2.ShuffleNetV2` that can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("inverted_residual", QuantizableInvertedResidual)
@@ -43,7 +43,7 @@ class QuantizableShuffleNetV2(ShuffleNetV2):
         return self.dequant(super()._forward(self.quant(x)))
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and the normalisation and ReLU that follow on it.
+        """Fuses each convolution with the normalisation and ReLU that follow it.
 
         Args:
             is_qat: keep normalisation trainable, for quantization-aware training; ``None`` if in training mode.
@@ -66,7 +66,7 @@ class QuantizableInvertedResidual(InvertedResidual):
         return channel_shuffle(self.cat.cat([x1, x2], dim=1), 2)
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
-        """Makes one layer of each convolution and what follows on it."""
+        """Fuses each convolution with what follows it."""
         if len(self.branch1) > 0:
             fuse(self.branch1, [["0", "1"], ["2", "3", "4"]], is_qat)
         fuse(self.branch2, [["0", "1", "2"], ["3", "4"], ["5", "6", "7"]], is_qat)

@@ -12,7 +12,7 @@ __all__ = ["QuantizedClassificationTask"]
 
 
 class QuantizedClassificationTask(ImageClassificationTask):
-    """Runs an int8 classifier on pictures; shows the ``topk`` likeliest labels of each."""
+    """Runs an int8 classifier on images; shows the ``topk`` likeliest labels of each."""
 
     device_types: ClassVar[frozenset[str] | None] = frozenset({"cpu"})
     samples: ClassVar[str | None] = "package:zoo_classification/samples"

@@ -1,6 +1,6 @@
 """What vision transformers share: attention in windows, and relative positions.
 
-Maps have any number of dimensions (two for pictures, three for videos) and channels last.
+Maps have any number of dimensions (two for images, three for videos) and channels last.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What classifiers of pictures and of videos say, and how good they are at it."""
+"""What classifiers of images and of videos say, and how good they are at it."""
 
 import difflib
 from collections.abc import Sequence

@@ -23,17 +23,17 @@ _Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 @runtime_checkable
 class FixedNormalization(Protocol):
-    """A module of one's own that is ``x * scale + bias`` for each channel when in eval mode, as batch normalisation is.
+    """A custom module that computes ``x * scale + bias`` per channel in eval mode, as batch normalisation does.
 
-    What has this method is folded into convolutions too.
+    Modules with this method are folded into convolutions too.
     """
 
     def scale_and_bias(self) -> tuple[Tensor, Tensor]:
-        """The factor and the summand of each channel, both Tensor[C]."""
+        """Scale and shift of each channel, both Tensor[C]."""
 
 
 def optimize_for_inference(model: Model) -> Model:
-    """Changes a model, so that it predicts faster: in eager mode, on any device, with outputs equal but for rounding.
+    """Makes a model predict faster, in eager mode and on any device. Outputs differ by rounding only.
 
     - Normalisation by fixed statistics that directly follows a convolution becomes part of it; ``nn.Identity`` takes
       its place.
@@ -47,13 +47,13 @@ def optimize_for_inference(model: Model) -> Model:
     it depends on values, or has parameters of default ``None``, each of its children is taken to be used whole, through
     its own forward.
 
-    bfloat16 about halves the time again where the processor computes in it, and leaves two to three digits::
+    bfloat16 about halves the time again where the processor computes in it, and keeps two to three digits::
 
         model = optimize_for_inference(resnet50(weights="DEFAULT")).to(torch.bfloat16)
         scores = model(batch.to(torch.bfloat16)).float()
 
     Args:
-        model: a model of the zoo or any other. It is changed in place: copy it before if you need it as it was.
+        model: a model of the zoo or any other. It is changed in place: copy it first to keep the original.
 
     Returns:
         the same model.

@@ -25,12 +25,12 @@ class ConvNormActivation(nn.Sequential):
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: size of the kernel.
-        stride: step of the kernel.
+        stride: stride of the kernel.
         padding: zeros on each side. By default those that keep the size at stride 1:
             ``(kernel_size - 1) // 2 * dilation``.
         groups: groups of the convolution.
-        norm_layer: makes the normalisation from a number of channels; ``None`` for none.
-        activation_layer: makes the activation; ``None`` for none.
+        norm_layer: builds the normalisation for a number of channels; ``None`` for none.
+        activation_layer: builds the activation; ``None`` for none.
         dilation: spacing of the kernel's points.
         inplace: let the activation work in place; ``None`` if ``activation_layer`` takes no such argument.
         bias: give the convolution a bias. By default only where no normalisation follows.
@@ -151,15 +151,15 @@ class Conv3dNormActivation(ConvNormActivation):
 
 
 class SqueezeExcitation(nn.Module):
-    """Scales each channel by what the whole picture says about it.
+    """Scales each channel by what the whole image says about it.
 
     From `Squeeze-and-Excitation Networks <https://arxiv.org/abs/1709.01507>`__, figure 2.
 
     Args:
         input_channels: channels of input and output.
         squeeze_channels: channels between the two layers.
-        activation: makes the activation between them.
-        scale_activation: makes the activation that turns the second layer's output into scales.
+        activation: builds the activation between them.
+        scale_activation: builds the activation that turns the second layer's output into scales.
     """
 
     def __init__(
@@ -190,8 +190,8 @@ class MLP(nn.Sequential):
     Args:
         in_channels: size of the input's last dimension.
         hidden_channels: sizes of the layers, the last one's included.
-        norm_layer: makes the normalisation after each layer but the last; ``None`` for none.
-        activation_layer: makes the activation after each layer but the last.
+        norm_layer: builds the normalisation after each layer but the last; ``None`` for none.
+        activation_layer: builds the activation after each layer but the last.
         inplace: let activations and dropout work in place; ``None`` leaves it to them.
         bias: give the layers a bias.
         dropout: probability of an element to be zeroed.
@@ -288,7 +288,7 @@ class LayerNorm2d(nn.LayerNorm):
 def scale_and_bias(
     mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """The factor and the summand of each channel that batch normalisation by fixed statistics comes to.
+    """Scale and shift of each channel to which batch normalisation with fixed statistics amounts.
 
     Args:
         mean, variance: the statistics, Tensor[C].

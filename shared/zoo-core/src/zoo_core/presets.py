@@ -1,7 +1,7 @@
-"""Preprocessing: what turns a picture into the tensor that a model was trained on.
+"""Preprocessing: what turns an image into the tensor that a model was trained on.
 
 The presets are modules with the arguments and the values of torchvision's presets of the same names. They take a PIL
-picture or a tensor, on any device. ``weights.transforms()`` makes the one that belongs to a checkpoint.
+image or a tensor, on any device. ``weights.transforms()`` makes the one that belongs to a checkpoint.
 """
 
 import numbers
@@ -28,7 +28,7 @@ __all__ = [
 class InterpolationMode(Enum):
     """How pixels are interpolated when resizing. The presets take a member or its value.
 
-    ``BOX``, ``HAMMING`` and ``LANCZOS`` exist for PIL pictures only.
+    ``BOX``, ``HAMMING`` and ``LANCZOS`` exist for PIL images only.
     """
 
     NEAREST = "nearest"
@@ -57,10 +57,10 @@ _RESAMPLING = {
 _SMOOTH = (InterpolationMode.BILINEAR, InterpolationMode.BICUBIC)
 _TENSOR_INTERPOLATIONS = (*_SMOOTH, InterpolationMode.NEAREST, InterpolationMode.NEAREST_EXACT)
 
-# Where a picture would be resized to more pixels than these, only those that the crop shows are computed.
+# Where an image would be resized to more pixels than these, only those that the crop shows are computed.
 _MAX_RESIZED_PIXELS = 2**26
 
-# The level that stands for 1.0 in a picture of whole numbers.
+# The level that stands for 1.0 in an image of integers.
 _FULL_SCALE = {torch.uint8: 255, torch.uint16: 65535}
 
 
@@ -68,13 +68,13 @@ class ImageClassification(nn.Module):
     """Resizes the shorter side, crops the centre, scales to [0, 1] and normalises.
 
     Args:
-        crop_size: Height and width of the result, one number for both. Where the resized picture is smaller, it is
+        crop_size: Height and width of the result, one number for both. Where the resized image is smaller, it is
             padded with black.
         resize_size: Length that the shorter side is resized to (the aspect ratio is kept), or ``(height, width)``.
         mean: Mean of each channel, for values in [0, 1].
         std: Standard deviation of each channel.
         interpolation: An :class:`InterpolationMode` or its value.
-        antialias: Whether to smooth when a tensor is made smaller by bilinear or bicubic interpolation. PIL pictures
+        antialias: Whether to smooth when a tensor is made smaller by bilinear or bicubic interpolation. PIL images
             are always smoothed.
     """
 
@@ -98,14 +98,14 @@ class ImageClassification(nn.Module):
     def forward(self, img: Tensor | Image.Image) -> Tensor:
         """
         Args:
-            img: A PIL picture of any mode (it is converted to RGB, or to grey for a ``mean`` of one channel), or a
+            img: A PIL image of any mode (it is converted to RGB, or to grey for a ``mean`` of one channel), or a
                 tensor ``[..., C, H, W]``, uint8 in 0..255, uint16 in 0..65535 or floating in [0, 1].
 
         Returns:
-            float32 ``[..., C, crop_size, crop_size]``; a PIL picture gives three dimensions.
+            float32 ``[..., C, crop_size, crop_size]``; a PIL image gives three dimensions.
 
         Raises:
-            TypeError: ``img`` is neither a PIL picture nor a tensor, or has another dtype.
+            TypeError: ``img`` is neither a PIL image nor a tensor, or has another dtype.
             ValueError: ``img`` is empty, or its channels are not those of ``mean``.
         """
         return _preprocess(
@@ -132,7 +132,7 @@ class SemanticSegmentation(nn.Module):
         mean: Mean of each channel, for values in [0, 1].
         std: Standard deviation of each channel.
         interpolation: An :class:`InterpolationMode` or its value.
-        antialias: Whether to smooth when a tensor is made smaller by bilinear or bicubic interpolation. PIL pictures
+        antialias: Whether to smooth when a tensor is made smaller by bilinear or bicubic interpolation. PIL images
             are always smoothed.
     """
 
@@ -157,11 +157,11 @@ class SemanticSegmentation(nn.Module):
             img: As for :class:`ImageClassification`.
 
         Returns:
-            float32 ``[..., C, H, W]``, the shorter side of length ``resize_size``; a PIL picture gives three
+            float32 ``[..., C, H, W]``, the shorter side of length ``resize_size``; a PIL image gives three
             dimensions.
 
         Raises:
-            TypeError: ``img`` is neither a PIL picture nor a tensor, or has another dtype.
+            TypeError: ``img`` is neither a PIL image nor a tensor, or has another dtype.
             ValueError: ``img`` is empty, or its channels are not those of ``mean``.
         """
         return _preprocess(img, self.resize_size, None, self.mean, self.std, self.interpolation, bool(self.antialias))
@@ -181,14 +181,14 @@ class ObjectDetection(nn.Module):
     def forward(self, img: Tensor | Image.Image) -> Tensor:
         """
         Args:
-            img: A PIL picture of any mode (it is converted to RGB), or a tensor ``[..., C, H, W]``, uint8 in 0..255,
+            img: A PIL image of any mode (it is converted to RGB), or a tensor ``[..., C, H, W]``, uint8 in 0..255,
                 uint16 in 0..65535 or floating in [0, 1].
 
         Returns:
-            float32 ``[..., C, H, W]``; a PIL picture gives three dimensions. A float32 tensor is returned as it is.
+            float32 ``[..., C, H, W]``; a PIL image gives three dimensions. A float32 tensor is returned as it is.
 
         Raises:
-            TypeError: ``img`` is neither a PIL picture nor a tensor, or has another dtype.
+            TypeError: ``img`` is neither a PIL image nor a tensor, or has another dtype.
             ValueError: ``img`` is empty.
         """
         return _scale(_image_tensor(img))
@@ -254,25 +254,25 @@ class VideoClassification(nn.Module):
 
 
 class OpticalFlow(nn.Module):
-    """Scales two pictures to [-1, 1]. Height and width must suit the model; see its documentation."""
+    """Scales two images to [-1, 1]. Height and width must suit the model; see its documentation."""
 
     def forward(self, img1: Tensor | Image.Image, img2: Tensor | Image.Image) -> tuple[Tensor, Tensor]:
         """
         Args:
-            img1: The first picture, or a batch of them; as for :class:`ObjectDetection`.
-            img2: The second picture or batch, of the same shape.
+            img1: The first image, or a batch of them; as for :class:`ObjectDetection`.
+            img2: The second image or batch, of the same shape.
 
         Returns:
             Both as float32 ``[..., C, H, W]`` in [-1, 1].
 
         Raises:
-            TypeError: One of them is neither a PIL picture nor a tensor, or has another dtype.
+            TypeError: One of them is neither a PIL image nor a tensor, or has another dtype.
             ValueError: They are empty, or their shapes differ.
         """
         first, second = _image_tensor(img1), _image_tensor(img2)
         if first.shape != second.shape:
             raise ValueError(
-                f"the two pictures must have the same shape, got {list(first.shape)} and {list(second.shape)}"
+                f"the two images must have the same shape, got {list(first.shape)} and {list(second.shape)}"
             )
         return (_scale(first) - 0.5) / 0.5, (_scale(second) - 0.5) / 0.5
 
@@ -287,7 +287,7 @@ class OpticalFlow(nn.Module):
 def _size(name: str, size: int | Sequence[int]) -> list[int]:
     sizes = list(size) if isinstance(size, Sequence) else [size]
     if len(sizes) not in (1, 2) or not all(_is_whole(length) and length > 0 for length in sizes):
-        raise ValueError(f"{name} must be a positive whole number or (height, width), got {size!r}")
+        raise ValueError(f"{name} must be a positive integer or (height, width), got {size!r}")
     return [int(length) for length in sizes]
 
 
@@ -312,12 +312,12 @@ def _interpolation(interpolation: InterpolationMode | str) -> InterpolationMode:
 
 
 def _picture(picture: Image.Image, channels: int) -> Image.Image:
-    """The picture in the mode of so many channels."""
+    """The image in the mode with that many channels."""
     if picture.width == 0 or picture.height == 0:
-        raise ValueError(f"the picture is empty: {picture.width} x {picture.height} pixels")
+        raise ValueError(f"the image is empty: {picture.width} x {picture.height} pixels")
     mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(channels)
     if mode is None:
-        raise ValueError(f"a PIL picture cannot have the {channels} channels of mean: pass a tensor")
+        raise ValueError(f"a PIL image cannot have the {channels} channels of mean: pass a tensor")
     return convert_mode(picture, mode)
 
 
@@ -325,7 +325,7 @@ def _check_tensor(image: Tensor, channels: int | None, layout: str = "[..., C, H
     if not isinstance(image, Tensor):
         module, name = type(image).__module__, type(image).__qualname__
         hint = "; convert an array with torch.from_numpy(array).permute(2, 0, 1)" if name == "ndarray" else ""
-        expected = "a tensor" if layout.startswith("[..., T") else "a PIL picture or a tensor"
+        expected = "a tensor" if layout.startswith("[..., T") else "a PIL image or a tensor"
         raise TypeError(f"expected {expected}, got {name if module == 'builtins' else f'{module}.{name}'}{hint}")
     if not (image.is_floating_point() or image.dtype in _FULL_SCALE):
         raise TypeError(
@@ -335,11 +335,11 @@ def _check_tensor(image: Tensor, channels: int | None, layout: str = "[..., C, H
     if image.ndim < layout.count(","):
         raise ValueError(f"expected a tensor of shape {layout}, got shape {list(image.shape)}")
     if image.shape[-1] == 0 or image.shape[-2] == 0:
-        raise ValueError(f"the picture is empty: shape {list(image.shape)}")
+        raise ValueError(f"the image is empty: shape {list(image.shape)}")
     if channels is not None and image.shape[-3] != channels:
         found = image.shape[-3]
         if found == 1 and channels == 3:
-            hint = "repeat a grey picture with .expand(*shape[:-3], 3, -1, -1), or read it as RGB"
+            hint = "repeat a grey image with .expand(*shape[:-3], 3, -1, -1), or read it as RGB"
         elif found == 4 and channels == 3:
             hint = "drop the alpha channel with [..., :3, :, :], or read it as RGB"
         elif image.shape[-1] == channels:
@@ -421,12 +421,12 @@ def _resize_picture(
 def _resize_tensor(
     image: Tensor, size: list[int] | None, crop: list[int] | None, interpolation: InterpolationMode, antialias: bool
 ) -> Tensor:
-    """Resizes, and crops the centre. Whole-number pictures stay whole numbers in value, whatever the result's dtype."""
+    """Resizes, and crops the centre. Integer images keep integer values, whatever the result's dtype."""
     height, width = _resized(image.shape[-2], image.shape[-1], size)
     resized = image
     if (height, width) != (image.shape[-2], image.shape[-1]):
         if interpolation not in _TENSOR_INTERPOLATIONS:
-            raise ValueError(f"{interpolation} exists for PIL pictures only: convert the tensor with to_pil_image")
+            raise ValueError(f"{interpolation} exists for PIL images only: convert the tensor with to_pil_image")
         smooth = interpolation in _SMOOTH
         resized = F.interpolate(
             (image if image.dtype == torch.float64 else image.float()).reshape(-1, *image.shape[-3:]),
@@ -453,12 +453,12 @@ def _center_crop(image: Tensor, crop_height: int, crop_width: int) -> Tensor:
 
 
 def _scale(values: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """float32 in [0, 1], for levels of a picture that had the given dtype (default: has)."""
+    """float32 in [0, 1], for levels of an image that had the given dtype (default: has)."""
     full_scale = _FULL_SCALE.get(dtype or values.dtype)
     floats = values.to(torch.float32)
     if full_scale is None:
         return floats
-    return floats.div_(full_scale)  # in place: whole numbers came here through a copy, by the line above or by resizing
+    return floats.div_(full_scale)  # in place: integers came here through a copy, by the line above or by resizing
 
 
 def _normalize(image: Tensor, mean: list[float], std: list[float]) -> Tensor:

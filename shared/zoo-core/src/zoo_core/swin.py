@@ -1,4 +1,4 @@
-"""What Swin Transformers for pictures and for videos have in common.
+"""What Swin Transformers for images and for videos have in common.
 
 `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows <https://arxiv.org/abs/2103.14030>`__
 """
@@ -16,7 +16,7 @@ class PatchMerging(nn.Module):
 
     Args:
         dim: channels C of the input.
-        norm_layer: makes the normalisation from a number of channels.
+        norm_layer: builds the normalisation for a number of channels.
 
     Shape:
         Tensor[..., H, W, C] -> Tensor[..., ceil(H / 2), ceil(W / 2), 2 * C]
@@ -52,10 +52,10 @@ class SwinTransformerBlock(nn.Module):
         window_size: size of a window in each dimension.
         shift_size: shift of the windows in each dimension.
         mlp_ratio: the MLP has ``mlp_ratio`` times as many channels between its layers.
-        dropout: probability of an element to be zeroed, after attention and each layer of the MLP.
-        attention_dropout: probability of an attention weight to be zeroed.
+        dropout: dropout probability after attention and each layer of the MLP.
+        attention_dropout: dropout probability of the attention weights.
         stochastic_depth_prob: probability of attention, and of the MLP, to be left out for a sample.
-        norm_layer: makes the normalisation from a number of channels.
+        norm_layer: builds the normalisation for a number of channels.
         attn_layer: makes the attention.
 
     Shape:
