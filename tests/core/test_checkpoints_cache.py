@@ -306,15 +306,21 @@ def test_clear_leaves_a_running_download_alone(filled: Path) -> None:
     ]
 
 
-def test_verify(cache: Path) -> None:
+def test_matches_hash(cache: Path) -> None:
     cache.mkdir(parents=True)
     path = cache / "tiny-12345678.pth"
     path.write_bytes(CONTENT)
     for place in (URL, path, str(path), path.as_uri()):
-        assert checkpoints.verify(place, SHA256[:8])
-        assert checkpoints.verify(place, SHA256.upper())
-        assert not checkpoints.verify(place, "0" * 8)
+        assert checkpoints.matches_hash(place, SHA256[:8])
+        assert checkpoints.matches_hash(place, SHA256.upper())
+        assert not checkpoints.matches_hash(place, "0" * 8)
     path.unlink()
     for place in (URL, path, str(path), path.as_uri()):
         with pytest.raises(checkpoints.CheckpointNotFoundError, match=str(path)):
-            checkpoints.verify(place, SHA256)
+            checkpoints.matches_hash(place, SHA256)
+
+
+def test_the_former_name_of_matches_hash(tmp_path: Path) -> None:
+    (tmp_path / "x.pth").write_bytes(CONTENT)
+    with pytest.warns(FutureWarning, match="matches_hash"):
+        assert checkpoints.verify(tmp_path / "x.pth", SHA256)

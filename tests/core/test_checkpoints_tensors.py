@@ -22,7 +22,7 @@ from zoo_core.checkpoints import (
     UnreadableCheckpointError,
     assign_state_dict,
     get_state_dict,
-    load_state_dict,
+    read_state_dict,
 )
 
 
@@ -84,32 +84,17 @@ def test_both_formats_plain_and_wrapped(tmp_path: Path, net: Net, legacy: bool, 
         net.state_dict() if key is None else {key: net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}
     )
     model = on_meta()
-    assign_state_dict(model, load_state_dict(save(tmp_path / "x.pth", content, legacy)), source="x")
+    assign_state_dict(model, read_state_dict(save(tmp_path / "x.pth", content, legacy)), source="x")
     assert_equal(model, net)
     x = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(model(x), net(x), rtol=0, atol=0)
-
-
-def test_only_zip_files_are_mapped(tmp_path: Path, net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    original = torch.load
-
-    def load(*args: Any, **kwargs: Any) -> Any:
-        calls.append(kwargs)
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(torch, "load", load)
-    load_state_dict(save(tmp_path / "zip.pth", net.state_dict()))
-    load_state_dict(str(save(tmp_path / "legacy.pth", net.state_dict(), legacy=True)))
-    assert [call["mmap"] for call in calls] == [True, False]
-    assert all(call["weights_only"] is True for call in calls)
 
 
 def test_a_mapped_model_trains_and_the_file_stays_as_it_was(tmp_path: Path, net: Net) -> None:
     path = save(tmp_path / "x.pth", net.state_dict())
     before = path.read_bytes()
     model = on_meta()
-    assign_state_dict(model, load_state_dict(path), source="x")
+    assign_state_dict(model, read_state_dict(path), source="x")
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model(torch.rand(4, 3, 8, 8)).sum().backward()
@@ -119,14 +104,14 @@ def test_a_mapped_model_trains_and_the_file_stays_as_it_was(tmp_path: Path, net:
     with torch.no_grad():
         model.fc.weight.fill_(0)
     assert path.read_bytes() == before
-    torch.testing.assert_close(load_state_dict(path)["fc.weight"], net.fc.weight.detach())
+    torch.testing.assert_close(read_state_dict(path)["fc.weight"], net.fc.weight.detach())
 
 
 def test_a_mapped_model_can_be_copied_pickled_and_saved_in_its_own_size(tmp_path: Path) -> None:
     big = {"weight": torch.rand(100, 1000), "bias": torch.rand(100)}
     with torch.device("meta"):
         model = nn.Linear(1000, 100)
-    assign_state_dict(model, load_state_dict(save(tmp_path / "x.pth", big)), source="x")
+    assign_state_dict(model, read_state_dict(save(tmp_path / "x.pth", big)), source="x")
     (tmp_path / "x.pth").unlink()  # as `zoo cache --clear` does
     torch.testing.assert_close(copy.deepcopy(model).weight.detach(), big["weight"])
     torch.testing.assert_close(pickle.loads(pickle.dumps(model)).weight.detach(), big["weight"])
@@ -140,13 +125,13 @@ def test_a_mapped_model_can_be_copied_pickled_and_saved_in_its_own_size(tmp_path
 def test_several_state_dicts_are_ambiguous(tmp_path: Path, net: Net) -> None:
     path = save(tmp_path / "x.pth", {"model": net.state_dict(), "model_ema": net.state_dict()})
     with pytest.raises(UnreadableCheckpointError, match="several state dicts \\(model, model_ema\\)"):
-        load_state_dict(path)
+        read_state_dict(path)
 
 
 @pytest.mark.parametrize("content", [[torch.ones(3)], torch.ones(3), {"epoch": 3}, {3: torch.ones(3)}, 5])
 def test_files_without_state_dict(tmp_path: Path, content: object) -> None:
     with pytest.raises(UnreadableCheckpointError, match="no state dict"):
-        load_state_dict(save(tmp_path / "x.pth", content))
+        read_state_dict(save(tmp_path / "x.pth", content))
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -155,7 +140,7 @@ def test_truncated_files(tmp_path: Path, net: Net, legacy: bool, part: float) ->
     path = save(tmp_path / "x.pth", net.state_dict(), legacy)
     os.truncate(path, int(path.stat().st_size * part))
     with pytest.raises(UnreadableCheckpointError, match="truncated or damaged") as caught:
-        load_state_dict(path)
+        read_state_dict(path)
     assert str(path) in str(caught.value)
     assert "zoo verify" in str(caught.value)
 
@@ -176,7 +161,7 @@ def test_files_that_are_something_else(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.pth"
     path.write_bytes(content)
     with pytest.raises(UnreadableCheckpointError) as caught:
-        load_state_dict(path)
+        read_state_dict(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -194,27 +179,27 @@ def test_code_in_files_is_not_run(tmp_path: Path, legacy: bool) -> None:
     victim = tmp_path / "made by the file"
     path = save(tmp_path / "x.pth", {"a": torch.ones(3), "b": Malicious(victim)}, legacy)
     with pytest.raises(UnreadableCheckpointError, match=r"Python object, posix\.mkdir.*refused"):
-        load_state_dict(path)
+        read_state_dict(path)
     assert not victim.exists()
 
 
 def test_whole_modules_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableCheckpointError, match=r"torch\.nn\.modules\.linear\.Linear.*refused"):
-        load_state_dict(save(tmp_path / "x.pth", nn.Linear(2, 2)))
+        read_state_dict(save(tmp_path / "x.pth", nn.Linear(2, 2)))
 
 
 def test_missing_files_and_directories(tmp_path: Path) -> None:
     with pytest.raises(CheckpointNotFoundError, match=r"none\.pth"):
-        load_state_dict(tmp_path / "none.pth")
+        read_state_dict(tmp_path / "none.pth")
     with pytest.raises(UnreadableCheckpointError, match=r"cannot read .*directory"):
-        load_state_dict(tmp_path)
+        read_state_dict(tmp_path)
 
 
 def test_map_location(tmp_path: Path, net: Net) -> None:
     path = save(tmp_path / "x.pth", net.state_dict())
-    assert all(tensor.is_meta for tensor in load_state_dict(path, map_location="meta").values())
+    assert all(tensor.is_meta for tensor in read_state_dict(path, map_location="meta").values())
     with torch.device("meta"):
-        assert all(tensor.device.type == "cpu" for tensor in load_state_dict(path).values())
+        assert all(tensor.device.type == "cpu" for tensor in read_state_dict(path).values())
 
 
 def test_get_state_dict(tmp_path: Path, net: Net) -> None:
@@ -390,7 +375,7 @@ def test_extra_state(tmp_path: Path) -> None:
     original.extra = {"version": 3, "names": ["a", "b"]}
     with torch.device("meta"):
         model = WithExtraState(2, 2)
-    assign_state_dict(model, load_state_dict(save(tmp_path / "x.pth", original.state_dict())), source="x")
+    assign_state_dict(model, read_state_dict(save(tmp_path / "x.pth", original.state_dict())), source="x")
     assert model.extra == original.extra
     assert torch.equal(model.weight, original.weight)
 
@@ -429,7 +414,7 @@ def test_quantized_modules(tmp_path: Path, quantized_engine: str, legacy: bool) 
     )
     path = save(tmp_path / "x.pth", original.state_dict(), legacy)
     model = make()
-    assign_state_dict(model, load_state_dict(path), source="x")
+    assign_state_dict(model, read_state_dict(path), source="x")
     x = torch.rand(2, 3, 8, 8)
     assert torch.equal(model(x), original(x))
     assert model(x).abs().sum() > 0

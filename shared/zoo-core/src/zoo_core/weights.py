@@ -50,13 +50,13 @@ class Weights:
     __hash__ = None  # type: ignore[assignment]  # as for any mutable dataclass
 
     def get_state_dict(
-        self, *, progress: bool = True, check_hash: bool = False, map_location: Any = "cpu"
+        self, *, progress: bool = True, check_hash: bool = True, map_location: Any = "cpu"
     ) -> dict[str, Any]:
         """The checkpoint's tensors by name; downloads the file if it is not in the cache.
 
         Args:
             progress: show a progress bar.
-            check_hash: compare a downloaded file with ``sha256_prefix``.
+            check_hash: compare a downloaded file with ``sha256_prefix``, as everywhere in the zoo by default.
             map_location: device for the tensors, as in :func:`torch.load`.
 
         Raises:
@@ -124,7 +124,7 @@ class WeightsEnum(enum.Enum):
         return self.value.sha256_prefix
 
     def get_state_dict(
-        self, *, progress: bool = True, check_hash: bool = False, map_location: Any = "cpu"
+        self, *, progress: bool = True, check_hash: bool = True, map_location: Any = "cpu"
     ) -> dict[str, Any]:
         """See :meth:`Weights.get_state_dict`."""
         return self.value.get_state_dict(progress=progress, check_hash=check_hash, map_location=map_location)

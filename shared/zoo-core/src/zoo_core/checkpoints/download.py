@@ -1,109 +1,167 @@
-"""Downloads over HTTP that survive broken connections. Imports requests, so it is itself imported only when needed."""
+"""Downloads over HTTP that survive broken connections. Imports requests, so it is itself imported only when needed.
+
+Nothing that a server does makes a download last for ever, fill the disk, or fail in other words than ours:
+
+- Each wait has a limit (:data:`TIMEOUT_S`, :data:`MAX_RETRY_AFTER_S`), and so has the number of attempts.
+- Data must come at :data:`MIN_BYTES_PER_S`, headers and all, on average over :data:`RATE_WINDOW_S`.
+- A file whose size the server does not state may have up to :data:`MAX_UNSTATED_SIZE`; one that it compresses, though
+  asked not to, no more than :data:`MAX_EXPANSION` times what is transferred.
+- Redirects are followed to the web only, and never from ``https:`` to ``http:``.
+
+The limits are plain attributes of this module, for programs that need others.
+"""
 
 import os
 import re
 import shutil
+import sys
 import time
+import zlib
+from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
+from urllib3.exceptions import HTTPError
 
+from zoo_core.checkpoints import urls
 from zoo_core.checkpoints.errors import CheckpointError, CheckpointNotFoundError, DownloadError, NoSpaceError
-from zoo_core.checkpoints.partial import PartialFile
+from zoo_core.checkpoints.files import shown
+from zoo_core.checkpoints.partial import PartialFile, usable_validator
 from zoo_core.checkpoints.progress import Report, showing_progress
-
-if TYPE_CHECKING:
-    from urllib3.response import BaseHTTPResponse
+from zoo_core.checkpoints.rate import RateWatch, TooSlowError, watched_session
+from zoo_core.text import printable, redacted
 
 CHUNK_SIZE = 16 * 1024  # what is lost at most when a connection breaks
 TIMEOUT_S = (15, 60)  # to connect; between two pieces of data
 BACKOFF_S = 0.5  # doubled with each further attempt
+MAX_BACKOFF_S = 30
 MAX_RETRY_AFTER_S = 60
 MAX_FRUITLESS_ATTEMPTS = 5
+MAX_UNREACHABLE_ATTEMPTS = 3
+MAX_SLOW_ATTEMPTS = 3
+MIN_BYTES_PER_S = 1000
+RATE_WINDOW_S = 60
+MAX_REDIRECTS = 10
+MAX_UNSTATED_SIZE = 8 * 2**30
+MAX_EXPANSION = 20
+ANNOUNCED_WAIT_S = 2
+
+_FREE_SPACE_EVERY = 64 * 2**20
+_BUSY = (429, 500, 502, 503, 504)
+_REDIRECTS = (301, 302, 303, 307, 308)
+_ENCODINGS = ("gzip", "x-gzip", "deflate")
+_LASTING_ERRORS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.SSLError,
+)
+# All that the libraries raise, for a server that breaks off as well as for one that speaks no HTTP.
+_NETWORK_ERRORS = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)
 
 
-def download(url: str, target: Path, *, sha256_prefix: str | None, progress: bool) -> None:
+def download(url: str, target: Path, *, sha256_prefix: str | None, progress: bool, apart: bool = False) -> None:
     """Downloads a file, going on from what an earlier attempt left if the server still has the same version.
 
     Args:
         url: an ``https:`` or ``http:`` address.
         target: where the file will lie. It appears there only when it is complete.
         sha256_prefix: hex digits with which the file's SHA-256 must begin; ``None`` for no check.
-        progress: show the progress on stderr.
+        progress: show the progress on stderr, and what is waited for.
+        apart: leave alone what an earlier attempt, or one under way, has written.
 
     Raises:
         CheckpointError: one of its subclasses, which say what went wrong.
     """
+    watch = RateWatch(MIN_BYTES_PER_S, RATE_WINDOW_S)
     with (
-        _session() as session,
-        PartialFile(target, url) as partial,
-        showing_progress(target.name, progress) as report,
+        watched_session(watch) as session,
+        PartialFile(target, url, apart=apart) as partial,
+        showing_progress(shown(target.name), progress) as report,
     ):
-        furthest = partial.size
-        fruitless_attempts = 0
+        attempts = _Attempts(partial, lambda message: print(message, file=sys.stderr, flush=True) if progress else None)
         while True:
+            partial.touch()
             try:
-                _receive_rest(session, partial, report)
+                _receive_rest(session, url, partial, report)
                 break
-            except _ConnectionBrokenError as broken:
-                fruitless_attempts = 0 if partial.size > furthest else fruitless_attempts + 1
-                furthest = max(furthest, partial.size)
-                if fruitless_attempts == MAX_FRUITLESS_ATTEMPTS:
-                    raise DownloadError(
-                        f"the download of {url} broke off {fruitless_attempts} times at the same place ({broken}); "
-                        f"try again later, it then goes on where it stopped if the server allows"
-                    ) from broken
-                time.sleep(BACKOFF_S * 2**fruitless_attempts)
+            except _TryAgainError as failure:
+                failed = failure
+            # Outside of the handler, so that no secret in an inner error is shown with ours.
+            attempts.wait_after(failed)
         partial.commit(sha256_prefix)
 
 
-class _ConnectionBrokenError(Exception):
+class _TryAgainError(Exception):
+    """Something failed that may work the next time. The message is a clause that says what."""
+
+    wait_s: float | None = None
+    is_final = False
+
+
+class _BrokenError(_TryAgainError):
     """The body ended before its end."""
 
 
-class _PatientRetry(Retry):
-    """Waits as long as the server asks for, within reason."""
-
-    def get_retry_after(self, response: "BaseHTTPResponse") -> float | None:
-        seconds = super().get_retry_after(response)
-        return None if seconds is None else min(seconds, MAX_RETRY_AFTER_S)
+class _SlowError(_TryAgainError):
+    """The server sends next to nothing."""
 
 
-def _session() -> requests.Session:
-    retry = _PatientRetry(
-        total=8,
-        connect=3,
-        read=3,
-        status=5,
-        backoff_factor=BACKOFF_S,
-        status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=("GET",),
-        raise_on_status=False,
-    )
-    session = requests.Session()
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(max_retries=retry))
-    return session
+class _UnreachableError(_TryAgainError):
+    """There was no answer."""
 
 
-def _receive_rest(session: requests.Session, partial: PartialFile, report: Report) -> None:
+class _BusyError(_TryAgainError):
+    """The server asks for patience."""
+
+
+class _Attempts:
+    """Counts what failed, and waits or gives up."""
+
+    def __init__(self, partial: PartialFile, say: Callable[[str], None]) -> None:
+        self._partial = partial
+        self._say = say
+        self._furthest = partial.size
+        self._counts: dict[type[_TryAgainError], int] = {}
+
+    def wait_after(self, failure: _TryAgainError) -> None:
+        """Waits as long as is due before the next attempt.
+
+        Raises:
+            DownloadError: that was the last one.
+        """
+        kind = type(failure)
+        if self._partial.size > self._furthest:
+            # Of slow attempts each gets a little further.
+            self._counts = {_SlowError: self._counts.get(_SlowError, 0)}
+            self._furthest = self._partial.size
+            if kind is _BrokenError:
+                self._counts[_BrokenError] = -1
+        count = self._counts[kind] = self._counts.get(kind, 0) + 1
+        explain, limit = _LIMITS[kind]
+        if failure.is_final or count >= limit():
+            raise explain(self._partial, failure, count)
+        wait = failure.wait_s
+        if wait is None:
+            wait = min(BACKOFF_S * 2 ** max(count - 1, 0), MAX_BACKOFF_S)
+        if wait >= ANNOUNCED_WAIT_S:
+            self._say(f"{shown(self._partial.target.name)}: {failure}; trying again in {wait:.0f} s")
+        time.sleep(wait)
+
+
+def _receive_rest(session: requests.Session, url: str, partial: PartialFile, report: Report) -> None:
     """Appends what is missing, all of the file if need be.
 
     Raises:
-        _ConnectionBrokenError: not all has arrived, and asking again makes sense.
+        _TryAgainError: not all has arrived, and asking again makes sense.
+        CheckpointError: it makes none.
     """
     headers = {"Accept-Encoding": "identity"}
     if partial.is_resumable:
         headers |= {"Range": f"bytes={partial.size}-", "If-Range": str(partial.validator)}
-    try:
-        response = session.get(partial.url, headers=headers, stream=True, timeout=TIMEOUT_S)
-    except requests.RequestException as error:
-        raise _unreachable(partial, error) from error
-
-    with response:
+    with _ask(session, url, headers) as response:
         if response.status_code == requests.codes.ok:
             partial.restart(validator=_validator(response), total=_content_length(response))
         elif partial.is_resumable and response.status_code in (
@@ -114,20 +172,118 @@ def _receive_rest(session: requests.Session, partial: PartialFile, report: Repor
                 return  # all was there already
             if not _continues(response, partial):
                 partial.restart(validator=None, total=None)
-                raise _ConnectionBrokenError("the server sent another part of the file than it was asked for")
+                raise _BrokenError("the server sent another part of the file than it was asked for")
+        elif response.status_code in _BUSY:
+            raise _busy(response)
         else:
             raise _refused(response, partial)
 
-        _check_free_space(partial)
-        report(partial.size, partial.total)
-        try:
-            for chunk in response.iter_content(CHUNK_SIZE):
-                partial.append(chunk)
-                report(partial.size, partial.total)
-        except requests.RequestException as error:
-            raise _ConnectionBrokenError(_root_cause(error)) from error
+        _receive_body(response, partial, report)
     if partial.total is not None and partial.size != partial.total:
-        raise _ConnectionBrokenError(f"{partial.size} bytes came instead of {partial.total}")
+        raise _BrokenError(f"{partial.size} bytes came instead of {partial.total}")
+
+
+def _ask(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
+    """The answer to a request, that of another address if the server redirects."""
+    for _ in range(MAX_REDIRECTS + 1):
+        failure: Exception | None = None
+        try:
+            response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S, allow_redirects=False)
+        except _NETWORK_ERRORS as error:
+            failure = _network_failure(error, _UnreachableError)
+        if failure is not None:
+            raise failure
+        location = response.headers.get("Location")
+        if response.status_code not in _REDIRECTS or location is None:
+            return response
+        response.close()
+        try:
+            url = urls.redirected(url, location)
+        except CheckpointError as error:
+            failure = DownloadError(
+                f"{urls.shown_url(url)} redirects, but {error}. Check the url, or the mirror if one is set"
+            )
+        if failure is not None:
+            raise failure
+    raise DownloadError(
+        f"{urls.shown_url(url)} is where {MAX_REDIRECTS} redirects have led, and it redirects again: check the url, or "
+        f"the mirror if one is set"
+    )
+
+
+def _receive_body(response: requests.Response, partial: PartialFile, report: Report) -> None:
+    limit = _size_limit(response) if partial.total is None else partial.total
+    next_check = partial.size
+    report(partial.size, partial.total)
+    body = _decoded(response)
+    while True:
+        failure: Exception | None = None
+        chunk = b""
+        try:
+            chunk = next(body, b"")
+        except (*_NETWORK_ERRORS, zlib.error) as error:
+            failure = _network_failure(error, _BrokenError)
+        if failure is not None:
+            raise failure
+        if partial.size >= next_check:
+            _check_free_space(partial)
+            next_check = partial.size + _FREE_SPACE_EVERY
+        if not chunk:
+            return
+        if partial.size + len(chunk) > limit:
+            partial.restart(validator=None, total=None)
+            raise DownloadError(
+                f"{partial.shown_url} does not end: after {limit / 1e6:.1f} MB there is more, while the server states "
+                f"no size. That is no checkpoint; check the url, or the mirror if one is set"
+            )
+        partial.append(chunk)
+        report(partial.size, partial.total)
+
+
+def _decoded(response: requests.Response) -> Iterator[bytes]:
+    """The body in pieces of bounded size, decompressed if the server compresses although asked not to."""
+    pieces: Iterator[bytes] = response.raw.stream(CHUNK_SIZE, decode_content=False)
+    if not _is_encoded(response):
+        yield from pieces
+        return
+    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # the header tells gzip from deflate
+    for piece in pieces:
+        while piece:
+            yield decoder.decompress(piece, CHUNK_SIZE)
+            piece = decoder.unconsumed_tail
+    if not decoder.eof:
+        raise zlib.error("the compressed data ends too early")
+
+
+def _network_failure(error: Exception, kind: type[_TryAgainError]) -> Exception:
+    cause: object = error
+    while isinstance(cause, Exception):
+        if isinstance(cause, TooSlowError):
+            return _SlowError(f"the server sends less than {MIN_BYTES_PER_S} bytes a second")
+        cause = cause.__cause__ or cause.__context__
+    failure = kind(_root_cause(error))
+    failure.is_final = isinstance(error, _LASTING_ERRORS)
+    return failure
+
+
+def _busy(response: requests.Response) -> _BusyError:
+    error = _BusyError(_answer(response))
+    asked = _retry_after(response.headers.get("Retry-After", ""))
+    if asked is not None:
+        error.wait_s = min(asked, MAX_RETRY_AFTER_S)
+        if asked > MAX_RETRY_AFTER_S:
+            error.args = (f"{error} and asks to come back in {asked:.0f} s",)
+    return error
+
+
+def _retry_after(value: str) -> float | None:
+    """How many seconds a server asks to wait; ``None`` if what it says makes no sense."""
+    if re.fullmatch(r"[0-9]{1,12}", value.strip()):
+        return float(value)
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 def _validator(response: requests.Response) -> str | None:
@@ -135,22 +291,39 @@ def _validator(response: requests.Response) -> str | None:
     if _is_encoded(response):
         return None
     etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+    return usable_validator(etag if etag.startswith('"') else response.headers.get("Last-Modified"))
 
 
 def _content_length(response: requests.Response) -> int | None:
     length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() and not _is_encoded(response) else None
+    return int(length) if re.fullmatch(r"[0-9]{1,18}", length) and not _is_encoded(response) else None
 
 
 def _is_encoded(response: requests.Response) -> bool:
     """Whether the server compresses although asked not to: sizes and ranges then mean other bytes than the file's."""
-    return response.headers.get("Content-Encoding", "identity") != "identity"
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("identity", ""):
+        return False
+    if encoding not in _ENCODINGS:
+        raise DownloadError(
+            f"{urls.shown_url(response.url)} comes encoded as {printable(encoding)!r}, though asked for as it is: "
+            f"check the server, or the mirror if one is set"
+        )
+    return True
+
+
+def _size_limit(response: requests.Response) -> int:
+    length = response.headers.get("Content-Length", "")
+    if _is_encoded(response) and re.fullmatch(r"[0-9]{1,18}", length):
+        return min(MAX_UNSTATED_SIZE, MAX_EXPANSION * int(length))
+    return MAX_UNSTATED_SIZE
 
 
 def _continues(response: requests.Response, partial: PartialFile) -> bool:
     """Whether a response with status 206 is the rest of the very file whose beginning is there."""
-    content_range = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    content_range = re.fullmatch(
+        r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", response.headers.get("Content-Range", "")
+    )
     if content_range is None or int(content_range[1]) != partial.size or _is_encoded(response):
         return False
     if partial.total is not None and content_range[2] not in (str(partial.total), "*"):
@@ -161,44 +334,80 @@ def _continues(response: requests.Response, partial: PartialFile) -> bool:
 
 
 def _check_free_space(partial: PartialFile) -> None:
-    if partial.total is None:
-        return
-    missing = partial.total - partial.size
+    missing = _FREE_SPACE_EVERY if partial.total is None else partial.total - partial.size
     free = shutil.disk_usage(partial.target.parent).free
     if missing > free:
         raise NoSpaceError(
-            f"{partial.url} needs {missing / 1e6:.1f} MB more in {partial.target.parent}, but only {free / 1e6:.1f} MB "
-            f"are free: free some (`zoo cache` shows what takes it), or set TORCH_HOME to a directory on another disk"
+            f"{partial.shown_url} needs {missing / 1e6:.1f} MB more in {shown(partial.target.parent)}, but only "
+            f"{free / 1e6:.1f} MB are free: free some (`zoo cache` shows what takes it), or set TORCH_HOME to a "
+            f"directory on another disk"
         )
 
 
-def _unreachable(partial: PartialFile, error: requests.RequestException) -> CheckpointError:
-    mirror = "ZOO_MIRROR, " if os.environ.get("ZOO_MIRROR") else ""
+def _broke_off(partial: PartialFile, failure: Exception, count: int) -> DownloadError:
     return DownloadError(
-        f"cannot download {partial.url}: {_root_cause(error)}. Check {mirror}the network and the proxy settings; "
-        f"without network, put the file at {partial.target}, or set ZOO_MIRROR to a directory that has it"
+        f"the download of {partial.shown_url} broke off {count} times at the same place ({failure}); try again later, "
+        f"it then goes on where it stopped if the server allows"
     )
 
 
+def _too_slow(partial: PartialFile, failure: Exception, count: int) -> DownloadError:
+    return DownloadError(
+        f"the download of {partial.shown_url} was given up after {count} attempts, since {failure}; try again later, "
+        f"it then goes on where it stopped if the server allows, or set ZOO_MIRROR to another server"
+    )
+
+
+def _unreachable(partial: PartialFile, failure: Exception, count: int) -> DownloadError:
+    mirror = "ZOO_MIRROR, " if os.environ.get("ZOO_MIRROR") else ""
+    return DownloadError(
+        f"cannot download {partial.shown_url}: {failure}. Check {mirror}the network and the proxy settings; without "
+        f"network, put the file at {shown(partial.target)}, or set ZOO_MIRROR to a directory that has it"
+    )
+
+
+def _stays_busy(partial: PartialFile, failure: Exception, count: int) -> DownloadError:
+    return DownloadError(f"cannot download {partial.shown_url} ({failure}): check {_place()}, or try again later")
+
+
+# How to explain that it was the last attempt, and how many there are.
+_LIMITS: dict[
+    type[_TryAgainError], tuple[Callable[[PartialFile, Exception, int], DownloadError], Callable[[], int]]
+] = {
+    _BrokenError: (_broke_off, lambda: MAX_FRUITLESS_ATTEMPTS),
+    _SlowError: (_too_slow, lambda: MAX_SLOW_ATTEMPTS),
+    _UnreachableError: (_unreachable, lambda: 1 + MAX_UNREACHABLE_ATTEMPTS),
+    _BusyError: (_stays_busy, lambda: 1 + MAX_FRUITLESS_ATTEMPTS),
+}
+
+
 def _refused(response: requests.Response, partial: PartialFile) -> CheckpointError:
-    answer = f"the server answered {response.status_code} {response.reason or ''}".rstrip()
-    place = "the mirror that ZOO_MIRROR names" if os.environ.get("ZOO_MIRROR") else "the url"
+    answer = _answer(response)
     if response.status_code in (404, 410):
-        return CheckpointNotFoundError(f"there is no file {partial.url} ({answer}): check {place}")
+        return CheckpointNotFoundError(f"there is no file {partial.shown_url} ({answer}): check {_place()}")
     if response.status_code in (401, 403, 407):
         return DownloadError(
-            f"no permission to download {partial.url} ({answer}): check {place} and the proxy settings, or put the "
-            f"file at {partial.target}"
+            f"no permission to download {partial.shown_url} ({answer}): check {_place()} and the proxy settings, or "
+            f"put the file at {shown(partial.target)}"
         )
-    return DownloadError(f"cannot download {partial.url} ({answer}): check {place}, or try again later")
+    return DownloadError(f"cannot download {partial.shown_url} ({answer}): check {_place()}, or try again later")
 
 
-def _root_cause(error: requests.RequestException) -> str:
+def _place() -> str:
+    return "the mirror that ZOO_MIRROR names" if os.environ.get("ZOO_MIRROR") else "the url"
+
+
+def _answer(response: requests.Response) -> str:
+    reason = printable(str(response.reason or ""))[:80]
+    return f"the server answered {response.status_code} {reason}".rstrip()
+
+
+def _root_cause(error: Exception) -> str:
     """The innermost reason of an error that requests and urllib3 have wrapped."""
     cause: object = error
     while True:
         arguments = getattr(cause, "args", ())
         inner = getattr(cause, "reason", None) or next((a for a in arguments if isinstance(a, Exception)), None)
         if not isinstance(inner, Exception):
-            return str(cause) or type(cause).__name__
+            return printable(redacted(str(cause)))[:500] or type(cause).__name__
         cause = inner

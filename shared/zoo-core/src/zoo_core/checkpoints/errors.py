@@ -1,9 +1,12 @@
 """What can go wrong with a checkpoint. Every message names the file or url, and says what to do."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from zoo_core.text import printable
 
 
 class CheckpointError(RuntimeError):
@@ -48,12 +51,37 @@ def explaining_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        name = printable(str(path))
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpaceError(
-                f"no space left on the disk while writing {path}: free some (`zoo cache` shows what takes it), or set "
+                f"no space left on the disk while writing {name}: free some (`zoo cache` shows what takes it), or set "
                 f"TORCH_HOME to a directory on another disk; the download then goes on where it stopped"
             ) from error
+        in_the_way = _another_users(path)
+        if in_the_way is not None:
+            raise CacheWriteError(
+                f"cannot write {name} ({error.strerror or error}): {in_the_way}. Have it removed by that user or by "
+                f"root, or set TORCH_HOME to a directory of your own"
+            ) from error
         raise CacheWriteError(
-            f"cannot write {path} ({error.strerror or error}): make {path.parent} a directory that you may write to, "
-            f"or set TORCH_HOME to another one"
+            f"cannot write {name} ({error.strerror or error}): make {printable(str(path.parent))} a directory that you "
+            f"may write to, or set TORCH_HOME to another one"
         ) from error
+
+
+def _another_users(path: Path) -> str | None:
+    """Whose file is in the way, if it is another user's."""
+    if not hasattr(os, "geteuid"):  # Windows
+        return None
+    import pwd
+
+    try:
+        owner = os.lstat(path).st_uid
+    except OSError:
+        return None
+    if owner == os.geteuid():
+        return None
+    try:
+        return f"it belongs to the user {printable(pwd.getpwuid(owner).pw_name)}"
+    except KeyError:
+        return f"it belongs to the user with the number {owner}"

@@ -1,18 +1,27 @@
 """From a file to its tensors."""
 
+import ctypes
 import pickle
 import re
+import sys
+import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urlsplit
 
-from zoo_core.checkpoints.errors import CheckpointNotFoundError, UnreadableCheckpointError
+from zoo_core.checkpoints.archive import MAGIC, Archive, DamagedArchiveError, Member
+from zoo_core.checkpoints.cache import REMOTE_SCHEMES
+from zoo_core.checkpoints.errors import UnreadableCheckpointError
 from zoo_core.checkpoints.fetching import fetch
+from zoo_core.checkpoints.files import Version, open_regular, shown
+from zoo_core.text import printable
 
 if TYPE_CHECKING:
     import torch
 
-_ZIP_MAGIC = b"PK\x03\x04"
+_TENSORS_WITH_A_NAME_SHOWN = 8
 
 
 def get_state_dict(
@@ -23,24 +32,36 @@ def get_state_dict(
     check_hash: bool = True,
     map_location: "torch.serialization.MAP_LOCATION" = "cpu",
 ) -> "dict[str, torch.Tensor]":
-    """The tensors of a checkpoint by name: :func:`~zoo_core.checkpoints.fetch` and :func:`load_state_dict` in one."""
+    """The tensors of a checkpoint by name: :func:`~zoo_core.checkpoints.fetch` and :func:`read_state_dict` in one.
+
+    Files of the cache and of installed packages are memory-mapped, since they are only ever replaced; a ``file:`` url
+    is read into memory, since its owner may write to it.
+    """
     path = fetch(url, sha256_prefix=sha256_prefix, progress=progress, check_hash=check_hash)
-    return load_state_dict(path, map_location=map_location)
+    is_never_rewritten = urlsplit(url).scheme in (*REMOTE_SCHEMES, "package")
+    return read_state_dict(path, map_location=map_location, mapped=is_never_rewritten)
 
 
-def load_state_dict(
-    path: Path | str, *, map_location: "torch.serialization.MAP_LOCATION" = "cpu"
+def read_state_dict(
+    path: Path | str, *, map_location: "torch.serialization.MAP_LOCATION" = "cpu", mapped: bool = False
 ) -> "dict[str, torch.Tensor]":
-    """Opens a checkpoint.
+    """Reads a checkpoint. No code that it may hold is ever run.
 
-    Files of today's zip format are memory-mapped: this returns at once, and pages are read when they are needed. The
-    tensors can be written to nevertheless; that changes memory only, never the file. Files of the older stream format
-    are read into memory. No code that a file may hold is ever run.
+    The tensors can be written to; that never changes the file. Whether the file may be written to afterwards depends on
+    how it was read:
+
+    - into memory, as by default: the tensors are independent of the file.
+    - mapped: this returns at once, and pages are read from the file when they are needed. The file may be deleted or
+      replaced by another (:func:`os.replace`), but whoever writes into it, or truncates it, changes the tensors, or
+      ends the process with SIGBUS. That is for files which are only ever replaced: those of the cache, which is why
+      they are marked read-only there, and those that packages ship. Files that cannot be mapped as they are
+      (compressed, of the older stream format) are read into memory.
 
     Args:
         path: the file, as :func:`torch.save` writes it. It holds a state dict, or a dict with exactly one state dict
             among its values (``{"model": ..., "epoch": ...}``), which is then taken.
         map_location: device for the tensors, as in :func:`torch.load`.
+        mapped: map the file into memory; has an effect for the CPU only.
 
     Returns:
         The tensors by name. Models of some kinds have values that are no tensors (packed parameters of quantized
@@ -51,61 +72,189 @@ def load_state_dict(
         UnreadableCheckpointError: the file is damaged or no checkpoint, or holds other objects than tensors and plain
             values.
     """
+    return unwrap(read_content(path, map_location=map_location, mapped=mapped), Path(path))
+
+
+def load_state_dict(
+    path: Path | str, *, map_location: "torch.serialization.MAP_LOCATION" = "cpu"
+) -> "dict[str, torch.Tensor]":
+    """The former name of :func:`read_state_dict`."""
+    warnings.warn(
+        "zoo_core.checkpoints.load_state_dict is now read_state_dict: it reads a file, where torch's load_state_dict "
+        "fills a model",
+        FutureWarning,
+        stacklevel=2,
+    )
+    return read_state_dict(path, map_location=map_location)
+
+
+def read_content(
+    path: Path | str, *, map_location: "torch.serialization.MAP_LOCATION" = "cpu", mapped: bool = False
+) -> object:
+    """All that a checkpoint holds, tensors and plain values. Arguments and errors are :func:`read_state_dict`'s."""
+    path = Path(path)
+    with open_regular(path) as file:
+        version = Version.of(file)
+        try:
+            content = _read(file, path if mapped else None, map_location)
+        except _RefusedError as error:
+            raise UnreadableCheckpointError(_why_unreadable(path, error, map_location)) from error
+        except Exception as error:  # what torch raises on damaged files is as varied as the damage
+            raise UnreadableCheckpointError(_why_unreadable(path, error, map_location)) from error
+        if Version.of(file) != version or (mapped and Version.of(path) != version):
+            raise UnreadableCheckpointError(f"{shown(path)} was changed while it was read: try again")
+    return content
+
+
+class _RefusedError(Exception):
+    """The file says of itself what is not so. The message is a clause that says what."""
+
+
+def _read(file: BinaryIO, mapped_from: Path | None, map_location: Any) -> object:
     import torch
 
-    path = Path(path)
+    is_zip = file.read(len(MAGIC)) == MAGIC
+    if is_zip:
+        try:
+            archive = Archive.open(file)
+            if _is_plain(archive):
+                return _read_archive(archive, file, mapped_from, map_location)
+        except DamagedArchiveError as error:
+            raise _RefusedError(str(error)) from error
+    file.seek(0)
+    return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def _is_plain(archive: Archive) -> bool:
+    """Whether it is for this module to read; else torch says what is wrong with it, or reads it."""
+    is_torchscript = "constants.pkl" in archive.members
+    byte_order = archive.content("byteorder") if "byteorder" in archive.members else b"little"
+    return not is_torchscript and byte_order.decode("ascii", "replace") == sys.byteorder
+
+
+def _read_archive(archive: Archive, file: BinaryIO, mapped_from: Path | None, map_location: Any) -> object:
+    import torch
+
+    from zoo_core.checkpoints.unpickling import NotPlainError, unpickle
+
+    on_cpu = map_location == "cpu" or map_location == torch.device("cpu")
+    storages = _Storages(archive, file, mapped_from)
     try:
-        with path.open("rb") as file:
-            is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
-    except FileNotFoundError as error:
-        raise CheckpointNotFoundError(f"there is no file {path}") from error
-    except OSError as error:
-        raise UnreadableCheckpointError(f"cannot read {path} ({error.strerror or error})") from error
-    try:
-        content = torch.load(path, map_location=map_location, weights_only=True, mmap=is_zip)
-    except Exception as error:  # what torch raises on damaged files is as varied as the damage
-        raise UnreadableCheckpointError(_why_unreadable(path, error, map_location)) from error
-    return _unwrap(content, path)
+        content = unpickle(archive.content("data.pkl"), storages.get if on_cpu else storages.check)
+    except NotPlainError:
+        content = None
+    if content is None or not on_cpu:
+        file.seek(0)
+        return torch.load(file, map_location=map_location, weights_only=True)
+    storages.fill()
+    return content
+
+
+class _Storages:
+    """The memory that tensors of an archive are made of: pieces of the mapped file, or memory of their own."""
+
+    def __init__(self, archive: Archive, file: BinaryIO, mapped_from: Path | None) -> None:
+        import torch
+
+        self._archive = archive
+        self._known: dict[str, torch.UntypedStorage] = {}
+        self._to_fill: list[tuple[Member, torch.UntypedStorage]] = []
+        self._mapping: torch.UntypedStorage | None = None
+        if mapped_from is not None:
+            self._mapping = torch.UntypedStorage.from_file(str(mapped_from), False, Version.of(file).size)  # type: ignore[assignment]
+
+    def check(self, key: str, size: int) -> "torch.UntypedStorage":
+        """Like :meth:`get`, but gives no memory, only bounds."""
+        import torch
+
+        self._member(key, size)
+        return torch.UntypedStorage(size, device="meta")
+
+    def get(self, key: str, size: int) -> "torch.UntypedStorage":
+        import torch
+
+        member = self._member(key, size)
+        storage = self._known.get(key)
+        if storage is None:
+            # Records of a width that divides their place can be used there.
+            if self._mapping is not None and member.compressed is None and member.start % 16 == 0 and size:
+                storage = self._mapping[member.start : member.start + size]
+            else:
+                storage = torch.UntypedStorage(size, device="cpu")
+                self._to_fill.append((member, storage))
+            self._known[key] = storage
+        return storage
+
+    def _member(self, key: str, size: int) -> Member:
+        member = self._archive.members.get(f"data/{key}")
+        if member is None:
+            raise _RefusedError(f"a tensor's values, {printable(key)}, are missing")
+        if member.size != size:
+            raise _RefusedError(f"a tensor takes {size} bytes, but the file has {member.size} for it")
+        return member
+
+    def fill(self) -> None:
+        """Reads what is not mapped, in the order of the file."""
+        for member, storage in sorted(self._to_fill, key=lambda item: item[0].start):
+            if storage.nbytes():
+                self._archive.read_into(member, _memory(storage))
+
+
+def _memory(storage: "torch.UntypedStorage") -> memoryview:
+    return memoryview((ctypes.c_char * storage.nbytes()).from_address(storage.data_ptr())).cast("B")
 
 
 def _why_unreadable(path: Path, error: Exception, map_location: "torch.serialization.MAP_LOCATION") -> str:
     unsafe = re.search(r"(?:GLOBAL|unsupported class|unrecognized function) ([\w.]+)", str(error))
-    if unsafe:
+    if unsafe and not isinstance(error, _RefusedError):
         return (
-            f"{path} holds a Python object, {unsafe[1]}, beside tensors; loading that could run any code, so it is "
-            f"refused. If you trust the file, open it with torch.load(path, weights_only=False) and save its tensors"
+            f"{shown(path)} holds a Python object, {unsafe[1]}, beside tensors; loading that could run any code, so it "
+            f"is refused. If you trust the file, open it with torch.load(path, weights_only=False) and save its tensors"
         )
     if isinstance(error, pickle.UnpicklingError) or not str(error):
         cause = "no valid pickle"
     else:
-        cause = str(error).partition(". ")[0]
+        cause = printable(str(error).partition(". ")[0].partition("\n")[0])
     place = "" if map_location == "cpu" else f", or cannot be brought to {map_location}"
     return (
-        f"cannot read {path} ({cause}): it is no checkpoint, or is truncated or damaged{place}. Check it with "
-        f"`zoo verify`, or delete it so that it is downloaded again"
+        f"cannot read {shown(path)} ({cause}): it is no checkpoint, or is truncated or damaged{place}. If it lies in "
+        f"the cache, check it with `zoo verify`, or delete it so that it is downloaded again"
     )
 
 
-def _unwrap(content: object, path: Path) -> "dict[str, torch.Tensor]":
+def unwrap(content: object, path: Path) -> "dict[str, torch.Tensor]":
+    """The one state dict in what a file holds.
+
+    Raises:
+        UnreadableCheckpointError: there is none, or there are several.
+    """
     if isinstance(content, dict):
-        if _holds_tensors(content) or not content:
-            return content
-        state_dicts = {
-            key: value for key, value in content.items() if isinstance(value, dict) and _holds_tensors(value)
-        }
+        if holds_tensors(content) or not content:
+            return _without_attributes(content)
+        state_dicts = {key: value for key, value in content.items() if isinstance(value, dict) and holds_tensors(value)}
         if len(state_dicts) == 1:
-            return next(iter(state_dicts.values()))
+            return _without_attributes(next(iter(state_dicts.values())))
         if len(state_dicts) > 1:
+            names = ", ".join(printable(str(key)) for key in [*state_dicts][:_TENSORS_WITH_A_NAME_SHOWN])
             raise UnreadableCheckpointError(
-                f"{path} holds several state dicts ({', '.join(map(str, state_dicts))}): save the one to use on its own"
+                f"{shown(path)} holds several state dicts ({names}): save the one to use on its own"
             )
     raise UnreadableCheckpointError(
-        f"{path} holds no state dict ({type(content).__name__}): expected tensors by name, as "
+        f"{shown(path)} holds no state dict ({type(content).__name__}): expected tensors by name, as "
         f"torch.save(model.state_dict(), path) writes them"
     )
 
 
-def _holds_tensors(mapping: Mapping[Any, object]) -> bool:
+def _without_attributes(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """A pickle can set any attribute of an ordered dict, its methods' names included."""
+    if type(state_dict) is OrderedDict:
+        for name in [name for name in vars(state_dict) if name != "_metadata"]:
+            delattr(state_dict, name)
+    return state_dict
+
+
+def holds_tensors(mapping: Mapping[Any, object]) -> bool:
+    """Whether this is a state dict: only strings as keys, and tensors among the values."""
     import torch
 
     return all(isinstance(key, str) for key in mapping) and any(

@@ -41,7 +41,7 @@ def verify(
             elif checkpoint.sha256_prefix is None:
                 state = "unchecked"
             else:
-                state = "ok" if checkpoints.verify(path, checkpoint.sha256_prefix) else "damaged"
+                state = "ok" if checkpoints.matches_hash(path, checkpoint.sha256_prefix) else "damaged"
             outcome[str(path)] = state
             if not as_json:
                 owner = f"  ({model.name} {checkpoint.name})" if model and checkpoint else ""
