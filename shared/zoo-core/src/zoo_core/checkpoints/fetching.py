@@ -30,9 +30,9 @@ def fetch(url: str, *, sha256_prefix: str | None = None, progress: bool = True, 
     """Where the file of a url is on this machine; downloads it if it is not in the cache.
 
     A download is checked once, when it enters the cache: what is found there is taken as it is, and
-    :func:`~zoo_core.checkpoints.matches_hash` checks it again on demand. ``file:`` and ``package:`` urls are used in place,
-    and checked each time. When many processes ask for the same file, one downloads it and the others wait for that, as
-    long as it gets further.
+    :func:`~zoo_core.checkpoints.matches_hash` checks it again on demand. ``file:`` and ``package:`` urls are used in
+    place, and checked each time. When many processes ask for the same file, one downloads it and the others wait for
+    that, as long as it gets further.
 
     Limits on how slow a server and how large a file may be are in :mod:`zoo_core.checkpoints.download`. Messages
     and notes have neither the passwords in urls nor the values in their queries.
