@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support import reference, toy_package
-from zoo_core import catalog, presets
+from zoo_core import catalog, preset_arguments, presets
 
 GOOD = """
 [net]
@@ -131,7 +131,6 @@ def test_label_sets(tmp_path):
     labels.write_text("cat\n__background__\nN/A\n\nélan, moose\n", encoding="utf-8")
     assert read(tmp_path, text)["net"].checkpoint("A").categories == ("cat", "__background__", "N/A", "", "élan, moose")
     labels.write_bytes(b"caf\xe9\n")
-    catalog._read_labels.cache_clear()
     with pytest.raises(catalog.CatalogError, match=r"animals\.txt cannot be read as UTF-8"):
         read(tmp_path, text)
     # Without a set of its own, the package gets zoo-core's.
@@ -145,7 +144,11 @@ def test_the_schema_of_presets_is_that_of_their_classes():
         parameters = inspect.signature(getattr(presets, name)).parameters
         assert arguments.keys() <= parameters.keys(), name
         required = {p.name for p in parameters.values() if p.default is p.empty and p.kind is p.KEYWORD_ONLY}
-        assert required == catalog._REQUIRED_PRESET_ARGUMENTS.get(name, set()), name
+        assert required == preset_arguments.REQUIRED[name], name
+    names = set(presets.__all__) - {"InterpolationMode"}
+    assert preset_arguments.PRESETS.keys() == names
+    assert preset_arguments.REQUIRED.keys() == names
+    assert tuple(member.value for member in presets.InterpolationMode) == preset_arguments.INTERPOLATIONS
 
 
 def test_match():

@@ -115,7 +115,7 @@ def test_no_weights(tiny):
     ids=repr,
 )
 def test_deprecated_forms_work_and_warn(tiny, args, kwargs, expected):
-    with pytest.warns(DeprecationWarning, match="deprecated; write") as caught:
+    with pytest.warns(UserWarning, match="deprecated; write") as caught:
         model = tiny(*args, **kwargs)
     assert model.arguments["weights"] is expected
     assert model.arguments["progress"] is not (len(args) == 2 or "progress" in kwargs)
@@ -124,13 +124,13 @@ def test_deprecated_forms_work_and_warn(tiny, args, kwargs, expected):
 
 def test_what_the_warnings_say(tiny):
     with pytest.warns(
-        DeprecationWarning, match=r'pretrained=True is deprecated; write weights=Tiny_Weights\.V1 or weights="DEFAULT"'
+        UserWarning, match=r'pretrained=True is deprecated; write weights=Tiny_Weights\.V1 or weights="DEFAULT"'
     ):
         tiny(pretrained=True)
-    with pytest.warns(DeprecationWarning, match=r"pretrained=False is deprecated; write weights=None$"):
+    with pytest.warns(UserWarning, match=r"pretrained=False is deprecated; write weights=None$"):
         tiny(pretrained=False)
     with pytest.warns(
-        DeprecationWarning, match=r"positional arguments of tiny\(\) are deprecated; write weights='V1', progress=False"
+        UserWarning, match=r"positional arguments of tiny\(\) are deprecated; write weights='V1', progress=False"
     ):
         tiny("V1", False)
 
@@ -162,11 +162,9 @@ def test_several_weights_arguments(segmenter):
         "weights_backbone": None,
     }
     assert segmenter(weights_backbone="DEFAULT").arguments["weights_backbone"] is Tiny_Weights.V2
-    with pytest.warns(
-        DeprecationWarning, match=r"pretrained_backbone=False is deprecated; write weights_backbone=None"
-    ):
+    with pytest.warns(UserWarning, match=r"pretrained_backbone=False is deprecated; write weights_backbone=None"):
         assert segmenter(pretrained_backbone=False).arguments["weights_backbone"] is None
-    with pytest.warns(DeprecationWarning, match=r"pretrained_backbone=True"):
+    with pytest.warns(UserWarning, match=r"pretrained_backbone=True"):
         assert segmenter(pretrained_backbone=True).arguments["weights_backbone"] is Tiny_Weights.V1
 
 
@@ -283,7 +281,7 @@ def test_a_package_from_outside(tmp_path):
         assert list_models(zoo_core) == []
         with pytest.raises(TypeError, match=r"takes a module first, not 'bright\*'; for a pattern write include="):
             list_models("bright*")  # type: ignore[arg-type]
-        with pytest.warns(DeprecationWarning, match=r"write weights=BrightNet_Weights\.HAND_V1"):
+        with pytest.warns(UserWarning, match=r"write weights=BrightNet_Weights\.HAND_V1"):
             assert brightnet.brightnet(pretrained=True).fc.weight.tolist() == [[-10], [10]]
     assert "brightnet" not in list_models()
 
@@ -292,7 +290,7 @@ def test_pretrained_stands_for_what_the_catalogue_says(tmp_path):
     toys = toy_package.write(tmp_path)
     file = toys.root / "catalog" / "brightnet.toml"
     file.write_text(file.read_text().replace('default = "HAND_V1"', 'default = "HAND_V1"\npretrained = "FILE_V1"'))
-    warns = pytest.warns(DeprecationWarning, match=r"write weights=BrightNet_Weights\.FILE_V1")
+    warns = pytest.warns(UserWarning, match=r"write weights=BrightNet_Weights\.FILE_V1")
     with toy_package.installed(tmp_path), warns:
         get_model("brightnet", pretrained=True)
 

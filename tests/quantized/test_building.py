@@ -237,7 +237,7 @@ def test_default_weights_follow_quantize(name, quantize, home):
     ("quantize", "file"), [({"quantize": True}, "resnet50_fbgemm_bf931d71.pth"), ({}, "resnet50-0676ba61.pth")]
 )
 def test_pretrained_as_torchvision_deprecated_it(quantize, file, home):
-    with pytest.warns(DeprecationWarning, match="V1"), pytest.raises(CheckpointError, match=file):
+    with pytest.warns(UserWarning, match="V1"), pytest.raises(CheckpointError, match=file):
         zoo_quantized.resnet50(pretrained=True, **quantize)
 
 

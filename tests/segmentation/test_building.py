@@ -120,10 +120,10 @@ def test_progress_reaches_the_download(monkeypatch):
 
 def test_pretrained_as_torchvision_deprecated_it(home):
     tensors = published.save_segmentation(home, "lraspp_mobilenet_v3_large")
-    with pytest.warns(DeprecationWarning, match="COCO_WITH_VOC_LABELS_V1"):
+    with pytest.warns(UserWarning, match="COCO_WITH_VOC_LABELS_V1"):
         model = zoo_segmentation.lraspp_mobilenet_v3_large(pretrained=True)
     assert_holds(model, tensors)
-    with pytest.warns(DeprecationWarning, match="pretrained.*=False is deprecated") as caught:
+    with pytest.warns(UserWarning, match="pretrained.*=False is deprecated") as caught:
         zoo_segmentation.lraspp_mobilenet_v3_large(pretrained=False, pretrained_backbone=False)
     assert [str(warning.message).partition(" ")[0] for warning in caught] == [
         "pretrained=False",

@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from zoo_core import user_warnings
 from zoo_core.weights import WeightsEnum
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -157,11 +157,9 @@ def _with_new_head(
     if freeze_body:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.rpartition(".")[0] in head)
-    warnings.warn(
+    user_warnings.warn(
         f"{weights}: the body is the checkpoint's; the head ({', '.join(sorted(head))}) is new, for {num_classes} "
-        f"classes, and gives random results until it is trained" + ("; the body is frozen" if freeze_body else ""),
-        UserWarning,
-        stacklevel=5,
+        f"classes, and gives random results until it is trained" + ("; the body is frozen" if freeze_body else "")
     )
     return _on_default_device(model)
 

@@ -4,7 +4,6 @@ The presets are modules with the arguments and the values of torchvision's prese
 image or a tensor, on any device. ``weights.transforms()`` makes the one that belongs to a checkpoint.
 """
 
-import numbers
 from collections.abc import Sequence
 from enum import Enum
 
@@ -13,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo_core import preset_arguments
 from zoo_core.images import convert_mode, pil_to_tensor
 
 __all__ = [
@@ -89,9 +89,9 @@ class ImageClassification(nn.Module):
         antialias: bool | None = True,
     ) -> None:
         super().__init__()
-        self.crop_size = _size("crop_size", crop_size)
-        self.resize_size = _size("resize_size", resize_size)
-        self.mean, self.std = _statistics(mean, std)
+        self.crop_size = preset_arguments.size("crop_size", crop_size)
+        self.resize_size = preset_arguments.size("resize_size", resize_size)
+        self.mean, self.std = preset_arguments.statistics(mean, std)
         self.interpolation = _interpolation(interpolation)
         self.antialias = antialias
 
@@ -146,8 +146,8 @@ class SemanticSegmentation(nn.Module):
         antialias: bool | None = True,
     ) -> None:
         super().__init__()
-        self.resize_size = None if resize_size is None else _size("resize_size", resize_size)
-        self.mean, self.std = _statistics(mean, std)
+        self.resize_size = None if resize_size is None else preset_arguments.size("resize_size", resize_size)
+        self.mean, self.std = preset_arguments.statistics(mean, std)
         self.interpolation = _interpolation(interpolation)
         self.antialias = antialias
 
@@ -220,9 +220,9 @@ class VideoClassification(nn.Module):
         interpolation: InterpolationMode | str = InterpolationMode.BILINEAR,
     ) -> None:
         super().__init__()
-        self.crop_size = _size("crop_size", crop_size)
-        self.resize_size = _size("resize_size", resize_size)
-        self.mean, self.std = _statistics(mean, std)
+        self.crop_size = preset_arguments.size("crop_size", crop_size)
+        self.resize_size = preset_arguments.size("resize_size", resize_size)
+        self.mean, self.std = preset_arguments.statistics(mean, std)
         self.interpolation = _interpolation(interpolation)
 
     def forward(self, vid: Tensor) -> Tensor:
@@ -282,25 +282,6 @@ class OpticalFlow(nn.Module):
 
 
 # Arguments and inputs ------------------------------------------------------------------------------------------------
-
-
-def _size(name: str, size: int | Sequence[int]) -> list[int]:
-    sizes = list(size) if isinstance(size, Sequence) else [size]
-    if len(sizes) not in (1, 2) or not all(_is_whole(length) and length > 0 for length in sizes):
-        raise ValueError(f"{name} must be a positive integer or (height, width), got {size!r}")
-    return [int(length) for length in sizes]
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
-
-
-def _statistics(mean: Sequence[float], std: Sequence[float]) -> tuple[list[float], list[float]]:
-    if len(mean) != len(std) or not mean:
-        raise ValueError(f"mean and std must have one value for each channel, got mean={mean!r} and std={std!r}")
-    if any(deviation <= 0 for deviation in std):
-        raise ValueError(f"std must be positive, got {std!r}")
-    return list(mean), list(std)
 
 
 def _interpolation(interpolation: InterpolationMode | str) -> InterpolationMode:

@@ -1,12 +1,10 @@
 """Models by name: what is there, and how to build it."""
 
-import difflib
+import contextlib
 import functools
-import importlib
 import inspect
 import types
 import typing
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
@@ -14,7 +12,8 @@ from torch import nn
 
 from zoo_core import catalog
 from zoo_core.builder_docs import describe_arguments
-from zoo_core.weights import WeightsEnum
+from zoo_core.legacy import OldCalls
+from zoo_core.weights import WeightsEnum, weights_named
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
@@ -36,12 +35,12 @@ def register_model(function: Any = None, /, *, name: str | None = None) -> Any:
     keyword-only parameters, of which ``weights`` and others that begin with ``weights_`` are annotated with a
     :class:`~zoo_core.weights.WeightsEnum`. Callers may then give these as a member, as a string (``"IMAGENET1K_V1"``,
     ``"DEFAULT"``, ``"ResNet50_Weights.DEFAULT"``) or as ``None``; the builder gets a member or ``None``. With a warning
-    they may use what torchvision deprecated: ``pretrained=True`` (and ``pretrained_backbone``), a bool for ``weights``,
-    and positional arguments. The docstring need not describe ``weights``, ``progress`` and ``**kwargs``, which are the
-    same for all builders: :func:`~zoo_core.builder_docs.describe_arguments` adds them.
+    they may use what torchvision deprecated; see :mod:`zoo_core.legacy`. The docstring need not describe ``weights``,
+    ``progress`` and ``**kwargs``, which are the same for all builders:
+    :func:`~zoo_core.builder_docs.describe_arguments` adds them.
 
     Raises:
-        ValueError: another builder has the name already.
+        ValueError: another builder has the name already, or it is that of a model of the zoo.
     """
     if isinstance(function, str):
         function, name = None, function
@@ -58,68 +57,29 @@ def _register(function: Builder, *, name: str | None) -> Builder:
             f"a model named {key!r} is registered already, by {taken.__module__}.{taken.__qualname__}; "
             "give this one another name"
         )
-    parameters = inspect.signature(function).parameters
-    keywords = [p.name for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    weights_parameters = [k for k in keywords if k == "weights" or k.startswith("weights_")]
+    owner = catalog.owners().get(key)
+    if owner is not None and function.__module__.partition(".")[0] != owner.replace("-", "_"):
+        raise ValueError(f"the name {key!r} belongs to a model of {owner}; give this one another name")
+    calls = OldCalls.of(function, functools.partial(_pretrained, function))
 
     @functools.wraps(describe_arguments(function))
     def builder(*args: Any, **kwargs: Any) -> nn.Module:
-        if args:
-            kwargs = _name_positional(function.__name__, keywords, args, kwargs)
-        for parameter in weights_parameters:
-            _take_legacy(builder, parameter, kwargs)
-            if parameter in kwargs:
-                kwargs[parameter] = _resolve(function, parameter, kwargs[parameter])
-        return function(**kwargs)
+        arguments = calls.modern(args, kwargs)
+        for parameter in calls.weights:
+            if parameter in arguments:
+                arguments[parameter] = _resolve(function, parameter, arguments[parameter])
+        return function(**arguments)
 
     _registered[key] = builder
     return typing.cast(Builder, builder)
 
 
-def _name_positional(
-    function: str, keywords: list[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    if len(args) > len(keywords):
-        raise TypeError(f"{function}() takes the arguments {', '.join(keywords)} by name, but {len(args)} were given")
-    named = dict(zip(keywords, args, strict=False))
-    twice = named.keys() & kwargs.keys()
-    if twice:
-        raise TypeError(f"{function}() got {', '.join(sorted(twice))} both by position and by name")
-    warnings.warn(
-        f"positional arguments of {function}() are deprecated; write "
-        f"{', '.join(f'{key}={value!r}' for key, value in named.items())}",
-        DeprecationWarning,
-        stacklevel=3,
-    )
-    return named | dict(kwargs)
+def pretrained_weights(model: str | Callable[..., nn.Module]) -> WeightsEnum:
+    """The weights that the deprecated ``pretrained=True`` stands for, of a model that is given by name or builder."""
+    return _pretrained(get_model_builder(model) if isinstance(model, str) else model, "weights", {})
 
 
-def _take_legacy(builder: Callable[..., nn.Module], parameter: str, kwargs: dict[str, Any]) -> None:
-    """Turns ``pretrained=True``, or a bool in the place of weights, into the weights that it stood for."""
-    legacy = parameter.replace("weights", "pretrained", 1)
-    if legacy in kwargs:
-        if parameter in kwargs:
-            raise TypeError(f"{builder.__name__}() got both {parameter} and the deprecated {legacy}; give {parameter}")
-        flag, given = kwargs.pop(legacy), legacy
-    elif isinstance(kwargs.get(parameter), bool):
-        flag, given = kwargs[parameter], parameter
-    else:
-        return
-    if flag and not isinstance(flag, bool):
-        kwargs[parameter] = flag
-        meaning = repr(flag)
-    else:
-        kwargs[parameter] = _pretrained(builder, parameter, kwargs) if flag else None
-        meaning = str(kwargs[parameter])
-    warnings.warn(
-        f"{given}={flag!r} is deprecated; write {parameter}={meaning}"
-        + (f' or {parameter}="DEFAULT" for the most accurate ones' if flag else ""),
-        DeprecationWarning,
-        stacklevel=3,
-    )
-
-
-def _pretrained(builder: Callable[..., nn.Module], parameter: str, kwargs: Mapping[str, Any]) -> WeightsEnum:
+def _pretrained(builder: Callable[..., nn.Module], parameter: str, arguments: Mapping[str, Any]) -> WeightsEnum:
     default = inspect.signature(builder).parameters[parameter].default
     if isinstance(default, WeightsEnum):
         return default
@@ -130,28 +90,26 @@ def _pretrained(builder: Callable[..., nn.Module], parameter: str, kwargs: Mappi
             if (entry.weights, entry.module) == (enum.__name__, enum.__module__):
                 member = enum[entry.pretrained]
     # Builders of int8 models build the float model, with its weights, unless they are told to quantize.
-    return member if kwargs.get("quantize") else member.meta.get("unquantized", member)
+    return member if arguments.get("quantize") else member.meta.get("unquantized", member)
 
 
 def _resolve(function: Callable[..., nn.Module], parameter: str, value: Any) -> Any:
-    if value is None or (isinstance(value, WeightsEnum)):
-        enums = weights_enums(function, parameter)
-        if value is None or isinstance(value, enums):
+    if value is None:
+        return None
+    enums = weights_enums(function, parameter)
+    if isinstance(value, WeightsEnum):
+        if isinstance(value, enums):
             return value
         raise TypeError(
             f"{function.__name__}() takes {parameter} from {' or '.join(e.__name__ for e in enums)}, not {value!r}"
         )
-    enums = weights_enums(function, parameter)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or (len(enums) == 1 and "." not in value):
         return enums[0].verify(value)
-    prefix, dot, _ = value.partition(".")
-    chosen = [enum for enum in enums if enum.__name__ == prefix] if dot else list(enums)
-    if len(chosen) == 1:
-        return chosen[0].verify(value)
-    holders = [enum for enum in chosen if value in enum.__members__]
-    if len(holders) == 1:
-        return holders[0].verify(value)
-    if holders:
+    found = catalog.members_named(value, {enum.__name__: enum.__members__ for enum in enums})
+    if len(found) == 1:
+        (enum_name, member) = found[0]
+        return next(enum for enum in enums if enum.__name__ == enum_name)[member]
+    if found:
         # "DEFAULT" of several enums: the builder knows which is meant from its other arguments.
         return value
     names = ", ".join(f"{enum.__name__}.{member}" for enum in enums for member in enum.__members__)
@@ -212,7 +170,8 @@ def get_model_builder(name: str) -> Callable[..., nn.Module]:
             return _registered[candidate]
         if candidate in catalog.models():
             entry = catalog.models()[candidate]
-            return getattr(importlib.import_module(entry.module), entry.function)
+            builder: Callable[..., nn.Module] = catalog.load(entry, entry.function)
+            return builder
     raise catalog.unknown_model(key, {*catalog.models(), *_registered})
 
 
@@ -238,28 +197,8 @@ def get_weight(name: str) -> WeightsEnum:
     Raises:
         ValueError: the name is not of that form, no installed package has the enum, or the enum has no such member.
     """
-    enum_name, dot, member = name.partition(".")
-    if not dot or not member:
-        raise ValueError(f"weights are named as in 'ResNet50_Weights.IMAGENET1K_V1', not {name!r}")
-    enums = _enum_homes()
-    if enum_name not in enums:
-        near = difflib.get_close_matches(enum_name, enums, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"no installed package has the weights enum {enum_name!r}{hint}")
-    enum = enums[enum_name]
-    if isinstance(enum, str):
-        enum = getattr(importlib.import_module(enum), enum_name)
-    found = enum.verify(member)
-    assert found is not None
-    return found
-
-
-def _enum_homes() -> dict[str, Any]:
-    """Weights enums by class name: the module's name for those of the catalogue, the enum for those registered here."""
-    homes: dict[str, Any] = {}
+    registered: dict[str, type[WeightsEnum]] = {}
     for builder in _registered.values():
-        try:
-            homes |= {enum.__name__: enum for enum in weights_enums(builder)}
-        except ValueError:
-            continue
-    return homes | {entry.weights: entry.module for entry in catalog.models().values()}
+        with contextlib.suppress(ValueError):  # it takes no weights
+            registered |= {enum.__name__: enum for enum in weights_enums(builder)}
+    return weights_named(name, registered)

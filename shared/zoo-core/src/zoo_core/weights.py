@@ -5,11 +5,13 @@ import functools
 import inspect
 import re
 import sys
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from zoo_core import catalog
+from zoo_core.late_dict import LateDict
 
 
 @dataclass(eq=False)
@@ -133,6 +135,8 @@ class WeightsEnum(enum.Enum):
     def verify(cls, obj: Any) -> Self | None:
         """The member that ``obj`` stands for: a member, its name with or without the class name, or ``None``.
 
+        Letter case does not matter, unless only that tells two members apart.
+
         Raises:
             ValueError: there is no member of that name; the message lists the members.
             TypeError: ``obj`` is something else, for instance the weights of another model.
@@ -140,9 +144,9 @@ class WeightsEnum(enum.Enum):
         if obj is None or isinstance(obj, cls):
             return obj
         if isinstance(obj, str):
-            name = obj.removeprefix(f"{cls.__name__}.")
-            if name in cls.__members__:
-                return cls[name]
+            found = catalog.members_named(obj, {cls.__name__: cls.__members__})
+            if len(found) == 1:
+                return cls[found[0][1]]
             raise ValueError(f"{cls.__name__} has no member {obj!r}; there are {', '.join(cls.__members__)}")
         raise TypeError(
             f"weights must be a member of {cls.__name__}, its name or None, not {obj!r} of type {type(obj).__name__}"
@@ -160,39 +164,43 @@ class WeightsEnum(enum.Enum):
 
 @functools.cache
 def _from_catalog(cls: type[WeightsEnum], name: str) -> Weights:
-    module_file = inspect.getfile(sys.modules[cls.__module__])
-    entry = catalog.weights_in_file(catalog.file_of_module(module_file), cls.__name__).checkpoints.get(name)
+    file = catalog.file_of_module(inspect.getfile(sys.modules[cls.__module__]))
+    entry = catalog.weights_in_file(file, cls.__name__).checkpoints.get(name)
     if entry is None:
-        raise catalog.CatalogError(
-            f"{catalog.file_of_module(module_file)}: has no checkpoint {name} for {cls.__name__}; add its table"
-        )
+        raise catalog.CatalogError(f"{file}: has no checkpoint {name} for {cls.__name__}; add its table")
     from zoo_core import presets
 
-    arguments: Mapping[str, Any] = entry.preset_arguments
-    weights = Weights(entry.url, functools.partial(getattr(presets, entry.preset), **arguments), _meta(entry))
+    transforms = functools.partial(getattr(presets, entry.preset), **entry.preset_arguments)
+    # Other weights are named; to find them may mean to import their package.
+    meta = LateDict(entry.meta(), {"unquantized": weights_named})
+    weights = Weights(entry.url, transforms, meta)
     weights.sha256_prefix = entry.sha256_prefix
     return weights
 
 
-def _meta(entry: catalog.Checkpoint) -> dict[str, Any]:
-    """A checkpoint's facts under the keys that torchvision's users know."""
-    from zoo_core.registry import get_weight
+def weights_named(name: str, more: Mapping[str, type[WeightsEnum]] = types.MappingProxyType({})) -> WeightsEnum:
+    """The weights of a full name, ``"ResNet50_Weights.IMAGENET1K_V1"``, in any package that is installed.
 
-    facts = {
-        "keypoint_names": None if entry.keypoint_names is None else list(entry.keypoint_names),
-        "num_params": entry.num_params,
-        "min_size": entry.min_size,
-        "min_temporal_size": entry.min_temporal_size,
-        "clip_length": entry.clip_length,
-        "frame_rate": entry.frame_rate,
-        "recipe": entry.recipe,
-        "license": entry.license,
-        "backend": entry.backend,
-        "unquantized": None if entry.unquantized is None else get_weight(entry.unquantized),
-        "_metrics": {data_set: dict(values) for data_set, values in entry.metrics.items()},
-        "_ops": entry.ops,
-        "_file_size": entry.file_size,
-        "_docs": entry.docs,
-    }
-    known = {key: value for key, value in facts.items() if value is not None}
-    return {"categories": None if entry.categories is None else list(entry.categories)} | known
+    Args:
+        name: class and member.
+        more: further enums, by class name. Those of the catalogue go first.
+
+    Raises:
+        ValueError: the name is not of that form, no installed package has the enum, or the enum has no such member.
+    """
+    enum_name, dot, member = name.partition(".")
+    if not dot or not member:
+        raise ValueError(f"weights are named as in 'ResNet50_Weights.IMAGENET1K_V1', not {name!r}")
+    # The packages of the zoo go first: nobody takes over the names of their weights.
+    by_precedence = sorted(catalog.models().values(), key=lambda model: model.source.ours)
+    homes: dict[str, catalog.Model | type[WeightsEnum]] = {**more, **{model.weights: model for model in by_precedence}}
+    spelt = catalog.spelt(enum_name, homes)
+    if len(spelt) != 1:
+        near = catalog.nearest(enum_name, homes)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"no installed package has the weights enum {enum_name!r}{hint}")
+    home = homes[spelt[0]]
+    enum: type[WeightsEnum] = catalog.load(home, home.weights) if isinstance(home, catalog.Model) else home
+    found = enum.verify(member)
+    assert found is not None
+    return found

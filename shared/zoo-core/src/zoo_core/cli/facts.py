@@ -31,8 +31,9 @@ def embedded() -> list[tuple[Model, Checkpoint]]:
 
 def by_file() -> Mapping[Path, tuple[Model, Checkpoint]]:
     """Every checkpoint of the catalogue by the path that it has, or will have, on this machine."""
-    found = {}
-    for model in catalog.models().values():
+    found: dict[Path, tuple[Model, Checkpoint]] = {}
+    # Those of the zoo's own packages last: a file that is theirs stays theirs, whatever other catalogues say.
+    for model in sorted(catalog.models().values(), key=lambda model: model.source.ours):
         for checkpoint in model.checkpoints.values():
             with contextlib.suppress(checkpoints.CheckpointError):  # it lies in a package that is not installed
                 found[checkpoints.locate(checkpoint.url)] = model, checkpoint
@@ -84,15 +85,10 @@ def of_task(task: str | None) -> list[Model]:
     raise ValueError(f"unknown task {task!r}; {hint}")
 
 
-def describe(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What is known about a checkpoint, as plain data."""
-    return {
-        "name": checkpoint.name,
-        "url": checkpoint.url,
-        "sha256_prefix": checkpoint.sha256_prefix,
-        "available": place(checkpoint),
-        "num_params": checkpoint.num_params,
-        "gflops": checkpoint.ops,
-        "file_size_mb": checkpoint.file_size,
-        "metrics": checkpoint.metrics,
-    }
+def describe(checkpoint: Checkpoint, *, brief: bool = True) -> dict[str, Any]:
+    """What is known about a checkpoint, as plain data.
+
+    Args:
+        brief: only what lists show, without labels and preprocessing.
+    """
+    return checkpoint.as_dict(brief=brief) | {"available": place(checkpoint)}

@@ -59,62 +59,15 @@ def info(
 
 
 def _as_json(checkpoint: Checkpoint) -> dict[str, Any]:
-    return facts.describe(checkpoint) | {
-        "path": str(checkpoints.locate(checkpoint.url)),
-        "preprocessing": {"preset": checkpoint.preset, **checkpoint.preset_arguments},
-        "min_size": checkpoint.min_size,
-        "min_temporal_size": checkpoint.min_temporal_size,
-        "clip_length": checkpoint.clip_length,
-        "frame_rate": checkpoint.frame_rate,
-        "categories": checkpoint.categories,
-        "keypoint_names": checkpoint.keypoint_names,
-        "recipe": checkpoint.recipe,
-        "license": checkpoint.license,
-        "backend": checkpoint.backend,
-        "unquantized": checkpoint.unquantized,
-        "docs": checkpoint.docs,
-    }
+    return facts.describe(checkpoint, brief=False) | {"path": str(checkpoints.locate(checkpoint.url))}
 
 
 def _facts(checkpoint: Checkpoint) -> dict[str, str]:
     """Title -> text, without what is not known."""
-    known: dict[str, str | None] = {
-        data_set: ", ".join(f"{metric} {value:g}" for metric, value in values.items())
-        for data_set, values in checkpoint.metrics.items()
-    }
-    arguments = ", ".join(f"{key}={value!r}" for key, value in checkpoint.preset_arguments.items())
-    path = checkpoints.locate(checkpoint.url)
-    place = facts.place(checkpoint)
     size = None if checkpoint.file_size is None else output.size(checkpoint.file_size * 2**20)
-    known |= {
-        "parameters": _format(checkpoint.num_params, "{:,}"),
-        "GFLOPs": _format(checkpoint.ops, "{:g}"),
-        "smallest input": _format(checkpoint.min_size, "{0[0]}x{0[1]} (height x width)"),
-        "fewest frames": _format(checkpoint.min_temporal_size, "{}"),
-        "frames of a clip": _format(checkpoint.clip_length, "{}"),
-        "frames per second": _format(checkpoint.frame_rate, "{:g}"),
-        "preprocessing": f"{checkpoint.preset}({arguments})",
-        "labels": _labels(checkpoint.categories),
-        "keypoints": _labels(checkpoint.keypoint_names),
-        "file": ", ".join(filter(None, (size, f"{place}: {path}" if place else "not downloaded yet"))),
-        "url": checkpoint.url,
-        "recipe": checkpoint.recipe,
-        "license": checkpoint.license,
-        "backend": checkpoint.backend,
-        "unquantized": checkpoint.unquantized,
-        "notes": None if checkpoint.docs is None else " ".join(checkpoint.docs.split()),
-    }
-    return {title: text for title, text in known.items() if text}
-
-
-def _format(value: Any, form: str) -> str | None:
-    return None if value is None else form.format(value)
-
-
-def _labels(labels: tuple[str, ...] | None, most: int = 5) -> str | None:
-    if labels is None:
-        return None
-    return f"{len(labels)}: {', '.join(labels[:most])}{', ...' if len(labels) > most else ''}"
+    place = facts.place(checkpoint)
+    where = f"{place}: {checkpoints.locate(checkpoint.url)}" if place else "not downloaded yet"
+    return checkpoint.described() | {"file": ", ".join(filter(None, (size, where)))}
 
 
 def _usage(model: Model, weights: str | None) -> str:

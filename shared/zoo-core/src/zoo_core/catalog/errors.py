@@ -1,0 +1,19 @@
+"""What can go wrong with a catalogue, and with what is asked of it."""
+
+
+class CatalogError(ValueError):
+    """A catalogue file that does not hold to the schema. The message names the file, the table and the key."""
+
+    __module__ = "zoo_core.catalog"  # as users import it
+
+
+class CatalogWarning(UserWarning):
+    """Part of a package's catalogue was left out because it is broken; all other models keep working."""
+
+    __module__ = "zoo_core.catalog"  # as users import it
+
+
+class UnknownModelError(ValueError):
+    """No installed package has a model, or weights, of the asked name."""
+
+    __module__ = "zoo_core.catalog"  # as users import it
