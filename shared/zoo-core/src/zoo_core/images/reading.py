@@ -143,6 +143,8 @@ def _decode(
     source = _source(input)
     with opened(source, formats) as file:
         if mode is not ImageReadMode.UNCHANGED:
+            if file.format == "JPEG" and mode in (ImageReadMode.GRAY, ImageReadMode.GRAY_ALPHA):
+                file.draft("L", file.size)  # the brightness that the file stores, rather than that of its colours
             image = decoded(file, apply_exif_orientation)
             return converted_to_tensor(image, _PILLOW_MODES[mode])
         if raw_mode(file):
