@@ -1,5 +1,6 @@
 """Reading video files that the tests encode: each frame tells its number."""
 
+import inspect
 import itertools
 import random
 import struct
@@ -15,7 +16,6 @@ import torch
 
 from support.painted import ORIENTATIONS, encode, numbers, paint, set_display_matrix, tone, with_cover
 from zoo_video import VideoReadError, read_clips, read_video, read_video_timestamps
-from zoo_video import reading as module
 
 
 def clip_numbers(clip):
@@ -57,7 +57,7 @@ def test_all_frames_in_order(folder, name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_times_select_exactly_the_frames_that_are_shown(folder, name):
-    times, rate = read_video_timestamps(str(folder / name))
+    times, rate = read_video_timestamps(str(folder / name), pts_unit="sec")
     assert rate == 30.0
     assert len(times) == 60
     assert all(isinstance(time, Fraction) for time in times)
@@ -65,12 +65,14 @@ def test_times_select_exactly_the_frames_that_are_shown(folder, name):
     assert all(abs(b - a - Fraction(1, 30)) <= Fraction(1, 1000) for a, b in itertools.pairwise(times))
     for first, last in ((0, 0), (1, 2), (11, 13), (12, 12), (24, 47), (29, 59), (59, 59)):
         expected = list(range(first, last + 1))
-        assert numbers(read_video(folder / name, times[first], times[last])[0]) == expected
-        assert numbers(read_video(folder / name, float(times[first]), float(times[last]))[0]) == expected
+        assert numbers(read_video(folder / name, times[first], times[last], pts_unit="sec")[0]) == expected
+        assert (
+            numbers(read_video(folder / name, float(times[first]), float(times[last]), pts_unit="sec")[0]) == expected
+        )
         # A little later the same frame is still shown, and just before the next one begins, that is not.
         later, before = times[first] + Fraction(1, 90), times[last] + Fraction(1, 90)
-        assert numbers(read_video(folder / name, later, before)[0]) == expected
-    assert numbers(read_video(folder / name, times[50])[0]) == list(range(50, 60))
+        assert numbers(read_video(folder / name, later, before, pts_unit="sec")[0]) == expected
+    assert numbers(read_video(folder / name, times[50], pts_unit="sec")[0]) == list(range(50, 60))
 
 
 def test_units_and_formats(folder):
@@ -80,8 +82,8 @@ def test_units_and_formats(folder):
     frames, _, _ = read_video(path, pts[7], pts[9], pts_unit="pts", output_format="TCHW")
     assert frames.shape == (3, 3, 128, 160)
     assert numbers(frames.permute(0, 2, 3, 1)) == [7, 8, 9]
-    assert read_video(path, 0.5, float("inf"))[0].shape[0] == 45
-    nothing, _, _ = read_video(path, 100.0)
+    assert read_video(path, 0.5, float("inf"), pts_unit="sec")[0].shape[0] == 45
+    nothing, _, _ = read_video(path, 100.0, pts_unit="sec")
     assert nothing.shape == (0, 128, 160, 3)
 
 
@@ -97,6 +99,40 @@ def test_units_and_formats(folder):
 def test_impossible_arguments(folder, arguments, words):
     with pytest.raises(ValueError, match=words):
         read_video(folder / "h264.mp4", **arguments)
+
+
+def test_parameters_are_those_of_torchvision():
+    expected = {
+        read_video: {"filename": ..., "start_pts": 0, "end_pts": None, "pts_unit": "pts", "output_format": "THWC"},
+        read_video_timestamps: {"filename": ..., "pts_unit": "pts"},
+    }
+    for function, parameters in expected.items():
+        found = inspect.signature(function).parameters
+        assert {
+            name: ... if parameter.default is parameter.empty else parameter.default
+            for name, parameter in found.items()
+        } == parameters
+
+
+def test_times_are_in_the_files_own_unit_by_default(folder):
+    path = folder / "h264_b_frames.mp4"
+    pts, rate = read_video_timestamps(path)
+    seconds, _ = read_video_timestamps(path, pts_unit="sec")
+    assert all(isinstance(time, int) for time in pts)
+    assert pts[1] - pts[0] == Fraction(1, 30) / (seconds[1] / pts[1])
+    assert (len(pts), rate) == (60, 30.0)
+    assert numbers(read_video(path, pts[7], pts[9])[0]) == [7, 8, 9]
+    assert numbers(read_video(path, end_pts=pts[2])[0]) == [0, 1, 2]
+    assert read_video(path, pts[7], pts[9], output_format="tchw")[0].shape == (3, 3, 128, 160)
+    with pytest.warns(UserWarning, match="pts_unit='sec'"):
+        read_video(path, 0.5, 1.5)
+
+
+def test_the_parameter_that_was_called_path(folder):
+    with pytest.warns(FutureWarning, match=r"read_video\(filename=\.\.\.\)"):
+        assert read_video(path=folder / "h264.mp4")[0].shape[0] == 60
+    with pytest.warns(FutureWarning, match="filename"):
+        assert len(read_video_timestamps(path=folder / "h264.mp4")[0]) == 60
 
 
 def test_colours(tmp_path):
@@ -126,7 +162,7 @@ VARIABLE = [0, 40, 80, 700, 740, 1500, 1510, 1520, 2999, 3000]
 @pytest.mark.parametrize("name", ["variable.mp4", "variable.mkv"])
 def test_variable_frame_rate(tmp_path, name):
     path = encode(tmp_path / name, count=10, times=VARIABLE, time_base=Fraction(1, 1000), b_frames=2, rate=25)
-    times, _ = read_video_timestamps(path)
+    times, _ = read_video_timestamps(path, "sec")
     assert times == [Fraction(time, 1000) for time in VARIABLE]
     for start, end, expected in (
         (0.7, 0.74, [3, 4]),
@@ -135,7 +171,7 @@ def test_variable_frame_rate(tmp_path, name):
         (1.505, 1.52, [5, 6, 7]),
         (2.9, 2.9995, [7, 8]),
     ):
-        assert numbers(read_video(path, start, end)[0]) == expected
+        assert numbers(read_video(path, start, end, pts_unit="sec")[0]) == expected
     # What is shown every half second.
     (clip,) = read_clips(path, 7, frame_rate=2)
     assert clip_numbers(clip) == [0, 2, 4, 5, 7, 7, 9]
@@ -144,10 +180,10 @@ def test_variable_frame_rate(tmp_path, name):
 
 def test_rate_that_is_no_whole_number(tmp_path):
     path = encode(tmp_path / "ntsc.mp4", rate=Fraction(30000, 1001), b_frames=2)
-    times, rate = read_video_timestamps(path)
+    times, rate = read_video_timestamps(path, "sec")
     assert times[30] == Fraction(30 * 1001, 30000)
     assert rate == pytest.approx(29.97, abs=1e-3)
-    assert numbers(read_video(path, float(times[30]), float(times[31]))[0]) == [30, 31]
+    assert numbers(read_video(path, float(times[30]), float(times[31]), pts_unit="sec")[0]) == [30, 31]
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)
@@ -185,7 +221,7 @@ def test_sound(tmp_path):
     assert sound.dtype == torch.float32
     assert sound.shape == samples.shape
     torch.testing.assert_close(sound, samples, rtol=0, atol=1e-4)
-    frames, sound, _ = read_video(path, 0.5, 1.25)
+    frames, sound, _ = read_video(path, 0.5, 1.25, pts_unit="sec")
     assert numbers(frames) == list(range(15, 38))
     torch.testing.assert_close(sound, samples[:, 8000:20001], rtol=0, atol=1e-4)
 
@@ -193,7 +229,7 @@ def test_sound(tmp_path):
 def test_lossy_sound_keeps_its_time(tmp_path):
     samples, audio = tone(2.0, channels=1)
     path = encode(tmp_path / "sound.mp4", audio=audio, audio_codec="aac")
-    _, sound, info = read_video(path, 1.0, 1.5)
+    _, sound, info = read_video(path, 1.0, 1.5, pts_unit="sec")
     assert info["audio_fps"] == 16000
     assert sound.shape == (1, 8001)
     assert (sound[0, 100:-100] - samples[0, 16100:23901]).abs().mean() < 0.05
@@ -232,7 +268,9 @@ def test_what_cannot_be_read(tmp_path, folder, read):
     }.items():
         path = tmp_path / name
         path.write_bytes(data)
-        with pytest.raises(VideoReadError, match=f"{path.name}: not a video, damaged, or of a format"):
+        with pytest.raises(
+            VideoReadError, match=f"{path.name}: cannot be decoded: not a video, damaged, or of a format"
+        ):
             read(path)
 
 
@@ -314,7 +352,7 @@ def test_streams_without_a_container(tmp_path, codec, format):
     frames, _, info = read_video(path)
     assert numbers(frames) == list(range(60))
     rate = info["video_fps"]
-    assert numbers(read_video(path, 20 / rate, 22 / rate)[0]) == [20, 21, 22]
+    assert numbers(read_video(path, 20 / rate, 22 / rate, pts_unit="sec")[0]) == [20, 21, 22]
     clips = list(read_clips(path, 3, num_clips=3))
     assert [clip_numbers(clip) for clip in clips] == [[0, 1, 2], [28, 29, 30], [57, 58, 59]]
 
@@ -377,21 +415,87 @@ def test_impossible_clips(folder, arguments, words):
         read_clips(folder / "h264.mp4", **arguments)
 
 
-def test_only_what_a_clip_needs_is_decoded(tmp_path, monkeypatch):
+@pytest.fixture
+def packets(monkeypatch):
+    """How many packets went to decoders, and how many files are open; counted at the boundary to PyAV."""
+    counts = {"packets": 0, "open": 0, "most open": 0, "opened": 0}
+
+    class Container:
+        def __init__(self, *args, **options):
+            self._inner = av_open(*args, **options)
+            counts["opened"] += 1
+            counts["open"] += 1
+            counts["most open"] = max(counts["most open"], counts["open"])
+
+        def __getattr__(self, name):
+            return getattr(self._inner, name)
+
+        def demux(self, *args):
+            for packet in self._inner.demux(*args):
+                counts["packets"] += packet.size > 0
+                yield packet
+
+        def close(self):
+            counts["open"] -= 1
+            self._inner.close()
+
+    av_open = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **options: (av_open if "w" in args else Container)(*args, **options))
+    return counts
+
+
+def test_only_what_a_clip_needs_is_decoded(tmp_path, packets):
     path = encode(tmp_path / "long.mp4", count=900, key_frame_every=30, b_frames=2, size=(80, 64))
-    decoded = []
-    frames_of = module._Video._frames_of
-
-    def counting(self, container, stream):
-        for frame in frames_of(self, container, stream):
-            decoded.append(frame.pts)
-            yield frame
-
-    monkeypatch.setattr(module._Video, "_frames_of", counting)
     clips = list(read_clips(path, 4, num_clips=4))
     assert [clip_numbers(clip)[0] for clip in clips] == [0, 298, 597, 896]
-    # At most a clip, what lies between it and the key frame before it, and a frame of each end.
-    assert len(decoded) <= 4 * (30 + 4 + 2)
+    # At most a clip, what lies between it and the key frame before it, a frame of each end; and the end of the file.
+    assert packets["packets"] <= 4 * (30 + 4 + 2) + 30
+
+
+@pytest.mark.parametrize(("num_clips", "key_frame_every"), [(20, 12), (300, 12), (300, 1000), (40, 1000), (9, 1000)])
+def test_nothing_is_decoded_twice(tmp_path, packets, num_clips, key_frame_every):
+    """Clips overlap, lie side by side, or are farther apart than key frames are, or nearer."""
+    path = encode(tmp_path / "a.mp4", count=900, key_frame_every=key_frame_every, size=(80, 64))
+    clips = list(read_clips(path, 8, num_clips=num_clips))
+    firsts = [clip_numbers(clip)[0] for clip in clips]
+    assert firsts == [int(892 * index / (num_clips - 1) + 0.06) for index in range(num_clips)]
+    for clip, first in zip(clips[:: len(clips) // 8], firsts[:: len(clips) // 8], strict=True):
+        assert clip_numbers(clip) == list(range(first, first + 8))
+    # One pass over the file; a look for its end, from the last key frame on; and one seek that turned out needless.
+    assert packets["packets"] <= 900 + min(key_frame_every, 900) + 120
+    assert (packets["open"], packets["most open"]) == (0, 1)
+
+
+def test_clips_share_the_frames_that_they_have_in_common(folder):
+    seen = []
+    clips = list(read_clips(folder / "h264.mp4", 16, num_clips=50, transform=lambda frame: seen.append(0) or frame))
+    assert len(clips) == 50
+    assert len(seen) == 60
+
+
+_GROWTH = """
+import gc, os, resource, sys
+from zoo_video import read_clips
+def entries(*folders):
+    return len(next((os.listdir(folder) for folder in folders if os.path.exists(folder)), ()))
+def resources():
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak, entries("/proc/self/task"), entries("/proc/self/fd", "/dev/fd")
+gc.disable()  # nothing waits for it
+for count in (10, 10, 1000):
+    most = (0, 0, 0)
+    for clip in read_clips(sys.argv[1], 4, num_clips=count, transform=lambda frame: frame[:, ::8, ::8].clone()):
+        most = tuple(map(max, most, resources()))
+    print(*most, *resources()[1:])
+"""
+
+
+def test_threads_files_and_memory_do_not_grow_with_the_number_of_clips(tmp_path):
+    path = encode(tmp_path / "long.mp4", "mpeg4", count=300, size=(640, 480))
+    printed = subprocess.run([sys.executable, "-c", _GROWTH, path], capture_output=True, text=True, check=True).stdout
+    _, few, many = ([float(value) for value in line.split()] for line in printed.splitlines())
+    assert many[0] - few[0] < 40  # MiB, where 1,000 clips have 3.5 GB of pixels
+    assert many[1:] == few[1:]
 
 
 _MEMORY = """
@@ -425,7 +529,7 @@ def test_no_file_stays_open(folder):
     clips = read_clips(path, 4, num_clips=3)
     next(clips)
     del clips
-    read_video(path, 0, 0.1)
+    read_video(path, 0, 0.1, pts_unit="sec")
 
     def is_ours(entry):
         try:
@@ -442,7 +546,7 @@ def test_numpy_is_not_needed(folder):
         "import warnings; warnings.simplefilter('ignore')\n"
         "from zoo_video import read_clips, read_video\n"
         f"path = {str(folder / 'h264.mp4')!r}\n"
-        "print(read_video(path, 0, 1)[0].shape[0], len(list(read_clips(path))))"
+        "print(read_video(path, 0, 1, pts_unit='sec')[0].shape[0], len(list(read_clips(path))))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.split() == ["31", "1"]
