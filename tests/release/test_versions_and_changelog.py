@@ -84,7 +84,7 @@ def test_a_new_version_changes_nothing_else(copy):
         for requirement in distribution.project["dependencies"]
         if requirement.startswith("zoo-")
     }
-    assert pins == {"zoo-core==7.8.9", "zoo-classification==7.8.9"}
+    assert pins == {"zoo-core==7.8.9", "zoo-core[video]==7.8.9", "zoo-classification==7.8.9"}
 
 
 def test_versions_that_differ(copy):

@@ -57,7 +57,7 @@ def with_version(root: Path, version: Version) -> dict[Path, str]:
         for index, requirement in enumerate(list(requirements)):
             name = distributions.required_name(requirement)
             if name in distribution.siblings:
-                requirements[index] = f"{name}=={version}"
+                requirements[index] = f"{requirement.partition('==')[0]}=={version}"  # extras stay
         changed[path] = tomlkit.dumps(document)
     path = root / CODE
     text, count = _STATED.subn(f'__version__ = "{version}"', path.read_text())
