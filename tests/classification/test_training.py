@@ -1,9 +1,6 @@
 """Training: every builder learns, fresh parameters have the reference's distributions, heads can be exchanged."""
 
 import gc
-import gzip
-import json
-import math
 
 import pytest
 import torch
@@ -67,32 +64,11 @@ def test_one_step_lowers_the_loss(name):
     gc.collect()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if (INITIALISATION / f"{name}.json.gz").exists()])
+@pytest.mark.parametrize("name", filter(reference.has_initialisation, NAMES))
 def test_fresh_parameters_are_distributed_as_the_references(name):
     torch.manual_seed(1)
     kwargs = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    state = zoo_core.get_model(name, **kwargs).state_dict()
-    with gzip.open(INITIALISATION / f"{name}.json.gz", "rt") as file:
-        expected = json.load(file)
-    assert {key for key, tensor in state.items() if tensor.is_floating_point()} == set(expected)
-    for key, value in expected.items():
-        tensor = state[key]
-        if isinstance(value, float):
-            assert bool((tensor == value).all()), f"{key} should be {value} throughout"
-            continue
-        mean, std, largest = value
-        count = tensor.numel()
-        if count < 1000:
-            assert float(tensor.std()) > 0, key
-            continue
-        # Both are estimates from `count` draws.
-        noise = 5 / math.sqrt(count)
-        assert float(tensor.std()) == pytest.approx(std, rel=max(0.03, noise)), key
-        assert float(tensor.mean()) == pytest.approx(mean, abs=2 * noise * std), key
-        if count >= 20_000:
-            # Tells uniform (1.7), truncated normal (2.0 or so) and normal distributions (over 4) from each other.
-            spread = min(4.0, float(tensor.abs().max()) / float(tensor.std()))
-            assert spread == pytest.approx(min(4.0, largest / std), rel=0.25), key
+    reference.assert_initialised(zoo_core.get_model(name, **kwargs), name)
 
 
 def publish_filled(name, publish):

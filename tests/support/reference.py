@@ -8,13 +8,16 @@ import functools
 import gzip
 import inspect
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+import zoo_core
 from tools.reference_values import fill_parameters as fill_parameters
 from tools.reference_values import image as image
 from tools.reference_values import no_random_init as no_random_init
@@ -88,6 +91,71 @@ def assert_arguments_described(function: Any) -> None:
     entries = re.findall(r"^ +([\w*]+(?:, [\w*]+)*): ", inspect.getdoc(function) or "", re.MULTILINE)
     described = {name.lstrip("*") for entry in entries for name in entry.split(", ")}
     assert set(inspect.signature(function).parameters) <= described
+
+
+def assert_builder(name: str, package: Any) -> list[tuple[Any, dict[str, Any]]]:
+    """Compares a builder, and what all tasks say of its weights, with the catalogue of the reference.
+
+    Returns:
+        Each published member of its enum, and what the reference knows of it.
+    """
+    expected = catalog()[name]
+    function = zoo_core.get_model_builder(name)
+    assert function.__name__ == expected["function"]
+    assert function.__module__ == f"{package.__name__}.{expected['family']}"
+    assert_signature(function, expected["signature"])
+    assert "https://" in (inspect.getdoc(function) or ""), "a builder names its paper"
+    assert_arguments_described(function)
+
+    weights = zoo_core.get_model_weights(name)
+    assert weights.__name__ == expected["weights_enum"]
+    assert getattr(package, function.__name__) is function
+    assert getattr(package, weights.__name__) is weights
+    assert expected["default"] == weights["DEFAULT"].name
+    published = [member for member in weights if not member.url.startswith("package:")]
+    assert [member.name for member in published] == list(expected["weights"])
+    for member in published:
+        facts = expected["weights"][member.name]
+        assert (member.url, member.sha256_prefix) == (facts["url"], facts["sha256_prefix"])
+        assert member.meta["min_size"] == tuple(facts["min_size"])
+        for key in ("num_params", "recipe"):
+            assert member.meta[key] == facts[key]
+        for key in ("ops", "file_size"):
+            assert member.meta[f"_{key}"] == facts[key]
+        ours = member.meta["_metrics"]
+        # JSON has no NaN.
+        named = {d: {k: None if math.isnan(v) else v for k, v in values.items()} for d, values in ours.items()}
+        assert named == facts["metrics"]
+    return [(member, expected["weights"][member.name]) for member in published]
+
+
+def has_initialisation(name: str) -> bool:
+    return (ASSETS / "initialisation" / f"{name}.json.gz").exists()
+
+
+def assert_initialised(model: nn.Module, name: str) -> None:
+    """Fresh parameters are distributed as the reference's, as far as one draw of each tells."""
+    with gzip.open(ASSETS / "initialisation" / f"{name}.json.gz", "rt") as file:
+        expected = json.load(file)
+    state = model.state_dict()
+    assert {key for key, tensor in state.items() if tensor.is_floating_point()} == set(expected)
+    for key, value in expected.items():
+        tensor = state[key]
+        if isinstance(value, float):
+            assert bool((tensor == value).all()), f"{key} should be {value} throughout"
+            continue
+        mean, std, largest = value
+        count = tensor.numel()
+        if count < 1000:
+            assert float(tensor.std()) > 0, key
+            continue
+        # Both are estimates from `count` draws.
+        noise = 5 / math.sqrt(count)
+        assert float(tensor.std()) == pytest.approx(std, rel=max(0.03, noise)), key
+        assert float(tensor.mean()) == pytest.approx(mean, abs=2 * noise * std), key
+        # Tells uniform (1.7), truncated normal (2.0 or so) and normal distributions (over 4) from each other.
+        spread = min(4.0, float(tensor.abs().max()) / float(tensor.std()))
+        assert spread == pytest.approx(min(4.0, largest / std), rel=0.25 if count >= 20_000 else 0.45), key
 
 
 def _plain(default: Any) -> Any:

@@ -1,9 +1,6 @@
 """Training: every builder learns, fresh parameters have the reference's distributions, heads can be exchanged."""
 
 import gc
-import gzip
-import json
-import math
 
 import pytest
 import torch
@@ -92,29 +89,10 @@ def test_dropped_branches_differ_between_videos_of_a_batch():
     assert len({tuple(row) for row in outputs.round(decimals=3).tolist()}) > 2
 
 
-@pytest.mark.parametrize("name", ["mvit_v1_b", "mvit_v2_s", "r3d_18", "s3d", "swin3d_t"])
+@pytest.mark.parametrize("name", filter(reference.has_initialisation, NAMES))
 def test_fresh_parameters_are_distributed_as_the_references(name):
     torch.manual_seed(1)
-    state = zoo_core.get_model(name).state_dict()
-    with gzip.open(INITIALISATION / f"{name}.json.gz", "rt") as file:
-        expected = json.load(file)
-    assert {key for key, tensor in state.items() if tensor.is_floating_point()} == set(expected)
-    for key, value in expected.items():
-        tensor = state[key]
-        if isinstance(value, float):
-            assert bool((tensor == value).all()), f"{key} should be {value} throughout"
-            continue
-        mean, std, largest = value
-        count = tensor.numel()
-        if count < 1000:
-            assert float(tensor.std()) > 0, key
-            continue
-        # Both are estimates from `count` draws.
-        noise = 5 / math.sqrt(count)
-        assert float(tensor.std()) == pytest.approx(std, rel=max(0.03, noise)), key
-        assert float(tensor.mean()) == pytest.approx(mean, abs=2 * noise * std), key
-        # Tells uniform and normal distributions from each other.
-        assert float(tensor.abs().max()) / float(tensor.std()) == pytest.approx(largest / std, rel=0.45), key
+    reference.assert_initialised(zoo_core.get_model(name), name)
 
 
 def publish_filled(name, publish):

@@ -154,7 +154,18 @@ class InceptionOutputs(NamedTuple):
     aux_logits: Tensor | None
 
 
-class InceptionA(nn.Module):
+class _Branches(nn.Module):
+    """Branches side by side, whose outputs are concatenated."""
+
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        """The branches' outputs, Tensor[N, C, H, W] of equal H and W."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat(self._forward(x), 1)
+
+
+class InceptionA(_Branches):
     """1x1, 5x5, double 3x3 and pooling side by side: figure 5 of the paper, with 5x5 left in one branch.
 
     Args:
@@ -177,7 +188,6 @@ class InceptionA(nn.Module):
         self.branch_pool = conv_block(in_channels, pool_features, kernel_size=1)
 
     def _forward(self, x: Tensor) -> list[Tensor]:
-        """The branches' outputs."""
         return [
             self.branch1x1(x),
             self.branch5x5_2(self.branch5x5_1(x)),
@@ -185,11 +195,8 @@ class InceptionA(nn.Module):
             self.branch_pool(F.avg_pool2d(x, kernel_size=3, stride=1, padding=1)),
         ]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(self._forward(x), 1)
 
-
-class InceptionB(nn.Module):
+class InceptionB(_Branches):
     """3x3, double 3x3 and pooling side by side, which halve the size: figure 10 of the paper.
 
     Args:
@@ -206,18 +213,14 @@ class InceptionB(nn.Module):
         self.branch3x3dbl_3 = conv_block(96, 96, kernel_size=3, stride=2)
 
     def _forward(self, x: Tensor) -> list[Tensor]:
-        """The branches' outputs."""
         return [
             self.branch3x3(x),
             self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x))),
             F.max_pool2d(x, kernel_size=3, stride=2),
         ]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(self._forward(x), 1)
 
-
-class InceptionC(nn.Module):
+class InceptionC(_Branches):
     """1x1, 7x7 and double 7x7, cut into 1x7 and 7x1, and pooling side by side: figure 6 of the paper with n = 7.
 
     Args:
@@ -242,7 +245,6 @@ class InceptionC(nn.Module):
         self.branch_pool = conv_block(in_channels, 192, kernel_size=1)
 
     def _forward(self, x: Tensor) -> list[Tensor]:
-        """The branches' outputs."""
         branch7x7dbl = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
         return [
             self.branch1x1(x),
@@ -251,11 +253,8 @@ class InceptionC(nn.Module):
             self.branch_pool(F.avg_pool2d(x, kernel_size=3, stride=1, padding=1)),
         ]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(self._forward(x), 1)
 
-
-class InceptionD(nn.Module):
+class InceptionD(_Branches):
     """3x3, 7x7 with 3x3, and pooling side by side, which halve the size.
 
     Args:
@@ -274,18 +273,14 @@ class InceptionD(nn.Module):
         self.branch7x7x3_4 = conv_block(192, 192, kernel_size=3, stride=2)
 
     def _forward(self, x: Tensor) -> list[Tensor]:
-        """The branches' outputs."""
         return [
             self.branch3x3_2(self.branch3x3_1(x)),
             self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x)))),
             F.max_pool2d(x, kernel_size=3, stride=2),
         ]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(self._forward(x), 1)
 
-
-class InceptionE(nn.Module):
+class InceptionE(_Branches):
     """1x1, two branches that fork into 1x3 and 3x1, and pooling side by side: figure 7 of the paper.
 
     Args:
@@ -318,9 +313,6 @@ class InceptionE(nn.Module):
             self.branch3x3dbl_3b(branch3x3dbl),
             self.branch_pool(F.avg_pool2d(x, kernel_size=3, stride=1, padding=1)),
         ]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(self._forward(x), 1)
 
 
 class InceptionAux(nn.Module):

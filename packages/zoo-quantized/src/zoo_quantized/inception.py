@@ -3,11 +3,12 @@
 `Rethinking the Inception Architecture for Computer Vision <https://arxiv.org/abs/1512.00567>`__
 """
 
+from collections.abc import Callable
 from enum import auto
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo_classification import inception
 from zoo_classification.inception import Inception3, Inception_V3_Weights
@@ -61,52 +62,34 @@ class QuantizableInception3(Inception3):
                 module.fuse_model(is_qat)
 
 
-class QuantizableInceptionA(inception.InceptionA):
+class _QuantizableBranches(nn.Module):
+    """Makes a block's convolutions ones that can be fused, and its concatenation one that can be quantized."""
+
+    _forward: Callable[[Tensor], list[Tensor]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("conv_block", QuantizableBasicConv2d)
+        super().__init__(*args, **kwargs)
+        self.myop = FloatFunctional()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.myop.cat(self._forward(x), 1)
+
+
+class QuantizableInceptionA(_QuantizableBranches, inception.InceptionA):
     """:class:`~zoo_classification.inception.InceptionA` whose concatenation can be quantized. Same arguments."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("conv_block", QuantizableBasicConv2d)
-        super().__init__(*args, **kwargs)
-        self.myop = FloatFunctional()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.myop.cat(self._forward(x), 1)
-
-
-class QuantizableInceptionB(inception.InceptionB):
+class QuantizableInceptionB(_QuantizableBranches, inception.InceptionB):
     """:class:`~zoo_classification.inception.InceptionB` whose concatenation can be quantized. Same arguments."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("conv_block", QuantizableBasicConv2d)
-        super().__init__(*args, **kwargs)
-        self.myop = FloatFunctional()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.myop.cat(self._forward(x), 1)
-
-
-class QuantizableInceptionC(inception.InceptionC):
+class QuantizableInceptionC(_QuantizableBranches, inception.InceptionC):
     """:class:`~zoo_classification.inception.InceptionC` whose concatenation can be quantized. Same arguments."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("conv_block", QuantizableBasicConv2d)
-        super().__init__(*args, **kwargs)
-        self.myop = FloatFunctional()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.myop.cat(self._forward(x), 1)
-
-
-class QuantizableInceptionD(inception.InceptionD):
+class QuantizableInceptionD(_QuantizableBranches, inception.InceptionD):
     """:class:`~zoo_classification.inception.InceptionD` whose concatenation can be quantized. Same arguments."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("conv_block", QuantizableBasicConv2d)
-        super().__init__(*args, **kwargs)
-        self.myop = FloatFunctional()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.myop.cat(self._forward(x), 1)
 
 
 class QuantizableInceptionE(inception.InceptionE):
