@@ -149,6 +149,7 @@ def make_pairs(
     *,
     max_objects: int = 4,
     noise: float = 0.03,
+    photographed: bool = True,
 ) -> Pairs:
     """Makes pairs of pictures.
 
@@ -160,6 +161,7 @@ def make_pairs(
         generator: source of all that is random.
         max_objects: most objects in front of a background.
         noise: bound of the standard deviation of the noise that is added to both pictures.
+        photographed: let exposure, blur and noise differ between the pictures of a pair, as a camera's do.
     """
     margin = math.ceil(max_motion) + 8
     canvas = size + 2 * margin
@@ -192,7 +194,8 @@ def make_pairs(
     target = _pixels(size)[None] + flow
     inside = ((target >= 0) & (target <= size - 1)).all(dim=1)
     shown = _sample(top2[:, None].float(), target, mode="nearest")[:, 0]
-    image1, image2 = _photograph(image1, image2, noise, generator)
+    if photographed:
+        image1, image2 = _photograph(image1, image2, noise, generator)
     return Pairs(image1, image2, flow, inside & (shown == top1))
 
 
