@@ -23,9 +23,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tools.synthetic_motion import Pairs, lengths, make_pairs, texture_bank
+from zoo_core.declarations import IMAGE_SUFFIXES
 from zoo_core.images import open_image, pil_to_tensor
 from zoo_core.registry import get_model
-from zoo_core.tasks import IMAGE_SUFFIXES
 from zoo_flow import Padding
 from zoo_flow.task import EndPointError, Flow
 
@@ -97,9 +97,9 @@ def errors(model: nn.Module, pairs: Pairs) -> dict[str, float]:
     for i in range(len(pairs.flow)):
         images = (padding.pad(2 * image[i : i + 1] - 1) for image in (pairs.image1, pairs.image2))
         flow = Flow(padding.crop(model(*images, last_only=True)[-1])[0].float())
-        of_all.update(flow, pairs.flow[i])
-        of_visible.update(flow, torch.where(pairs.visible[i], pairs.flow[i], torch.nan))
-        still.update(Flow(torch.zeros_like(pairs.flow[i])), pairs.flow[i])
+        of_all.update(i, flow, pairs.flow[i])
+        of_visible.update(i, flow, torch.where(pairs.visible[i], pairs.flow[i], torch.nan))
+        still.update(i, Flow(torch.zeros_like(pairs.flow[i])), pairs.flow[i])
     found = of_all.compute()
     figures = {
         "epe": found["epe"],

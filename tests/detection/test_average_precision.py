@@ -146,3 +146,21 @@ def test_misuse():
         AveragePrecision().update(found((BOX, 1, 0.9)) | {"labels": torch.tensor([1, 2])}, true())
     with pytest.raises(ValueError, match="'boxes' or 'masks'"):
         AveragePrecision("keypoints")
+
+
+def test_merging():
+    right, wrong = (found((BOX, 1, 0.5)), true((BOX, 1))), (found((FAR, 1, 0.5)), true())
+    one, other = AveragePrecision(), AveragePrecision()
+    one.update(*wrong, index=7)
+    other.update(*right, index=3)
+    one.merge(other)
+    # Of equal scores, that of the image with the lower number counts first.
+    assert one.compute() == {"map": 100.0, "map_50": 100.0, "map_75": 100.0}
+    other.update(*right)
+    assert other.compute()["map"] == pytest.approx(100)
+    with pytest.raises(ValueError, match="1 images were taken twice, for instance 3"):
+        one.merge(other)
+    with pytest.raises(ValueError, match="image 3 was taken already"):
+        one.update(*right, index=3)
+    with pytest.raises(ValueError, match="of boxes cannot take that of masks"):
+        one.merge(AveragePrecision("masks"))

@@ -1,4 +1,4 @@
-"""The adapter for the command line: words, pictures, COCO's records and the score, from known detections."""
+"""Detection as a task: words, images, COCO's records and the score, from known detections."""
 
 import json
 
@@ -9,14 +9,18 @@ from torch import nn
 
 import zoo_detection
 from support import reference
+from support.tasks import check_score, run
+from zoo_core import specs
 from zoo_core.cli import main
 from zoo_core.images import pil_to_tensor, to_pil_image
-from zoo_core.tasks import task_class
-from zoo_detection.task import Detections, ObjectDetectionTask, draw_detections, run_lengths
+from zoo_core.tasks import NonFiniteError, task_class
+from zoo_detection.coco import coco_results, run_lengths
+from zoo_detection.detections import Detections
+from zoo_detection.rendering import draw_detections
+from zoo_detection.task import DetectionScore, ObjectDetectionTask
 
-WEIGHTS = zoo_detection.MaskRCNN_ResNet50_FPN_Weights.DEFAULT
-PERSONS = zoo_detection.KeypointRCNN_ResNet50_FPN_Weights.DEFAULT
-CPU = torch.device("cpu")
+OBJECTS = "maskrcnn_resnet50_fpn"
+PERSONS = "keypointrcnn_resnet50_fpn"
 PERSON, DOG = 1, 18
 
 
@@ -56,9 +60,13 @@ def picture():
     return Image.new("RGB", (100, 80), (30, 30, 30))
 
 
-def task(weights=WEIGHTS, threshold=None, **extras):
-    options = {} if threshold is None else {"threshold": threshold}
-    return ObjectDetectionTask(Found(**extras), weights, CPU, options)
+def task(model=OBJECTS, threshold=None):
+    return ObjectDetectionTask(specs.find(model), {} if threshold is None else {"threshold": threshold})
+
+
+def found(model=OBJECTS, threshold=None, **extras):
+    (result,) = run(task(model, threshold), Found(**extras), picture())
+    return result
 
 
 def test_it_is_the_tasks_adapter():
@@ -66,67 +74,63 @@ def test_it_is_the_tasks_adapter():
 
 
 def test_words():
-    adapter = task()
-    (result,) = adapter.run([picture()])
-    assert adapter.describe(result) == ["1 person", " 98.0%  person  at (10, 20), 30 x 40 pixels"]
-    both = task(threshold=0.4).describe(result)
+    assert task().describe(found()) == ["1 person", " 98.0%  person  at (10, 20), 30 x 40 pixels"]
+    both = task().describe(found(threshold=0.4))
     assert both[0] == "1 person, 1 dog"
     assert both[2] == " 40.0%  dog  at (50, 20), 40 x 24 pixels"
-    assert task(threshold=0.99).describe(result) == ["nothing with a score of 99% or more"]
+    assert task(threshold=0.99).describe(found(threshold=0.99)) == ["nothing with a score of 99% or more"]
 
 
-def test_picture_shows_what_is_above_the_threshold(tmp_path):
-    adapter = task(threshold=0.4)
-    (result,) = adapter.run([picture()])
-    (path,) = adapter.save(picture(), result, tmp_path, "photo")
-    drawn = pil_to_tensor(Image.open(path))
-    assert path.name == "photo.png"
-    assert drawn.shape == (3, 80, 100)
-    changed = (drawn != 30).any(0)
+def test_an_image_shows_what_is_above_the_threshold():
+    def drawn(threshold):
+        return pil_to_tensor(task().draw(picture(), found(threshold=threshold)))
+
+    both = drawn(0.4)
+    assert both.shape == (3, 80, 100)
+    changed = (both != 30).any(0)
     for x, y in ((10, 50), (40, 50), (25, 60), (50, 40), (90, 40), (70, 44)):
         assert changed[y, x], f"no line at {x}, {y}"
     assert not changed[:15].any()
     assert not changed[62:].any()
-    (path,) = task(threshold=0.9).save(picture(), result, tmp_path, "one")
-    assert not (pil_to_tensor(Image.open(path)) != 30).any(0)[40:, 60:].any()
-    (path,) = task(threshold=1.0).save(picture(), result, tmp_path, "none")
-    assert (pil_to_tensor(Image.open(path)) == 30).all()
+    assert not (drawn(0.9) != 30).any(0)[40:, 60:].any()
+    assert (drawn(1.0) == 30).all()
 
 
-def test_masks_are_painted_best_first(tmp_path):
-    (result,) = task(masks=True).run([picture()])
+def test_masks_are_painted_best_first():
+    result = found(masks=True, threshold=0.0)
     drawn = draw_detections(pil_to_tensor(picture()), result)
     assert (drawn[:, 50, 25] != 30).any()
     assert (drawn[:, 35, 70] != 30).any()
     overlapping = Detections(
-        result.boxes, result.labels, result.scores, result.names, result.masks[:1].expand(2, -1, -1)
+        result.boxes, result.classes, result.scores, result.labels, result.masks[:1].expand(2, -1, -1)
     )
     again = draw_detections(pil_to_tensor(picture()), overlapping)
     assert torch.equal(again[:, 50, 25], drawn[:, 50, 25])
 
 
 def test_skeletons_leave_out_unlikely_keypoints():
-    (result,) = task(PERSONS, keypoints=True).run([picture()])
-    drawn = draw_detections(pil_to_tensor(picture()), result.above(0.9))
+    result = found(PERSONS, keypoints=True, threshold=0.9)
+    drawn = draw_detections(pil_to_tensor(picture()), result)
     assert (drawn[:, 30, 30] != 30).any()
-    records = task(PERSONS, keypoints=True).to_json(result)["detections"]
-    keypoints = records[0]["keypoints"]
+    keypoints = task(PERSONS).record(result)["detections"][0]["keypoints"]
     assert len(keypoints) == 51
     assert keypoints[:3] == [10.0, 30.0, 1]
     assert keypoints[9:12] == [16.0, 30.0, 0]
 
 
 def test_records():
-    (result,) = task(masks=True).run([picture()])
-    (record,) = task(masks=True).to_json(result)["detections"]
+    result = found(masks=True)
+    (record,) = task().record(result)["detections"]
     json.dumps(record)
-    assert record["category_id"] == PERSON
-    assert record["category"] == "person"
+    assert (record["index"], record["label"]) == (PERSON, "person")
     assert record["bbox"] == [10.0, 20.0, 30.0, 40.0]
     assert record["score"] == pytest.approx(0.98)
     assert record["segmentation"]["size"] == [80, 100]
     assert sum(record["segmentation"]["counts"]) == 8000
     assert sum(record["segmentation"]["counts"][1::2]) == 30 * 40
+    (in_coco,) = coco_results(result, image_id=139)
+    assert in_coco.keys() == {"image_id", "category_id", "bbox", "score", "segmentation"}
+    assert (in_coco["image_id"], in_coco["category_id"], in_coco["bbox"]) == (139, PERSON, record["bbox"])
 
 
 @pytest.mark.parametrize(
@@ -152,21 +156,62 @@ def test_results_that_are_no_numbers():
             results[0]["boxes"][1, 2] = torch.nan
             return results
 
-    with pytest.raises(ValueError, match="no numbers"):
-        ObjectDetectionTask(Broken(), WEIGHTS, CPU).run([picture()])
+    with pytest.raises(NonFiniteError, match="gave NaN or infinity"):
+        run(task(), Broken(), picture())
 
 
 def test_score():
-    adapter = task(masks=True)
-    (result,) = adapter.run([picture()])
-    score = adapter.score()
-    score.update(result, {"boxes": result.boxes, "labels": torch.tensor([PERSON, DOG]), "masks": result.masks})
+    result = found(masks=True, threshold=0.0)
+    score = task().score()
+    score.update(0, result, {"boxes": result.boxes, "labels": torch.tensor([PERSON, DOG]), "masks": result.masks})
     values = score.compute()
     assert values["box_map"] == pytest.approx(100)
     assert values["mask_map"] == pytest.approx(100)
     boxes_only = task().score()
-    boxes_only.update(task().run([picture()])[0], {"boxes": result.boxes, "labels": torch.tensor([PERSON, 3])})
+    boxes_only.update(0, found(threshold=0.0), {"boxes": result.boxes, "labels": torch.tensor([PERSON, 3])})
     assert boxes_only.compute()["box_map"] == pytest.approx(50)
+
+
+def test_all_detections_are_scored():
+    options = ObjectDetectionTask(specs.find(OBJECTS), scoring=True).options
+    assert options["threshold"] == 0
+    assert ObjectDetectionTask(specs.find(OBJECTS), {"threshold": 0.3}, scoring=True).options["threshold"] == 0.3
+
+
+def test_the_score_does_not_depend_on_order_or_division():
+    """Scores with ties, between images too, and with masks."""
+    generator = torch.Generator().manual_seed(0)
+
+    def boxes(count):
+        corners = torch.rand(count, 2, generator=generator) * 20
+        return torch.cat((corners, corners + 4 + torch.rand(count, 2, generator=generator) * 10), 1)
+
+    samples = []
+    for _ in range(12):
+        found, objects = (int(torch.randint(1, 7, (), generator=generator)) for _ in range(2))
+        truth = {"boxes": boxes(objects), "labels": torch.randint(1, 4, (objects,), generator=generator)}
+        truth["masks"] = torch.rand(objects, 16, 16, generator=generator) > 0.4
+        result = Detections(
+            torch.cat((truth["boxes"], boxes(found)))[:found],
+            torch.cat((truth["labels"], torch.randint(1, 4, (found,), generator=generator)))[:found],
+            torch.randint(1, 4, (found,), generator=generator) / 4,
+            [],
+            torch.cat((truth["masks"], torch.rand(found, 16, 16, generator=generator) > 0.4))[:found],
+        )
+        samples.append((result, truth))
+    check_score(DetectionScore, samples)
+
+
+def test_a_truth_that_does_not_fit_changes_nothing():
+    result = found(masks=True, threshold=0.0)
+    truth = {"boxes": result.boxes, "labels": torch.tensor([PERSON, DOG]), "masks": result.masks}
+    score = task().score()
+    with pytest.raises(ValueError, match="different numbers"):
+        score.update(0, result, truth | {"masks": result.masks[:1]})
+    with pytest.raises(ValueError, match="no boxes"):
+        score.update(0, result, {"labels": truth["labels"], "masks": result.masks})
+    score.update(0, result, truth)
+    assert score.compute()["mask_map"] == pytest.approx(100)
 
 
 def test_command(tmp_path, publish, capsys):

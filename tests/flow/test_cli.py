@@ -101,7 +101,7 @@ def test_progress_over_a_video(clip, monkeypatch, capsys):
 
 def test_a_picture_alone_is_an_error(pictures, capsys):
     predict("frame0.png", code=1)
-    assert "frame0.png: optical flow needs two pictures" in capsys.readouterr().err
+    assert "frame0.png: optical flow needs two images" in capsys.readouterr().err
 
 
 def test_a_broken_video_does_not_stop_the_others(clip, capsys):

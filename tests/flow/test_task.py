@@ -1,6 +1,7 @@
-"""How the command line reads pairs and videos, and shows their flow."""
+"""Optical flow as a task: how pairs and videos are read, words, images, records and the score."""
 
 import math
+import re
 from pathlib import Path
 
 import av
@@ -11,9 +12,13 @@ from torch import nn
 
 from support.painted import ORIENTATIONS, encode, number, set_display_matrix, with_cover
 from support.reference import image
+from support.tasks import check_score, run, save
+from zoo_core import predicting, specs
 from zoo_core.drawing import flow_to_image
+from zoo_core.engines import EagerEngine
 from zoo_core.images import pil_to_tensor, read_image, to_pil_image
-from zoo_core.tasks import task_class
+from zoo_core.predicting.sources import Source, estimate, find_sources, inputs
+from zoo_core.tasks import NonFiniteError, task_class
 from zoo_flow import Raft_Small_Weights, raft_small, read_flo, write_flo
 from zoo_flow.task import EndPointError, Flow, OpticalFlowTask, Pair
 
@@ -30,9 +35,21 @@ class Shift(nn.Module):
         return [num_flow_updates * difference.expand(-1, -1, *image1.shape[2:])]
 
 
-def task(model=None, **options):
-    weights = Raft_Small_Weights.C_T_V2
-    return OpticalFlowTask(model or Shift(), weights, torch.device("cpu"), options)
+def task(**options):
+    return OpticalFlowTask(specs.find("raft_small", weights="C_T_V2"), options)
+
+
+def pairs_in(*paths):
+    """What is read of files."""
+    sources, problems = find_sources(task().declaration, map(str, paths))
+    assert not problems
+    for source in sources:
+        yield from (Pair(*pair) for pair in inputs(task(), source))
+
+
+def guess(path):
+    sources, _ = find_sources(task().declaration, [str(path)])
+    return estimate(task(), sources)
 
 
 def plain(size, colour):
@@ -54,35 +71,43 @@ def write_video(path, count, size=(64, 48), codec="mpeg4"):
 # Which files belong together -----------------------------------------------------------------------------------------
 
 
-def paths(*names):
-    return [Path(name) for name in names]
+@pytest.fixture
+def grouped(tmp_path, monkeypatch):
+    """Which of some files belong together; whatever is in them."""
+    monkeypatch.chdir(tmp_path)
+
+    def group(*names):
+        for name in names:
+            Path(name).parent.mkdir(exist_ok=True)
+            Path(name).touch()
+        sources, problems = find_sources(task().declaration, names)
+        assert not problems
+        return [(source.numbered, [str(path) for path in source.paths]) for source in sources]
+
+    return group
 
 
-def test_two_pictures_are_a_pair_wherever_they_lie():
-    assert OpticalFlowTask.group(paths("x/a.png", "y/b.png")) == [tuple(paths("x/a.png", "y/b.png"))]
+def test_two_images_are_a_pair_wherever_they_lie(grouped):
+    assert grouped("x/a.png", "y/b.png") == [(False, ["x/a.png", "y/b.png"])]
 
 
-def test_more_pictures_are_a_sequence():
-    assert OpticalFlowTask.group(paths("a.png", "b.png", "c.png")) == [
-        tuple(paths("a.png", "b.png")),
-        tuple(paths("b.png", "c.png")),
-    ]
+def test_more_images_are_a_sequence(grouped):
+    assert grouped("a.png", "b.png", "c.png") == [(False, ["a.png", "b.png"]), (False, ["b.png", "c.png"])]
 
 
-def test_sequences_end_with_their_folder():
-    groups = OpticalFlowTask.group(paths("x/1.png", "x/2.png", "clip.MP4", "y/1.png", "y/2.png", "clip.ts"))
-    assert groups == [
-        tuple(paths("clip.MP4")),
-        tuple(paths("clip.ts")),
-        tuple(paths("x/1.png", "x/2.png")),
-        tuple(paths("y/1.png", "y/2.png")),
+def test_sequences_end_with_their_folder(grouped):
+    assert grouped("x/1.png", "x/2.png", "clip.MP4", "y/1.png", "y/2.png", "clip.ts") == [
+        (True, ["clip.MP4"]),
+        (True, ["clip.ts"]),
+        (False, ["x/1.png", "x/2.png"]),
+        (False, ["y/1.png", "y/2.png"]),
     ]
 
 
 @pytest.mark.parametrize("names", [["a.png"], ["a.png", "clip.mp4"], ["x/1.png", "x/2.png", "y/a.png"]])
-def test_a_picture_alone_is_refused(names):
-    with pytest.raises(ValueError, match=r"a\.png: optical flow needs two pictures"):
-        OpticalFlowTask.group(paths(*names))
+def test_an_image_alone_is_refused(grouped, names):
+    with pytest.raises(ValueError, match=r"a\.png: optical flow needs two images"):
+        grouped(*names)
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -91,32 +116,32 @@ def test_a_picture_alone_is_refused(names):
 def test_pair_of_files(tmp_path):
     plain((30, 20), "red").save(tmp_path / "a.png")
     plain((30, 20), "red").convert("L").save(tmp_path / "b.png")
-    (pair,) = task().inputs((tmp_path / "a.png", tmp_path / "b.png"))
+    (pair,) = pairs_in(tmp_path / "a.png", tmp_path / "b.png")
     assert pair.first.mode == pair.second.mode == "RGB"
-    assert task().count((tmp_path / "a.png", tmp_path / "b.png")) == 1
 
 
 def test_pair_of_different_sizes(tmp_path):
     plain((30, 20), "red").save(tmp_path / "a.png")
     plain((30, 21), "red").save(tmp_path / "b.png")
-    with pytest.raises(ValueError, match=r"a\.png \(30x20\) and .*b\.png \(30x21\)"):
-        task().read((tmp_path / "a.png", tmp_path / "b.png"))
+    sources, _ = find_sources(task().declaration, [str(tmp_path)])
+    (failure,) = predicting.run(task(), EagerEngine(Shift()), sources)
+    assert re.search(r"a\.png and .*b\.png: .* same size, unlike 30x20 and 30x21", failure.message)
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.avi"])
 def test_video(tmp_path, name):
     path = write_video(tmp_path / name, 6)
-    pairs = list(task().inputs((path,)))
+    pairs = list(pairs_in(path))
     assert len(pairs) == 5
     reds = [pair.first.getpixel((30, 20))[0] for pair in pairs] + [pairs[-1].second.getpixel((30, 20))[0]]
     assert all(abs(red - 20 * number) < 8 for number, red in enumerate(reds))
     assert pairs[0].second is pairs[1].first
-    assert task().count((path,)) in (5, 6)
+    assert guess(path) in (5, 6)
 
 
 def test_videos_are_decoded_as_they_are_read(tmp_path):
     path = write_video(tmp_path / "clip.mp4", 40)
-    pairs = task().inputs((path,))
+    pairs = pairs_in(path)
     next(pairs)
     pairs.close()
 
@@ -127,17 +152,17 @@ def test_video_of_no_pair(tmp_path, count):
     if not count:
         path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"clip\.mp4"):
-        list(task().inputs((path,)))
-    assert task().count((path,)) >= 1
+        list(pairs_in(path))
+    assert guess(path) >= 1
 
 
 def test_damaged_video(tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_bytes(bytes(range(256)) * 20)
     with pytest.raises(ValueError, match=r"clip\.mp4: cannot be decoded"):
-        list(task().inputs((path,)))
+        list(pairs_in(path))
     with pytest.raises(FileNotFoundError):
-        list(task().inputs((tmp_path / "none.mp4",)))
+        list(inputs(task(), Source((tmp_path / "none.mp4",), True, "none")))
 
 
 def test_sound_is_no_video(tmp_path):
@@ -149,16 +174,16 @@ def test_sound_is_no_video(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     with pytest.raises(ValueError, match=r"sound\.mkv: has no video stream"):
-        list(task().inputs((path,)))
+        list(pairs_in(path))
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)
 def test_frames_are_turned_upright(tmp_path, name):
     matrix, turn = ORIENTATIONS[name]
     path = encode(tmp_path / "a.mp4", count=2, first=37)
-    (stored,) = task().inputs((path,))
+    (stored,) = pairs_in(path)
     set_display_matrix(path, matrix)
-    (shown,) = task().inputs((path,))
+    (shown,) = pairs_in(path)
     expected = turn(pil_to_tensor(stored.first).permute(1, 2, 0)[None])[0].permute(2, 0, 1)
     assert torch.equal(pil_to_tensor(shown.first), expected)
     assert shown.first.mode == "RGB"
@@ -171,16 +196,16 @@ def painted_numbers(pairs):
 
 def test_the_picture_of_a_cover_is_no_video(tmp_path):
     path = with_cover(tmp_path / "song.mp4", "libx264")
-    assert painted_numbers(list(task().inputs((path,)))) == list(range(9))
-    assert task().count((path,)) == 8
+    assert painted_numbers(list(pairs_in(path))) == list(range(9))
+    assert guess(path) == 8
 
 
 def test_a_name_that_begins_like_a_protocol(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     encode(tmp_path / "12:30.mp4", count=3)
     path = Path("12:30.mp4")
-    assert painted_numbers(list(task().inputs((path,)))) == [0, 1, 2]
-    assert task().count((path,)) == 2
+    assert painted_numbers(list(pairs_in(path))) == [0, 1, 2]
+    assert guess(path) == 2
 
 
 def test_frames_that_cannot_be_decoded_are_left_out(tmp_path):
@@ -192,7 +217,7 @@ def test_frames_that_cannot_be_decoded_are_left_out(tmp_path):
         data[position : position + size] = b"\xff" * size
     path.write_bytes(data)
     with pytest.warns(UserWarning, match=r"a\.mp4: damaged"):
-        found = painted_numbers(list(task().inputs((path,))))
+        found = painted_numbers(list(pairs_in(path)))
     assert found[:19] == list(range(19))
     assert found[-24:] == list(range(36, 60))  # from a key frame on
 
@@ -202,7 +227,7 @@ def test_a_video_without_its_end(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 6 // 10])
     with pytest.warns(UserWarning, match=r"a\.mp4: damaged"):
-        assert len(list(task().inputs((path,)))) > 10
+        assert len(list(pairs_in(path))) > 10
 
 
 # Running -------------------------------------------------------------------------------------------------------------
@@ -211,7 +236,7 @@ def test_a_video_without_its_end(tmp_path):
 def test_any_size_and_any_mix_of_sizes():
     sizes = [(200, 130), (33, 700), (200, 130), (1, 1)]
     pairs = [Pair(plain(size, (0, 0, 0)), plain(size, (51 * i, 51, 0))) for i, size in enumerate(sizes)]
-    flows = task(updates=5).run(pairs)
+    flows = run(task(updates=5), Shift(), *pairs)
     for i, (size, flow) in enumerate(zip(sizes, flows, strict=True)):
         assert flow.vectors.shape == (2, size[1], size[0])
         expected = torch.tensor([2.0 * i, 2.0])[:, None, None].expand_as(flow.vectors)
@@ -223,12 +248,12 @@ def test_raft_behind_the_task():
     model = raft_small().eval()
     pictures = [to_pil_image((255 * image(seed, 3, 130, 140)).to(torch.uint8)) for seed in (1, 2)]
     with torch.inference_mode():
-        (flow,) = task(model, updates=2).run([Pair(*pictures)])
         tensors = [
             torch.nn.functional.pad(read[None], (2, 2, 3, 3), mode="replicate")
             for read in Raft_Small_Weights.C_T_V2.transforms()(*pictures)
         ]
         expected = model(*tensors, num_flow_updates=2)[-1][0, :, 3:-3, 2:-2]
+    (flow,) = run(task(updates=2), model, Pair(*pictures))
     torch.testing.assert_close(flow.vectors, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
 
 
@@ -237,8 +262,8 @@ def test_no_numbers():
         def forward(self, *args, **kwargs):
             return [super().forward(*args, **kwargs)[0] / 0]
 
-    with pytest.raises(ValueError, match="zoo verify"):
-        task(Broken()).run([Pair(plain((8, 8), "red"), plain((8, 8), "red"))])
+    with pytest.raises(NonFiniteError, match="zoo verify"):
+        run(task(), Broken(), Pair(plain((8, 8), "red"), plain((8, 8), "red")))
 
 
 # Showing -------------------------------------------------------------------------------------------------------------
@@ -271,7 +296,7 @@ def test_motion_that_cancels_out_has_no_direction():
 
 
 def test_json():
-    assert task().to_json(constant(3, -4)) == {
+    assert task().record(constant(3, -4)) == {
         "height": 4,
         "width": 6,
         "mean_vector": [3.0, -4.0],
@@ -282,18 +307,18 @@ def test_json():
 
 def test_files(tmp_path):
     pair, flow = Pair(plain((6, 4), "red"), plain((6, 4), "red")), Flow(image(0, 2, 4, 6) - 0.5)
-    assert task().save(pair, flow, tmp_path, "a") == [tmp_path / "a.png"]
+    assert save(task(), pair, flow, tmp_path, "a") == [tmp_path / "a.png"]
     torch.testing.assert_close(read_image(tmp_path / "a.png"), flow_to_image(flow.vectors))
-    assert task(flo=True).save(pair, flow, tmp_path, "b.00001") == [tmp_path / "b.00001.png", tmp_path / "b.00001.flo"]
+    assert save(task(flo=True), pair, flow, tmp_path, "b.00001") == [tmp_path / "b.00001.png", tmp_path / "b.00001.flo"]
     torch.testing.assert_close(read_flo(tmp_path / "b.00001.flo"), flow.vectors)
 
 
-def test_colours_of_a_fixed_scale(tmp_path):
+def test_colours_of_a_fixed_scale():
     def colour(limit, x):
         flow = constant(x, 0)
         flow.vectors[0, 0, 0] = 0.5
-        (path,) = task(max_motion=limit).save(Pair(plain((6, 4), "red"), plain((6, 4), "red")), flow, tmp_path, "a")
-        return read_image(path)[:, 2, 3]
+        drawn = task(max_motion=limit).draw(Pair(plain((6, 4), "red"), plain((6, 4), "red")), flow)
+        return pil_to_tensor(drawn)[:, 2, 3]
 
     # Half the limit is half as colourful, whatever else moves; more than the limit is as the limit.
     white = torch.tensor([255.0] * 3)
@@ -316,16 +341,27 @@ def test_score_by_hand(tmp_path):
     flow = torch.zeros(2, 1, 7)
     flow[0, 0] = torch.tensor([0, 0.5, 0, 103.5, 0, 3, 9])
     flow[1, 0] = torch.tensor([0, 0, -2, 0, 3.5, 4, 9])
-    score.update(Flow(flow[..., :4]), truth[..., :4])
+    score.update(0, Flow(flow[..., :4]), truth[..., :4])
     write_flo(truth[..., 4:], tmp_path / "truth.flo")
-    score.update(Flow(flow[..., 4:].contiguous()), tmp_path / "truth.flo")
+    score.update(1, Flow(flow[..., 4:].contiguous()), tmp_path / "truth.flo")
     result = score.compute()
     assert result == pytest.approx({"epe": 14.5 / 6, "1px": 100 / 3, "3px": 50.0, "5px": 500 / 6, "fl_all": 100 / 3})
 
 
 def test_score_of_other_shape():
     with pytest.raises(ValueError, match=r"\[2, 4, 6\], not \[2, 6, 4\]"):
-        EndPointError().update(constant(0, 0), torch.zeros(2, 6, 4))
+        EndPointError().update(0, constant(0, 0), torch.zeros(2, 6, 4))
+
+
+def test_the_score_does_not_depend_on_order_or_division():
+    """Sums of float32 and of float64 would: the pairs differ in size and in how far they move."""
+    samples = []
+    for seed in range(17):
+        vectors = image(seed, 2, 5 + seed, 7) * 10.0 ** (seed % 6)
+        truth = image(seed + 100, 2, 5 + seed, 7)
+        truth[:, 0, seed % 7] = math.nan
+        samples.append((Flow(vectors), truth))
+    check_score(EndPointError, samples)
 
 
 def test_entry_point():

@@ -11,6 +11,7 @@ from PIL import Image
 import zoo_quantized
 from support import reference
 from zoo_core.cli import main
+from zoo_core.declarations import declaration
 from zoo_core.tasks import task_class
 from zoo_quantized import ResNet18_QuantizedWeights, quantize_model
 from zoo_quantized.task import QuantizedClassificationTask
@@ -69,7 +70,7 @@ def test_demo(capsys):
 
 
 def test_only_on_the_cpu(samples, capsys):
-    assert QuantizedClassificationTask.device_types == {"cpu"}
+    assert declaration("quantized").devices == {"cpu"}
     words = ["predict", "quantized_shufflenet_v2_x0_5", str(samples[0]), "--weights", EMBEDDED]
     assert main([*words, "--device", "meta"]) == 1
     assert "run on cpu only" in capsys.readouterr().err

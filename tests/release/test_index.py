@@ -23,7 +23,7 @@ BROUGHT = {
     "zoo-video": {"zoo-core", "zoo-video"},
     "zoo-flow": {"zoo-core", "zoo-flow"},
 }
-DIRECT = {"pillow", "requests", "filelock", "typer", "rich"}
+DIRECT = {"pillow", "requests", "filelock", "click", "rich"}
 
 
 @pytest.fixture(scope="session")

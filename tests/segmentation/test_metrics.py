@@ -108,3 +108,15 @@ def test_nothing_counted():
     assert matrix.per_class_iou().isnan().all()
     with pytest.raises(ValueError, match="at least 1"):
         ConfusionMatrix(0)
+
+
+def test_merging():
+    one, other, both = ConfusionMatrix(3), ConfusionMatrix(3), ConfusionMatrix(3)
+    for matrix, prediction, truth in ((one, [[0, 1]], [[0, 2]]), (other, [[2, 2]], [[1, 255]])):
+        matrix.update(torch.tensor(prediction), torch.tensor(truth))
+        both.update(torch.tensor(prediction), torch.tensor(truth))
+    one.merge(other)
+    assert torch.equal(one.matrix, both.matrix)
+    for stranger in (ConfusionMatrix(4), ConfusionMatrix(3, ignore_index=None)):
+        with pytest.raises(ValueError, match="cannot take"):
+            one.merge(stranger)

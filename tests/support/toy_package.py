@@ -1,6 +1,7 @@
-"""A small package from outside that joins the zoo: a catalogue, a model, an adapter, and entry points for both.
+"""A small package from outside that joins the zoo: a catalogue, a model, a task with its
+declaration, and entry points for both.
 
-The model tells dark pictures from bright ones, with parameters set by hand, so that its results are known.
+The model tells dark images from bright ones, with parameters set by hand, so that its results are known.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from zoo_core import catalog, registry
+from zoo_core import catalog, declarations, registry
 
 CATALOG = """
 [brightnet]
@@ -85,43 +86,59 @@ ADAPTER = """
 import torch
 
 from zoo_core.drawing import draw_labels
-from zoo_core.images import open_image
-from zoo_core.tasks import Option, Score, Task
+from zoo_core.tasks import Task
 
 
 class ToyTask(Task):
-    extra_options = (
-        Option("--level", float, 0.5, "From which probability on a picture counts as bright.", minimum=0, maximum=1),
-        Option("--shout", bool, False, "Write in capitals."),
-        Option("--prefix", str, None, "Text before the label."),
-    )
+    def prepare(self, input):
+        if input.width == 13:
+            raise ValueError("images 13 pixels wide bring bad luck")
+        return super().prepare(input)
 
-    def read(self, paths):
-        return open_image(*paths)
+    def run(self, engine, samples):
+        assert torch.is_inference_mode_enabled() and not engine.model.training
+        return super().run(engine, samples)
 
-    def run(self, inputs):
-        if any(picture.width == 13 for picture in inputs):
-            raise ValueError("pictures 13 pixels wide bring bad luck")
-        preprocess = self.weights.transforms()
-        batch = torch.stack([preprocess(picture) for picture in inputs]).to(self.device)
-        assert torch.is_inference_mode_enabled() and not self.model.training
-        return self.model(batch).softmax(1)[:, 1].tolist()
+    def result(self, output, input):
+        return float(output.softmax(0)[1])
 
     def describe(self, result):
-        label = self.weights.meta["categories"][result >= self.options["level"]]
+        label = self.labels[result >= self.options["level"]]
         label = label.upper() if self.options["shout"] else label
         return [f"{self.options['prefix'] or ''}{label}"]
 
-    def save(self, input, result, directory, stem):
-        path = directory / f"{stem}.png"
-        draw_labels(input, self.describe(result)).save(path)
-        return [path]
+    def draw(self, input, result):
+        return draw_labels(input, self.describe(result))
 
-    def to_json(self, result):
+    def record(self, result):
         return {"brightness": result}
 
     def score(self):
         raise NotImplementedError
+"""
+
+DECLARATION = """
+title = "Telling day from night"
+images = 1
+files = ["image"]
+batch_size = 8
+examples = "photo.jpg"
+metric = { name = "acc@1", better = "higher" }
+
+[options.level]
+type = "float"
+default = 0.5
+minimum = 0
+maximum = 1
+help = "From which probability on an image counts as bright."
+
+[options.shout]
+type = "bool"
+help = "Write in capitals."
+
+[options.prefix]
+type = "str"
+help = "Text before the label."
 """
 
 
@@ -155,7 +172,7 @@ def write(
     Args:
         path: an empty folder for it.
         task: the task that its catalogue is for.
-        adapter: entry point of the task's adapter, if the package brings one.
+        adapter: entry point of the task's class, if the package brings one.
         host: where the one checkpoint is that is not on this machine.
     """
     root = path / "toyzoo"
@@ -177,6 +194,7 @@ def write(
     (root / "__init__.py").write_text("")
     (root / "brightnet.py").write_text(MODULE)
     (root / "adapter.py").write_text(ADAPTER)
+    (root / "adapter.toml").write_text(DECLARATION)
     (root / "catalog" / "brightnet.toml").write_text(
         CATALOG.format(embedded=embedded.name, sha256=sha256, file_url=file.as_uri(), host=host)
     )
@@ -196,6 +214,7 @@ def installed(path: Path) -> Iterator[None]:
     sys.path.insert(0, str(path))
     importlib.invalidate_caches()
     catalog.clear_cache()
+    declarations.clear_cache()
     try:
         yield
     finally:
@@ -209,3 +228,4 @@ def installed(path: Path) -> Iterator[None]:
             del registry._registered[model]
         importlib.invalidate_caches()
         catalog.clear_cache()
+        declarations.clear_cache()

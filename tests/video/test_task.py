@@ -1,6 +1,5 @@
-"""The command line's adapter for video classification: clips, results, words, contact sheets, JSON, the command."""
+"""Video classification as a task: clips, results, words, contact sheets, records, the command."""
 
-import functools
 import json
 
 import pytest
@@ -10,11 +9,11 @@ from torch import Tensor, nn
 import zoo_core
 from support import cache, reference
 from support.painted import encode
+from support.tasks import check_score, run, save
 from zoo_core.cli import main
 from zoo_core.images import open_image
-from zoo_core.presets import VideoClassification
-from zoo_core.tasks import task_class
-from zoo_core.weights import Weights, WeightsEnum
+from zoo_core.specs import ModelSpec
+from zoo_core.tasks import NonFiniteError, task_class
 from zoo_video import VideoReadError
 from zoo_video.task import ClassifiedVideo, VideoClassificationTask
 
@@ -30,18 +29,19 @@ class Bits(nn.Module):
         return torch.stack((torch.zeros_like(late), 10 * late - 5, x.mean((1, 2, 3, 4))), 1)
 
 
-class Bits_Weights(WeightsEnum):
-    V1 = Weights(
-        url="https://example.org/bits.pth",
-        transforms=functools.partial(
-            VideoClassification, crop_size=(32, 40), resize_size=(32, 40), mean=(0, 0, 0), std=(1, 1, 1)
-        ),
-        meta={"categories": LABELS, "clip_length": 4, "frame_rate": 15},
-    )
+SPEC = ModelSpec(
+    "bits",
+    "video",
+    weights="V1",
+    preset="VideoClassification",
+    preset_arguments={"crop_size": (32, 40), "resize_size": (32, 40), "mean": (0, 0, 0), "std": (1, 1, 1)},
+    labels=tuple(LABELS),
+    facts={"clip_length": 4, "frame_rate": 15},
+)
 
 
 def bits_task(**options) -> VideoClassificationTask:
-    return VideoClassificationTask(Bits().eval(), Bits_Weights.V1, torch.device("cpu"), options)
+    return VideoClassificationTask(SPEC, options)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,10 @@ def test_the_entry_point_names_it():
 
 def test_probabilities_are_the_mean_over_clips(video):
     task = bits_task(clips=3)
-    read = task.read((video,))
+    read = task.read(video)
     assert [clip.frames.shape for clip in read.clips] == [(3, 4, 32, 40)] * 3
     assert [clip.times[0] for clip in read.clips] == pytest.approx([0, 26 / 30, 53 / 30])
-    (result,) = task.run([read])
+    (result,) = run(task, Bits(), read)
     assert isinstance(result, ClassifiedVideo)
     torch.testing.assert_close(result.probabilities, torch.stack([clip.probabilities for clip in result.clips]).mean(0))
     first, _, last = result.clips
@@ -74,21 +74,21 @@ def test_frames_are_preprocessed_as_a_whole_clip_would_be(video):
     from zoo_video import read_clips
 
     (clip,) = read_clips(video, 4, frame_rate=15)
-    (ours,) = bits_task(clips=1).read((video,)).clips
-    torch.testing.assert_close(ours.frames, Bits_Weights.V1.transforms()(clip.frames), rtol=0, atol=0)
+    (ours,) = bits_task(clips=1).read(video).clips
+    torch.testing.assert_close(ours.frames, bits_task().preprocess(clip.frames), rtol=0, atol=0)
     assert ours.times == clip.times
 
 
 def test_words_and_json(video):
     task = bits_task(clips=3, topk=2)
-    (result,) = task.run([task.read((video,))])
+    (result,) = run(task, Bits(), task.read(video))
     lines = task.describe(result)
     assert len(lines) == 2
     late = next(line for line in lines if "late" in line)
     assert late.endswith("% at 0:01.8 - 0:02.0")
     assert "best 98." in late
 
-    plain = json.loads(json.dumps(task.to_json(result)))
+    plain = json.loads(json.dumps(task.record(result)))
     assert [len(clip["labels"]) for clip in plain["clips"]] == [2, 2, 2]
     assert plain["labels"][0] == {
         "index": int(result.probabilities.argmax()),
@@ -98,15 +98,15 @@ def test_words_and_json(video):
     assert plain["clips"][2]["start"] == pytest.approx(53 / 30)
     assert plain["clips"][2]["end"] == pytest.approx(59 / 30)
 
-    (one,) = bits_task(clips=1).run([bits_task(clips=1).read((video,))])
+    (one,) = run(bits_task(clips=1), Bits(), bits_task(clips=1).read(video))
     assert all(line.endswith("  0:00.9 - 0:01.1") for line in bits_task().describe(one))
 
 
 def test_contact_sheet(video, tmp_path):
     task = bits_task(clips=3, topk=2)
-    read = task.read((video,))
-    (result,) = task.run([read])
-    (path,) = task.save(read, result, tmp_path, "count")
+    read = task.read(video)
+    (result,) = run(task, Bits(), read)
+    (path,) = save(task, read, result, tmp_path, "count")
     assert path == tmp_path / "count.png"
     sheet = open_image(path)
     # Four frames of 150x120 beside each other, three rows of them with their captions, and the labels below.
@@ -121,14 +121,14 @@ def test_contact_sheet(video, tmp_path):
 def test_contact_sheet_of_one_tiny_frame_is_wide_enough_for_its_caption(tmp_path):
     path = encode(tmp_path / "tiny.mp4", count=1, size=(16, 48))
     task = bits_task()
-    read = task.read((path,))
-    (result,) = task.run([read])
-    (saved,) = task.save(read, result, tmp_path, "tiny")
+    read = task.read(path)
+    (result,) = run(task, Bits(), read)
+    (saved,) = save(task, read, result, tmp_path, "tiny")
     assert open_image(saved).width >= 250
 
 
 def test_options_override_what_the_weights_say(video):
-    (clip,) = bits_task(clips=1, frames=6, frame_rate=5.0).read((video,)).clips
+    (clip,) = bits_task(clips=1, frames=6, frame_rate=5.0).read(video).clips
     assert clip.frames.shape[1] == 6
     assert clip.times[-1] - clip.times[0] == pytest.approx(1.0, abs=0.04)
 
@@ -138,21 +138,26 @@ def test_results_that_are_no_numbers(video):
         def forward(self, x):
             return torch.full((len(x), 3), float("nan"))
 
-    task = VideoClassificationTask(Broken(), Bits_Weights.V1, torch.device("cpu"), {})
-    with pytest.raises(ValueError, match="no numbers"):
-        task.run([task.read((video,))])
+    with pytest.raises(NonFiniteError, match="bits with V1 gave NaN or infinity"):
+        run(bits_task(), Broken(), bits_task().read(video))
 
 
 def test_unreadable(tmp_path):
     with pytest.raises(VideoReadError, match="no such file"):
-        bits_task().read((tmp_path / "none.mp4",))
+        bits_task().read(tmp_path / "none.mp4")
 
 
 def test_score():
     score = bits_task().score()
-    for truth in ("late", 2):
-        score.update(ClassifiedVideo(torch.tensor([0.1, 0.6, 0.3]), LABELS, []), truth)
+    for index, truth in enumerate(("late", 2)):
+        score.update(index, ClassifiedVideo(torch.tensor([0.1, 0.6, 0.3]), LABELS, []), truth)
     assert score.compute() == {"acc@1": 50.0, "acc@5": 100.0}
+
+
+def test_the_score_does_not_depend_on_order_or_division():
+    generator = torch.Generator().manual_seed(0)
+    samples = [(ClassifiedVideo(torch.rand(3, generator=generator), LABELS, []), index % 3) for index in range(20)]
+    check_score(bits_task().score, samples)
 
 
 # The command ----------------------------------------------------------------------------------------------------------

@@ -129,12 +129,12 @@ def test_catalogue_files_belong_to_modules(folder):
 
 
 def test_only_the_command_line_and_downloads_need_their_libraries():
-    """`import zoo_classification` must not pay for typer, rich or requests."""
+    """`import zoo_classification` must not pay for click, rich or requests."""
     for path in modules(ROOT / "shared" / "zoo-core"):
         if "cli" in path.parts or "checkpoints" in path.parts:
             continue
         top = {name for node in ast.parse(path.read_text()).body for name in top_level_imports(node)}
-        assert not top & {"typer", "rich", "requests", "filelock"}, path
+        assert not top & {"click", "rich", "requests", "filelock"}, path
 
 
 def top_level_imports(node):

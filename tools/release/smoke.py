@@ -80,11 +80,11 @@ def main(package: str) -> None:
     if any(checkpoint.embedded for model in models for checkpoint in model.checkpoints.values()):
         zoo("demo", "--task", task, "--output", "shown")
     else:
-        from zoo_core.tasks import task_class
+        from zoo_core.declarations import declaration
 
         smallest = min(models, key=lambda model: model.checkpoints[model.default].num_params or sys.maxsize)
         save_checkpoint(smallest.name)
-        path = make_input(task_class(task).suffixes)
+        path = make_input(declaration(task).suffixes)
         zoo("predict", smallest.name, str(path), "--output", "shown")
     assert any(Path("shown").rglob("*.png")), "no picture was written"
     if package == "zoo_detection":

@@ -20,9 +20,11 @@ RECALL_POINTS = 101
 class _ClassInImage:
     """How the detections of one class in one image match its objects.
 
-    scores: (D,), by decreasing score. matched, ignored: bool (10, D), at each threshold. objects: those that count.
+    image: its number. scores: Tensor[D], by decreasing score. matched, ignored: bool Tensor[10, D], at each threshold.
+    objects: those that count.
     """
 
+    image: int
     scores: Tensor
     matched: Tensor
     ignored: Tensor
@@ -35,6 +37,9 @@ class AveragePrecision:
     Precision is made to never rise with recall, and sampled at 101 recalls. Of each image and class, the 100 best
     detections count. Objects marked as a crowd may match any number of detections, which then count neither way.
 
+    The figure does not depend on the order of the images, nor on how they were divided among several that were then
+    merged: detections of equal score count in the order of their images' numbers.
+
     Args:
         kind: ``"boxes"`` compares boxes, ``"masks"`` masks.
     """
@@ -44,15 +49,43 @@ class AveragePrecision:
             raise ValueError(f"kind must be 'boxes' or 'masks', not {kind!r}")
         self.kind = kind
         self._images: dict[int, list[_ClassInImage]] = defaultdict(list)
-        self._any = False
+        self._numbers: set[int] = set()
 
-    def update(self, detections: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> None:
+    def update(
+        self, detections: Mapping[str, Tensor], truth: Mapping[str, Tensor], *, index: int | None = None
+    ) -> None:
         """Takes the detections of one image and what is on it.
 
         Args:
             detections: ``boxes`` (Tensor[N, 4], ``x1, y1, x2, y2``) or ``masks`` (bool Tensor[N, H, W]), ``labels``
                 (int64 Tensor[N]) and ``scores`` (Tensor[N]).
             truth: ``boxes`` or ``masks`` and ``labels`` of the objects, and ``iscrowd`` (Tensor[M]) where some are.
+            index: the image's number, which tells it from all others; ``None`` for the next one that is free.
+
+        Raises:
+            ValueError: something is missing, the numbers of boxes (masks), labels and scores differ, or the image was
+                taken already; nothing changes then.
+        """
+        if index is None:
+            index = max(self._numbers, default=-1) + 1
+        if index in self._numbers:
+            raise ValueError(f"image {index} was taken already; each counts once")
+        self.check(detections, truth)
+        crowd = truth.get("iscrowd", torch.zeros(len(truth["labels"]))).bool().cpu()
+        found_labels, true_labels = detections["labels"].cpu(), truth["labels"].cpu()
+        scores = detections["scores"].detach().cpu().double()
+        matches = {}
+        for label in torch.cat((found_labels, true_labels)).unique().tolist():
+            found, true = torch.where(found_labels == label)[0], torch.where(true_labels == label)[0]
+            found = found[scores[found].argsort(descending=True, stable=True)][:MAX_DETECTIONS]
+            overlap = self._overlap(detections[self.kind].cpu()[found], truth[self.kind].cpu()[true], crowd[true])
+            matches[label] = _match(index, scores[found], overlap, crowd[true])
+        for label, match in matches.items():
+            self._images[label].append(match)
+        self._numbers.add(index)
+
+    def check(self, detections: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> None:
+        """Checks what :meth:`update` takes.
 
         Raises:
             ValueError: something is missing, or the numbers of boxes (masks), labels and scores differ.
@@ -67,18 +100,24 @@ class AveragePrecision:
             counts = {key: len(values[key]) for key in keys}
             if len(set(counts.values())) > 1:
                 raise ValueError(f"the {name} have different numbers of {counts}")
-        self._any = True
-        crowd = truth.get("iscrowd", torch.zeros(len(truth["labels"]))).bool().cpu()
-        found_labels, true_labels = detections["labels"].cpu(), truth["labels"].cpu()
-        scores = detections["scores"].detach().cpu().double()
-        for label in torch.cat((found_labels, true_labels)).unique().tolist():
-            found, true = torch.where(found_labels == label)[0], torch.where(true_labels == label)[0]
-            found = found[scores[found].argsort(descending=True, stable=True)][:MAX_DETECTIONS]
-            overlap = self._overlap(detections[self.kind].cpu()[found], truth[self.kind].cpu()[true], crowd[true])
-            self._images[label].append(_match(scores[found], overlap, crowd[true]))
+
+    def merge(self, other: "AveragePrecision") -> None:
+        """Takes what another one, over other images, has taken. That one stays as it is.
+
+        Raises:
+            ValueError: it compares something else, or both have taken the same image; nothing changes then.
+        """
+        if other.kind != self.kind:
+            raise ValueError(f"average precision of {self.kind} cannot take that of {other.kind}")
+        both = self._numbers & other._numbers
+        if both:
+            raise ValueError(f"{len(both)} images were taken twice, for instance {min(both)}; each counts once")
+        for label, images in other._images.items():
+            self._images[label] += images
+        self._numbers |= other._numbers
 
     def _overlap(self, found: Tensor, true: Tensor, crowd: Tensor) -> Tensor:
-        """IoU of each pair, (D, M); of a crowd, the share of the detection that lies in it."""
+        """IoU of each pair, Tensor[D, M]; of a crowd, the share of the detection that lies in it."""
         if self.kind == "boxes":
             found, true = found.double(), true.double()
             iou = box_iou(found, true)
@@ -106,7 +145,7 @@ class AveragePrecision:
         Raises:
             ValueError: nothing was taken yet, or there was no object on any image.
         """
-        if not self._any:
+        if not self._numbers:
             raise ValueError("no result was taken yet, so there is no average precision")
         classes = self.per_class()
         if not classes:
@@ -116,7 +155,7 @@ class AveragePrecision:
         return {"map": float(mean.mean()), "map_50": at[0.5], "map_75": at[0.75]}
 
 
-def _match(scores: Tensor, overlap: Tensor, crowd: Tensor) -> _ClassInImage:
+def _match(image: int, scores: Tensor, overlap: Tensor, crowd: Tensor) -> _ClassInImage:
     """Each detection, from the best one on, takes the free object that it overlaps most."""
     count, objects = overlap.shape
     thresholds = torch.tensor(IOU_THRESHOLDS, dtype=torch.float64)[:, None]
@@ -132,10 +171,11 @@ def _match(scores: Tensor, overlap: Tensor, crowd: Tensor) -> _ClassInImage:
             matched[hit, index] = True
             free[hit, taken[hit]] = False
             ignored[:, index] = ~hit & in_crowd.any(1)
-    return _ClassInImage(scores, matched, ignored, int((~crowd).sum()))
+    return _ClassInImage(image, scores, matched, ignored, int((~crowd).sum()))
 
 
 def _area_under_curve(images: list[_ClassInImage]) -> Tensor:
+    images = sorted(images, key=lambda image: image.image)
     objects = sum(image.objects for image in images)
     order = torch.cat([image.scores for image in images]).argsort(descending=True, stable=True)
     matched = torch.cat([image.matched for image in images], 1)[:, order]

@@ -1,22 +1,18 @@
-"""Optical flow on the command line: how far and whereto each pixel of a picture moves in the next one."""
+"""Optical flow: where each pixel of an image moves to in the next one."""
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, NamedTuple, Self
 
-import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo_core.drawing import flow_to_image
-from zoo_core.images import open_image, write_png
-from zoo_core.tasks import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Option, Score, Task
-from zoo_core.weights import WeightsEnum
-from zoo_flow import video
+from zoo_core.images import to_pil_image
+from zoo_core.tasks import Sample, Score, Task
 from zoo_flow.flo import read_flo, write_flo
 from zoo_flow.padding import Padding
 
@@ -25,9 +21,8 @@ __all__ = ["EndPointError", "Flow", "OpticalFlowTask", "Pair"]
 _DIRECTIONS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two RGB pictures of the same size, the second taken after the first."""
+class Pair(NamedTuple):
+    """Two RGB images of the same size, the second taken after the first."""
 
     first: Image.Image
     second: Image.Image
@@ -35,106 +30,40 @@ class Pair:
 
 @dataclass(frozen=True)
 class Flow:
-    """The motion from the first picture of a pair to the second.
+    """The motion from the first image of a pair to the second.
 
     Args:
-        vectors: float32 Tensor[2, H, W] on the CPU: how far each pixel moves to the right and down, in pixels.
+        vectors: float32 Tensor[2, H, W] on the CPU: the displacement of each pixel to the right and down, in pixels.
     """
 
     vectors: Tensor
 
     @property
     def lengths(self) -> Tensor:
-        """How far each pixel moves, as float32 Tensor[H, W]."""
+        """The length of each pixel's displacement in pixels, float32 Tensor[H, W]."""
         return self.vectors.square().sum(dim=0).sqrt()
 
 
-class OpticalFlowTask(Task[Pair, Flow]):
-    """Runs RAFT on pairs of pictures, and on the frames of videos. Pictures of any size are padded to one it takes.
+class OpticalFlowTask(Task[tuple[Image.Image, Image.Image], Flow]):
+    """Finds the motion between two images, of any size: they are padded to one that RAFT takes."""
 
-    Two pictures are a pair. More of them are the frames of a sequence, folder by folder: each makes a pair with the
-    next one.
-    """
+    @property
+    def forward_arguments(self) -> Mapping[str, Any]:
+        return {"num_flow_updates": self.options["updates"], "last_only": True}
 
-    suffixes: ClassVar[frozenset[str]] = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    example_files: ClassVar[str] = "first.png second.png"
-    extra_options: ClassVar[tuple[Option, ...]] = (
-        Option("--flo", bool, False, "Write the flow as .flo files as well."),
-        Option("--updates", int, 12, "How many times the flow is refined.", minimum=1),
-        Option(
-            "--max-motion",
-            float,
-            None,
-            "Motion of so many pixels has the full colour; by default the largest in each picture has.",
-            minimum=1e-3,
-        ),
-    )
-    batch_size: ClassVar[int] = 1
-
-    def __init__(
-        self, model: nn.Module, weights: WeightsEnum, device: torch.device, options: Mapping[str, Any] | None = None
-    ) -> None:
-        super().__init__(model, weights, device, options)
-        self._preprocess = weights.transforms()
-
-    @classmethod
-    def group(cls, paths: Sequence[Path]) -> list[tuple[Path, ...]]:
-        groups: list[tuple[Path, ...]] = [(path,) for path in paths if _is_video(path)]
-        pictures = [path for path in paths if not _is_video(path)]
-        if len(pictures) == 2:
-            return [*groups, (pictures[0], pictures[1])]
-        folders: dict[Path, list[Path]] = {}
-        for path in pictures:
-            folders.setdefault(path.parent, []).append(path)
-        for sequence in folders.values():
-            if len(sequence) == 1:
-                raise ValueError(f"{sequence[0]}: optical flow needs two pictures (or a video), and this one is alone")
-            groups += itertools.pairwise(sequence)
-        return groups
-
-    def inputs(self, paths: tuple[Path, ...]) -> Iterator[Pair]:
-        if len(paths) == 2:
-            yield self.read(paths)
-            return
-        found = 0
-        for first, second in itertools.pairwise(video.frames(paths[0])):
-            yield Pair(first, second)
-            found += 1
-        if not found:
-            raise ValueError(f"{paths[0]}: optical flow needs at least two frames, and this video has fewer")
-
-    def count(self, paths: tuple[Path, ...]) -> int:
-        return 1 if len(paths) == 2 else max(2, video.count_frames(paths[0]) - 1)
-
-    def read(self, paths: tuple[Path, ...]) -> Pair:
-        if len(paths) != 2:
-            return next(self.inputs(paths))
-        first, second = (open_image(path) for path in paths)
+    def prepare(self, input: tuple[Image.Image, Image.Image]) -> Sample:
+        first, second = input
         if first.size != second.size:
-            sizes = " and ".join(
-                f"{path} ({p.width}x{p.height})" for path, p in zip(paths, (first, second), strict=True)
+            raise ValueError(
+                "the two images of a pair must have the same size, unlike "
+                f"{first.width}x{first.height} and {second.width}x{second.height}"
             )
-            raise ValueError(f"the two pictures of a pair must have the same size, unlike {sizes}")
-        return Pair(first, second)
+        padding = Padding(first.height, first.width)
+        return tuple(padding.pad(image[None])[0] for image in super().prepare(input))
 
-    def run(self, inputs: Sequence[Pair]) -> list[Flow]:
-        results: dict[int, Flow] = {}
-        # Pairs of the same size go together.
-        sizes: dict[tuple[int, int], list[int]] = {}
-        for position, pair in enumerate(inputs):
-            sizes.setdefault(pair.first.size, []).append(position)
-        for (width, height), positions in sizes.items():
-            padding = Padding(height, width)
-            tensors = [self._preprocess(inputs[i].first, inputs[i].second) for i in positions]
-            first, second = (padding.pad(torch.stack(part).to(self.device)) for part in zip(*tensors, strict=True))
-            flow = self.model(first, second, num_flow_updates=self.options["updates"], last_only=True)[-1]
-            flow = padding.crop(flow).float().cpu()
-            if not flow.isfinite().all():
-                raise ValueError(
-                    f"{self.weights} gave a flow that is no numbers; are the weights damaged? Try `zoo verify`"
-                )
-            results |= {i: Flow(vectors) for i, vectors in zip(positions, flow, strict=True)}
-        return [results[i] for i in range(len(inputs))]
+    def result(self, output: Sequence[Tensor], input: tuple[Image.Image, Image.Image]) -> Flow:
+        padding = Padding(input[0].height, input[0].width)
+        return Flow(padding.crop(output[-1]).float().cpu())
 
     def describe(self, result: Flow) -> list[str]:
         lengths = result.lengths
@@ -146,24 +75,19 @@ class OpticalFlowTask(Task[Pair, Flow]):
         moving = 100 * float((lengths > 1).float().mean())
         return [mean, f"largest motion {lengths.max():.2f} px", f"{moving:.0f}% of the pixels move by more than 1 px"]
 
-    def save(self, input: Pair, result: Flow, directory: Path, stem: str) -> list[Path]:
-        path = directory / f"{stem}.png"
-        write_png(self._draw(result), path)
-        if not self.options["flo"]:
-            return [path]
-        flo = directory / f"{stem}.flo"
-        write_flo(result.vectors, flo)
-        return [path, flo]
-
-    def _draw(self, result: Flow) -> Tensor:
+    def draw(self, input: tuple[Image.Image, Image.Image], result: Flow) -> Image.Image:
         limit = self.options["max_motion"]
         if limit is None:
-            return flow_to_image(result.vectors)
+            return to_pil_image(flow_to_image(result.vectors))
         scale = (limit / result.lengths.clamp(min=1e-6)).clamp(max=1)
         # A column that moves by the limit sets the scale, and is cut off.
-        return flow_to_image(F.pad(result.vectors * scale, (0, 1), value=limit / math.sqrt(2)))[..., :-1]
+        padded = F.pad(result.vectors * scale, (0, 1), value=limit / math.sqrt(2))
+        return to_pil_image(flow_to_image(padded)[..., :-1])
 
-    def to_json(self, result: Flow) -> dict[str, Any]:
+    def files(self, result: Flow) -> Mapping[str, Callable[[Path], None]]:
+        return {".flo": lambda path: write_flo(result.vectors, path)} if self.options["flo"] else {}
+
+    def record(self, result: Flow) -> dict[str, Any]:
         lengths = result.lengths
         return {
             "height": result.vectors.shape[1],
@@ -177,10 +101,6 @@ class OpticalFlowTask(Task[Pair, Flow]):
         return EndPointError()
 
 
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-
 class EndPointError(Score[Flow]):
     """Distances between flow and truth, over the pixels of all pairs whose truth is known.
 
@@ -189,15 +109,18 @@ class EndPointError(Score[Flow]):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._pixels = 0
-        self._distance = 0.0
+        # One sum a pair: math.fsum() of them is exact, whatever their order.
+        self._distances: list[float] = []
         self._within = dict.fromkeys((1, 3, 5), 0)
         self._outliers = 0
 
-    def update(self, result: Flow, truth: Tensor | str | Path) -> None:
+    def _update(self, index: int, result: Flow, truth: Tensor | str | Path) -> None:
         """Takes one result.
 
         Args:
+            index: the sample's number.
             result: what the model found.
             truth: Tensor[2, H, W] in pixels, NaN where unknown; or the path of a `.flo` file.
 
@@ -212,13 +135,21 @@ class EndPointError(Score[Flow]):
         error = (result.vectors - flow).square().sum(dim=0).sqrt()[known]
         length = flow.square().sum(dim=0).sqrt()[known]
         self._pixels += error.numel()
-        self._distance += float(error.double().sum())
+        self._distances.append(float(error.double().sum()))
         for limit in self._within:
             self._within[limit] += int((error < limit).sum())
         self._outliers += int(((error >= 3) & (error >= 0.05 * length)).sum())
+
+    def _merge(self, other: Self) -> None:
+        self._pixels += other._pixels
+        self._distances += other._distances
+        for limit in self._within:
+            self._within[limit] += other._within[limit]
+        self._outliers += other._outliers
 
     def compute(self) -> dict[str, float]:
         if not self._pixels:
             raise ValueError("no pixel of known flow was taken yet, so there is no error")
         within = {f"{limit}px": 100 * count / self._pixels for limit, count in self._within.items()}
-        return {"epe": self._distance / self._pixels} | within | {"fl_all": 100 * self._outliers / self._pixels}
+        epe = math.fsum(self._distances) / self._pixels
+        return {"epe": epe} | within | {"fl_all": 100 * self._outliers / self._pixels}

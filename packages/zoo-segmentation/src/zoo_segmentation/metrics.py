@@ -15,7 +15,7 @@ class ConfusionMatrix:
 
     Attributes:
         matrix: int64 Tensor[num_classes, num_classes] on the CPU: pixels by true class (row) and predicted class
-            (column). Matrices of parts of a data set may be added up.
+            (column). :meth:`merge` adds up those of parts of a data set.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None = 255) -> None:
@@ -54,6 +54,19 @@ class ConfusionMatrix:
         self._check("target", true)
         cells = true * self.num_classes + predicted
         self.matrix += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.matrix).cpu()
+
+    def merge(self, other: "ConfusionMatrix") -> None:
+        """Adds what another matrix counted, of other images. The sums are exact, so that the order does not matter.
+
+        Raises:
+            ValueError: the other one is of other classes, or ignores another label.
+        """
+        if (self.num_classes, self.ignore_index) != (other.num_classes, other.ignore_index):
+            raise ValueError(
+                f"a matrix of {self.num_classes} classes that ignores {self.ignore_index} cannot take one of "
+                f"{other.num_classes} classes that ignores {other.ignore_index}"
+            )
+        self.matrix += other.matrix
 
     def _check(self, name: str, labels: Tensor) -> None:
         if not labels.numel():

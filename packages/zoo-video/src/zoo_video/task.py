@@ -1,20 +1,20 @@
-"""Video classification on the command line: which labels fit a video best, and when."""
+"""Video classification: which labels fit a video best, and when."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo_core.classifying import Accuracy, Classification
 from zoo_core.drawing import draw_labels
+from zoo_core.engines import Engine
 from zoo_core.images import to_pil_image
-from zoo_core.tasks import VIDEO_SUFFIXES, Option, Task
-from zoo_core.weights import WeightsEnum
+from zoo_core.tasks import Sample, Task, check_finite
 from zoo_video.reading import read_clips
 
 __all__ = ["ClassifiedClip", "ClassifiedVideo", "Video", "VideoClassificationTask", "VideoClip"]
@@ -77,46 +77,24 @@ class ClassifiedVideo(Classification):
 
 
 class VideoClassificationTask(Task[Video, ClassifiedVideo]):
-    """Runs a classifier on clips of videos; shows the ``topk`` likeliest labels of each, and when they fit best."""
+    """Finds the ``topk`` most likely labels of a video from clips of it, and when they fit best."""
 
-    suffixes: ClassVar[frozenset[str]] = VIDEO_SUFFIXES
-    example_files: ClassVar[str] = "clip.mp4"
-    extra_options: ClassVar[tuple[Option, ...]] = (
-        Option("--clips", int, 5, "How many clips to look at, spread evenly over each video.", minimum=1),
-        Option("--topk", int, 5, "How many labels to show for each video.", minimum=1),
-        Option(
-            "--frames", int, None, "Frames of a clip; by default as many as the weights' accuracy is of.", minimum=1
-        ),
-        Option("--frame-rate", float, None, "Frames of a clip per second of video; likewise by default.", minimum=0.01),
-    )
-    # Videos hold many clips already.
-    batch_size: ClassVar[int] = 1
-
-    def __init__(
-        self, model: nn.Module, weights: WeightsEnum, device: torch.device, options: dict[str, Any] | None = None
-    ) -> None:
-        super().__init__(model, weights, device, options)
-        self._preprocess = weights.transforms()
-        self._labels: Sequence[str] = weights.meta.get("categories") or ()
-        meta = weights.meta
-        self._clip_length = self.options["frames"] or meta.get("clip_length") or meta.get("min_temporal_size") or 16
-        self._frame_rate = self.options["frame_rate"] or meta.get("frame_rate")
-
-    def read(self, paths: tuple[Path, ...]) -> Video:
-        (path,) = paths
+    def read(self, path: Path) -> Video:
+        facts = self.spec.facts
         thumbnails: list[Image.Image] = []
 
         def prepare(frame: Tensor) -> Tensor:
             """Large frames are not kept: only what the model takes of them, and what is shown."""
+            assert self.preprocess is not None
             thumbnails.append(_thumbnail(frame))
-            return self._preprocess(frame[None])[:, 0]
+            return self.preprocess(frame[None])[:, 0]
 
         clips = []
         for clip in read_clips(
             path,
-            self._clip_length,
+            self.options["frames"] or facts.get("clip_length") or facts.get("min_temporal_size") or 16,
             num_clips=self.options["clips"],
-            frame_rate=self._frame_rate,
+            frame_rate=self.options["frame_rate"] or facts.get("frame_rate"),
             transform=prepare,
         ):
             # A frame that was taken more than once was prepared once.
@@ -127,21 +105,26 @@ class VideoClassificationTask(Task[Video, ClassifiedVideo]):
             clips.append(VideoClip(clip.frames.transpose(0, 1), clip.times, [shown[index] for index in chosen]))
         return Video(clips)
 
-    def run(self, inputs: Sequence[Video]) -> list[ClassifiedVideo]:
-        return [self._run(video) for video in inputs]
+    def prepare(self, input: Video) -> Sample:
+        """The clips, float32 Tensor[3, T, H, W] each."""
+        return tuple(clip.frames for clip in input.clips)
 
-    def _run(self, video: Video) -> ClassifiedVideo:
-        # One clip at a time, so that memory does not grow with their number.
-        rows = [self.model(clip.frames[None].to(self.device)).float().softmax(dim=1)[0].cpu() for clip in video.clips]
-        probabilities = torch.stack(rows)
-        if not probabilities.isfinite().all():
-            raise ValueError(
-                f"{self.weights} gave results that are no numbers; are the weights damaged? Try `zoo verify`"
-            )
-        labels = self._labels or [f"class {index}" for index in range(probabilities.shape[1])]
+    def run(self, engine: Engine, samples: Sequence[Sample]) -> list[Tensor]:
+        """Runs one clip at a time, so that memory does not grow with their number.
+
+        Returns:
+            The class scores of each clip, float32 Tensor[clips, num_classes] on the CPU, for each sample.
+        """
+        outputs = [torch.stack([engine(clip[None])[0].float().cpu() for clip in clips]) for clips in samples]
+        check_finite(outputs, self.spec)
+        return outputs
+
+    def result(self, output: Tensor, input: Video) -> ClassifiedVideo:
+        probabilities = output.softmax(dim=1)
+        labels = self.labels_for(probabilities.shape[1])
         clips = [
             ClassifiedClip(row, labels, clip.times[0], clip.times[-1])
-            for row, clip in zip(probabilities, video.clips, strict=True)
+            for row, clip in zip(probabilities, input.clips, strict=True)
         ]
         return ClassifiedVideo(probabilities.mean(dim=0), labels, clips)
 
@@ -157,21 +140,16 @@ class VideoClassificationTask(Task[Video, ClassifiedVideo]):
             lines.append(f"{score:6.1%}  {label.ljust(width)}  {when}")
         return lines
 
-    def save(self, input: Video, result: ClassifiedVideo, directory: Path, stem: str) -> list[Path]:
-        path = directory / f"{stem}.png"
+    def draw(self, input: Video, result: ClassifiedVideo) -> Image.Image:
         lines = [(label, score) for _, label, score in result.top(self.options["topk"])]
-        draw_labels(_contact_sheet(input, result), lines).save(path)
-        return [path]
+        return draw_labels(_contact_sheet(input, result), lines)
 
-    def to_json(self, result: ClassifiedVideo) -> dict[str, Any]:
+    def record(self, result: ClassifiedVideo) -> dict[str, Any]:
+        topk = self.options["topk"]
         return {
-            "labels": self._top(result),
-            "clips": [{"start": clip.start, "end": clip.end, "labels": self._top(clip)} for clip in result.clips],
+            "labels": result.record(topk),
+            "clips": [{"start": clip.start, "end": clip.end, "labels": clip.record(topk)} for clip in result.clips],
         }
-
-    def _top(self, result: Classification) -> list[dict[str, Any]]:
-        top = result.top(self.options["topk"])
-        return [{"index": index, "label": label, "score": score} for index, label, score in top]
 
     def score(self) -> Accuracy[ClassifiedVideo]:
         return Accuracy()
@@ -192,7 +170,7 @@ def _span(clip: ClassifiedClip) -> str:
 
 
 def _thumbnail(frame: Tensor) -> Image.Image:
-    """uint8 Tensor[3, H, W] -> a picture that fits the contact sheet."""
+    """uint8 Tensor[3, H, W] -> an image that fits the contact sheet."""
     picture = to_pil_image(frame)
     scale = min(_THUMBNAIL[0] / picture.width, _THUMBNAIL[1] / picture.height)
     size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)

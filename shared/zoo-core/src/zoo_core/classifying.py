@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 from torch import Tensor
 
@@ -25,27 +25,33 @@ class Classification:
     labels: Sequence[str]
 
     def top(self, count: int) -> list[tuple[int, str, float]]:
-        """The likeliest classes, best first, at most ``count``: index, label, probability."""
+        """The most likely classes, best first, at most ``count``: index, label, probability."""
         best = self.probabilities.topk(min(count, len(self.probabilities)))
         return [
             (index, self.labels[index], score)
             for index, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
+    def record(self, count: int) -> list[dict[str, Any]]:
+        """:meth:`top` as plain data: ``[{"index": 7, "label": "cock", "score": 0.93}, ...]``."""
+        return [{"index": index, "label": label, "score": score} for index, label, score in self.top(count)]
+
 
 Result = TypeVar("Result", bound=Classification)
 
 
 class Accuracy(Score[Result]):
-    """Share of inputs, in percent, whose true class is the likeliest (acc@1), or among the five likeliest (acc@5)."""
+    """Share of inputs, in percent, whose true class is the most likely (acc@1), or among the five likeliest (acc@5)."""
 
     def __init__(self) -> None:
-        self._ranks: list[int] = []
+        super().__init__()
+        self._right = dict.fromkeys((1, 5), 0)
 
-    def update(self, result: Result, truth: int | str) -> None:
+    def _update(self, index: int, result: Result, truth: int | str) -> None:
         """Takes one result.
 
         Args:
+            index: the sample's number.
             result: what the classifier made of the input.
             truth: the true class: its index, or its label. Where several classes have that label, any of them is right.
 
@@ -54,7 +60,7 @@ class Accuracy(Score[Result]):
         """
         count = len(result.probabilities)
         if isinstance(truth, str):
-            right = {index for index, label in enumerate(result.labels) if label == truth}
+            right = {number for number, label in enumerate(result.labels) if label == truth}
             if not right:
                 near = difflib.get_close_matches(truth, result.labels, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -63,10 +69,16 @@ class Accuracy(Score[Result]):
             if not 0 <= truth < count:
                 raise ValueError(f"there is no class {truth}: they are numbered from 0 to {count - 1}")
             right = {truth}
-        order = [index for index, _, _ in result.top(count)]
-        self._ranks.append(next(rank for rank, index in enumerate(order) if index in right))
+        order = [number for number, _, _ in result.top(count)]
+        rank = next(rank for rank, number in enumerate(order) if number in right)
+        for k in self._right:
+            self._right[k] += rank < k
+
+    def _merge(self, other: Self) -> None:
+        for k in self._right:
+            self._right[k] += other._right[k]
 
     def compute(self) -> dict[str, float]:
-        if not self._ranks:
+        if not len(self):
             raise ValueError("no result was taken yet, so there is no accuracy")
-        return {f"acc@{k}": 100 * sum(rank < k for rank in self._ranks) / len(self._ranks) for k in (1, 5)}
+        return {f"acc@{k}": 100 * count / len(self) for k, count in self._right.items()}

@@ -1,65 +1,108 @@
-"""Task adapters: how the command line reads an input, runs a model and shows the result, without knowing any task.
+"""The contract between tasks and what is done with them: the verbs know no task, and tasks know no verb.
 
-A package names its adapter in the entry point group ``zoo.tasks``, under the name that its catalogue has::
+A package names its task in the entry point group ``zoo.tasks``, under the name that its catalogue has, and declares it
+in a TOML file beside the module; see :mod:`zoo_core.declarations`::
 
     [project.entry-points."zoo.tasks"]
     classification = "zoo_classification.task:ImageClassificationTask"
+
+The walk of an input: core reads the file and gives the *input* to :meth:`Task.prepare`, which makes a *sample* of it,
+the tensors that the model takes. :meth:`Task.run` gives samples to an engine, and returns an *output* for each; with
+its input, :meth:`Task.result` makes a *result* of that, which can be described, drawn, recorded and scored.
 """
 
-import importlib.metadata
+import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
-from torch import nn
+from PIL import Image
+from torch import Tensor
 
-from zoo_core.registry import get_model
-from zoo_core.weights import WeightsEnum
+from zoo_core import presets
+from zoo_core.declarations import ENTRY_POINT_GROUP, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Option, declaration
+from zoo_core.engines import Engine
+from zoo_core.specs import ModelSpec
 
-ENTRY_POINT_GROUP = "zoo.tasks"
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
-)
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "NonFiniteError",
+    "Option",
+    "Sample",
+    "Score",
+    "Task",
+    "check_finite",
+    "task_class",
+]
 
 Input = TypeVar("Input")
 Result = TypeVar("Result")
 
+Sample = tuple[Tensor, ...]
+"""What a model takes for one input, without a batch dimension."""
 
-@dataclass(frozen=True)
-class Option:
-    """An option of ``zoo predict`` that a task adds: ``--threshold 0.5``, or ``--mask`` for a ``bool``.
 
-    Args:
-        name: with its dashes, ``"--threshold"``. Its value is the item ``"threshold"`` of ``Task.options``.
-        type: ``int``, ``float``, ``str`` or ``bool``; a ``bool`` is ``False`` where the option is not given.
-        default: the value where the option is not given; ``None`` goes with any type but ``bool``.
-        help: one line for the help text.
-        minimum, maximum: the least and the greatest value of a number.
-    """
-
-    name: str
-    type: type
-    default: Any
-    help: str
-    minimum: float | None = None
-    maximum: float | None = None
-
-    @property
-    def key(self) -> str:
-        """The name without dashes, which is a Python identifier."""
-        return self.name.lstrip("-").replace("-", "_")
+class NonFiniteError(ValueError):
+    """A model gave NaN or infinity."""
 
 
 class Score(ABC, Generic[Result]):
-    """Compares results with what is true, one input after the other."""
+    """Compares results with what is true.
+
+    The figures do not depend on the order of the samples, nor on how they were divided among scores that were then
+    merged, down to the last bit. Subclasses keep what adds up exactly: whole numbers, or values for :func:`math.fsum`.
+    """
+
+    def __init__(self) -> None:
+        self._indices: set[int] = set()
+
+    def __len__(self) -> int:
+        """How many samples were taken."""
+        return len(self._indices)
+
+    def update(self, index: int, result: Result, truth: Any) -> None:
+        """Takes one result and what should have come out.
+
+        Args:
+            index: the sample's number in its data set, which tells it from all others.
+            result: of the task.
+            truth: in the task's own form.
+
+        Raises:
+            ValueError: the sample was taken already, or the truth does not go with the result; nothing changes then.
+        """
+        if index in self._indices:
+            raise ValueError(f"sample {index} was scored already; each counts once")
+        self._update(index, result, truth)
+        self._indices.add(index)
+
+    def merge(self, other: Self) -> None:
+        """Takes what another score of the same kind, over other samples, has taken. That one stays as it is.
+
+        Raises:
+            ValueError: both have taken the same sample; nothing changes then.
+            TypeError: it is a score of another kind.
+        """
+        if type(other) is not type(self):
+            raise TypeError(f"a {type(self).__name__} cannot take what a {type(other).__name__} has")
+        both = self._indices & other._indices
+        if both:
+            raise ValueError(
+                f"{len(both)} samples were scored twice, for instance {min(both)}; divide them so that each counts once"
+            )
+        self._merge(other)
+        self._indices |= other._indices
 
     @abstractmethod
-    def update(self, result: Result, truth: Any) -> None:
-        """Takes one result and what should have come out, in the task's own form."""
+    def _update(self, index: int, result: Result, truth: Any) -> None:
+        """:meth:`update`, for a sample that is new. Changes nothing if it raises."""
+
+    @abstractmethod
+    def _merge(self, other: Self) -> None:
+        """:meth:`merge`, for other samples. Changes nothing if it raises."""
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
@@ -71,84 +114,94 @@ class Score(ABC, Generic[Result]):
 
 
 class Task(ABC, Generic[Input, Result]):
-    """Runs one model on inputs of its task and shows the results.
+    """What inputs and outputs of a model mean.
+
+    Has no model and no device: it is cheap to make, and can be pickled for worker processes.
+
+    ``Input`` is what core reads: a PIL image in RGB, upright, of a task that declares ``images = 1``; a tuple of as
+    many for more; what :meth:`read` gives for ``images = "file"``.
 
     Args:
-        model: the model, in eval mode on ``device``.
-        weights: what it was loaded with; gives preprocessing and labels.
-        device: where inputs go.
-        options: values of :attr:`extra_options` by key; what is left out has its default.
+        spec: the model; gives preprocessing and labels.
+        options: values of the declared options by key; what is left out has its default.
+        scoring: whether results are going to be scored, for which some options have a default of their own.
+
+    Raises:
+        ValueError: the task is not declared, or an option does not take its value.
+
+    Attributes:
+        spec: the model.
+        declaration: what the task says about itself.
+        options: the value of each option.
+        preprocess: the model's preset; ``None`` if the spec has none.
+        labels: name of each class; see :meth:`label`.
     """
 
-    suffixes: ClassVar[frozenset[str]] = IMAGE_SUFFIXES
-    """Endings of the files that are taken from a folder, in lower case."""
+    def __init__(self, spec: ModelSpec, options: Mapping[str, Any] | None = None, *, scoring: bool = False) -> None:
+        self.spec = spec
+        self.declaration = declaration(spec.task)
+        self.options = self.declaration.values(options, scoring=scoring)
+        self.preprocess: Callable[..., Any] | None = (
+            None if spec.preset is None else getattr(presets, spec.preset)(**spec.preset_arguments)
+        )
+        self.labels: Sequence[str] = spec.labels
 
-    extra_options: ClassVar[tuple[Option, ...]] = ()
-    """What ``zoo predict`` takes beside its own options for this task."""
+    @property
+    def forward_arguments(self) -> Mapping[str, Any]:
+        """Keyword arguments for the model's ``forward``, which the one who makes the engine gives to it."""
+        return {}
 
-    batch_size: ClassVar[int] = 8
-    """How many inputs run at a time if the user does not say."""
+    def labels_for(self, count: int) -> Sequence[str]:
+        """Names for so many classes: those of the model, or ``"class 0"``, ``"class 1"``, ... if it names none."""
+        return self.labels or [f"class {index}" for index in range(count)]
 
-    device_types: ClassVar[frozenset[str] | None] = None
-    """The kinds of device that models of this task run on (``{"cpu"}``); ``None`` for any."""
-
-    example_files: ClassVar[str] = "photo.jpg"
-    """What may stand behind the model's name in a call of ``zoo predict``, for hints to users."""
-
-    samples: ClassVar[str | None] = None
-    """Url of a folder with inputs for ``zoo demo``; ``None`` for the folder ``samples`` of the models' package."""
-
-    @classmethod
-    def build(cls, name: str, weights: WeightsEnum) -> nn.Module:
-        """Makes the model of that name with its weights, for inference."""
-        return get_model(name, weights=weights)
-
-    def __init__(
-        self, model: nn.Module, weights: WeightsEnum, device: torch.device, options: Mapping[str, Any] | None = None
-    ) -> None:
-        self.model = model
-        self.weights = weights
-        self.device = device
-        self.options = {option.key: option.default for option in self.extra_options} | dict(options or {})
-
-    @classmethod
-    def group(cls, paths: Sequence[Path]) -> list[tuple[Path, ...]]:
-        """Which files belong together: each by itself, unless the task needs more of them (a pair of pictures).
-
-        Raises:
-            ValueError: they cannot be grouped, because one is left over for instance.
-        """
-        return [(path,) for path in paths]
-
-    def inputs(self, paths: tuple[Path, ...]) -> Iterator[Input]:
-        """What a group of files holds: one input, or many that are read one after the other (the frames of a video).
-
-        Raises:
-            ValueError, OSError: as :meth:`read`, also after some inputs came out.
-        """
-        yield self.read(paths)
-
-    def count(self, paths: tuple[Path, ...]) -> int:
-        """How many inputs :meth:`inputs` will give, for the progress bar; a guess will do. Never raises.
-
-        Where there may be several, the guess is more than 1: the results are then numbered.
-        """
-        return 1
-
-    @abstractmethod
-    def read(self, paths: tuple[Path, ...]) -> Input:
-        """Reads a group of files as one input.
+    def read(self, path: Path) -> Input:
+        """Reads a file as one input. Called only where the task declares ``images = "file"``.
 
         Raises:
             ValueError, OSError: it cannot be read; the message names the file.
         """
+        raise NotImplementedError(f"{type(self).__name__} declares that it reads whole files, so it needs a read()")
 
-    @abstractmethod
-    def run(self, inputs: Sequence[Input]) -> list[Result]:
-        """Runs the model on a batch of inputs, which may differ in size. Called in inference mode.
+    def prepare(self, input: Input) -> Sample:
+        """Makes the tensors that the model takes.
 
         Raises:
-            ValueError, RuntimeError: the model does not take one of them, or its results are no numbers.
+            ValueError: the model does not take such an input.
+        """
+        if self.preprocess is None:
+            raise ValueError(f"nothing says how to prepare inputs for {self.spec}; give it a preset")
+        images = input if isinstance(input, tuple) else (input,)
+        prepared = self.preprocess(*images)
+        return prepared if isinstance(prepared, tuple) else (prepared,)
+
+    def run(self, engine: Engine, samples: Sequence[Sample]) -> list[Any]:
+        """Runs an engine on samples, which may differ in size. Those of one size run together, as a batch.
+
+        Returns:
+            The output for each sample, without a batch dimension, in the form that the engine gives: a tensor, or a
+            dict, list or tuple of such.
+
+        Raises:
+            NonFiniteError: there is NaN or infinity among the outputs.
+            ValueError, RuntimeError: the engine does not take one of the samples, or all are too much at a time.
+        """
+        outputs: list[Any] = [None] * len(samples)
+        for positions in _of_one_shape(samples):
+            batch = [torch.stack(tensors) for tensors in zip(*(samples[i] for i in positions), strict=True)]
+            output = engine(*batch)
+            check_finite(output, self.spec)
+            for place, position in enumerate(positions):
+                outputs[position] = _item(output, place)
+        return outputs
+
+    @abstractmethod
+    def result(self, output: Any, input: Input) -> Result:
+        """What an output says about its input; on the CPU, and no larger than need be.
+
+        Args:
+            output: as :meth:`run` gives it.
+            input: what the output is for.
         """
 
     @abstractmethod
@@ -156,39 +209,79 @@ class Task(ABC, Generic[Input, Result]):
         """The result in words, a line for each thing found, the most likely first."""
 
     @abstractmethod
-    def save(self, input: Input, result: Result, directory: Path, stem: str) -> list[Path]:
-        """Writes the input with the result drawn on it, in files named ``stem`` and an extension, with a dot and
-        a word in between where there are several (``photo.png``, ``photo.mask.png``). Returns them.
+    def draw(self, input: Input, result: Result) -> Image.Image:
+        """The result as an image, of the input as a rule."""
 
-        Raises:
-            OSError: a file cannot be written.
-        """
+    def files(self, result: Result) -> Mapping[str, Callable[[Path], None]]:
+        """What is written beside the image, if anything: endings (``".mask.png"``), and what writes such a file."""
+        return {}
 
     @abstractmethod
-    def to_json(self, result: Result) -> dict[str, Any]:
-        """The result as plain data. The keys ``file``, ``files``, ``index``, ``error`` and ``output`` are taken."""
+    def record(self, result: Result) -> dict[str, Any]:
+        """The result as plain data, for JSON. A class is an ``index`` and its ``label``.
+
+        The keys ``file``, ``files``, ``index``, ``error`` and ``output`` are taken.
+        """
 
     @abstractmethod
     def score(self) -> Score[Result]:
         """A new score, for comparing results of this task with what is true."""
 
 
-def task_class(name: str) -> type[Task[Any, Any]]:
-    """The adapter of a task that an installed package has.
+def _of_one_shape(samples: Sequence[Sample]) -> Iterator[list[int]]:
+    """Positions of the samples that can be stacked."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for position, sample in enumerate(samples):
+        key = tuple((tensor.shape, tensor.dtype) for tensor in sample)
+        groups.setdefault(key, []).append(position)
+    yield from groups.values()
+
+
+def _item(output: Any, place: int) -> Any:
+    """What belongs to one place of a batch."""
+    if isinstance(output, Mapping):
+        return {key: _item(value, place) for key, value in output.items()}
+    if isinstance(output, list | tuple):
+        return [_item(value, place) for value in output]
+    return output[place]
+
+
+def check_finite(output: Any, spec: ModelSpec) -> None:
+    """Checks the floating tensors of an output.
 
     Raises:
-        ValueError: no installed package has an adapter for that task.
+        NonFiniteError: one of them holds NaN or infinity.
     """
-    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=name)
-    for entry_point in found:
-        loaded = entry_point.load()
-        if not (isinstance(loaded, type) and issubclass(loaded, Task)):
-            raise ValueError(
-                f"the entry point {name} = {entry_point.value!r} in the group {ENTRY_POINT_GROUP} must name a "
-                f"subclass of zoo_core.tasks.Task, not {loaded!r}"
-            )
-        return loaded
-    raise ValueError(
-        f"no installed package can show results of the task {name!r}; the package with its models is to name a "
-        f"zoo_core.tasks.Task in the entry point group {ENTRY_POINT_GROUP!r}"
-    )
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    if isinstance(output, list | tuple):
+        for value in output:
+            check_finite(value, spec)
+    elif isinstance(output, Tensor) and not _is_finite(output):
+        raise NonFiniteError(f"{spec} gave NaN or infinity; are the weights damaged? Try `zoo verify`")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    # NaN is the least and the greatest of numbers that hold one; isfinite() would take copies of all of them.
+    return all(bool(extreme.isfinite()) for extreme in tensor.aminmax())
+
+
+def task_class(name: str) -> type[Task[Any, Any]]:
+    """The class of a task that an installed package has.
+
+    Raises:
+        ValueError: no installed package has that task, or what it names is no task.
+    """
+    declared = declaration(name)
+    module, _, attribute = declared.adapter.partition(":")
+    loaded: Any = importlib.import_module(module.strip())
+    for part in attribute.split("[")[0].strip().split("."):
+        loaded = getattr(loaded, part, None)
+    if not (isinstance(loaded, type) and issubclass(loaded, Task)):
+        raise ValueError(
+            f"the entry point {name} = {declared.adapter!r} in the group {ENTRY_POINT_GROUP} must name a subclass of "
+            f"zoo_core.tasks.Task, not {loaded!r}"
+        )
+    return loaded

@@ -1,21 +1,22 @@
 """The entry point: finds the command, runs it, and turns whatever goes wrong into one line and an exit code."""
 
 import contextlib
+import difflib
 import importlib
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 import zoo_core
 from zoo_core import catalog
 from zoo_core.checkpoints import CheckpointError
 from zoo_core.cli import output
 from zoo_core.cli.errors import UsageError
+from zoo_core.cli.parser import Session, debug_option
 
 # In the order of the help text.
 COMMANDS = {
@@ -27,6 +28,7 @@ COMMANDS = {
     "verify": "zoo_core.cli.verify",
     "cache": "zoo_core.cli.cache",
 }
+COMPLETION_VARIABLE = "_ZOO_COMPLETE"
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -42,10 +44,29 @@ Examples:
   zoo list 'resnet*' --sort acc                which models there are
   zoo info resnet50                            what is known about one
   zoo predict resnet50 photo.jpg               what does it see?
-  zoo predict resnet50 holiday/ --output out/  the same on a folder, as pictures
+  zoo predict resnet50 holiday/ --output out/  the same on a folder, as images
 
 `zoo COMMAND --help` explains a command.
 """
+
+
+class Zoo(click.Group):
+    """The ``zoo`` command. Only the module of the command that was asked for is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return importlib.import_module(COMMANDS[cmd_name]).command if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(COMMANDS)}."
+            raise UsageError(f"No such command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,17 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C, 141 when nobody reads the output.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    options = words[: words.index("--")] if "--" in words else words
-    debug = "--debug" in options
-    if debug:
-        words.remove("--debug")
     for stream in (sys.stdout, sys.stderr):
         # A label or a file name that the terminal cannot show must not end the program.
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    session = Session()
     try:
         with _one_line_warnings():
-            code = _run(words or ["--help"])
+            code = _complete() if COMPLETION_VARIABLE in os.environ else _run(words or ["--help"], session)
             sys.stdout.flush()
             return code
     except KeyboardInterrupt:
@@ -78,73 +96,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _discard_stdout()
         return EXIT_BROKEN_PIPE
     except Exception as error:
-        if debug:
-            traceback.print_exc()
+        if session.debug:
+            output.traceback(error)
         else:
             output.error(_explain(error))
         return EXIT_FAILURE
 
 
-def _run(words: list[str]) -> int:
-    app = typer.Typer(
+def _command() -> Zoo:
+    version = click.Option(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_version,
+        help="Print the versions and exit.",
+    )
+    return Zoo(
         name="zoo",
         help="Vision models for PyTorch: find them, get their weights, and see what they see.",
         epilog=_EXAMPLES,
-        add_completion=False,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        params=[version, debug_option()],
+        context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     )
-    app.callback()(_options)
-    # Only the module of the command that was asked for is imported.
-    for name in [words[0]] if words[0] in COMMANDS else COMMANDS:
-        importlib.import_module(COMMANDS[name]).register(app, words[1:])
+
+
+def _run(words: list[str], session: Session) -> int:
+    command = _command()
     try:
-        # Without standalone_mode, what a command returns or gives to typer.Exit comes back here.
-        code = app(words, prog_name="zoo", standalone_mode=False) or 0
-    except typer.Abort as stop:
-        if isinstance(stop.__cause__, EOFError):
-            raise ValueError("an answer was needed, but the input has ended; --yes answers yes") from stop
-        raise KeyboardInterrupt from stop
-    except SystemExit as stop:
-        if isinstance(stop.__context__, BrokenPipeError):
-            raise stop.__context__ from None
-        raise
-    except Exception as error:
-        # The usage errors of typer and of the click beneath it have no importable common name in all versions.
-        if not isinstance(error, UsageError) and not hasattr(error, "format_message"):
-            raise
-        command = f"zoo {words[0]}" if words[0] in COMMANDS else "zoo"
-        message = error.format_message() if hasattr(error, "format_message") else str(error)
-        output.error(f"{message} (see `{command} --help`)")
+        with command.make_context("zoo", words, obj=session) as context:
+            return command.invoke(context) or 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        asked = getattr(error, "see", None) or (error.ctx.command_path if error.ctx is not None else "zoo")
+        output.error(f"{_message(error)} (see `{asked} --help`)")
         return EXIT_USAGE
-    if code == EXIT_INTERRUPTED:  # what typer makes of Ctrl-C
-        raise KeyboardInterrupt
-    return code
 
 
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the versions and exit.", is_eager=True, callback=lambda on: _version(on)),
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the whole traceback of an error. May stand anywhere on the line.")
-    ] = False,
-) -> None:
-    """Vision models for PyTorch: find them, get their weights, and see what they see."""
+def _message(error: click.UsageError) -> str:
+    """What click says, in the same words whatever its version."""
+    if isinstance(error, click.NoSuchOption):
+        near = f" Did you mean {' or '.join(sorted(error.possibilities))}?" if error.possibilities else ""
+        return f"No such option: {error.option_name}{near}"
+    return error.format_message()
 
 
-def _version(asked: bool) -> None:
-    if not asked:
+def _complete() -> int:
+    """Answers what a shell asks when the user presses the tab key; see the README for how it learns to ask."""
+    from click.shell_completion import shell_complete
+
+    warnings.simplefilter("ignore")
+    try:
+        return shell_complete(_command(), {}, "zoo", COMPLETION_VARIABLE, os.environ[COMPLETION_VARIABLE])
+    except Exception:  # a shell would show it in the middle of the line
+        return EXIT_FAILURE
+
+
+def _version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
         return
     import importlib.metadata
 
-    print(f"zoo {zoo_core.__version__}")
+    output.write(f"zoo {zoo_core.__version__}")
     for package in dict.fromkeys(source.package.partition(".")[0] for source in catalog.sources()):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            print(f"{package.replace('_', '-')} {importlib.metadata.version(package)}")
-    raise typer.Exit
+            output.write(f"{package.replace('_', '-')} {importlib.metadata.version(package)}")
+    context.exit()
 
 
 def _explain(error: Exception) -> str:

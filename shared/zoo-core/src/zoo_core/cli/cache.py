@@ -2,13 +2,13 @@
 
 import fnmatch
 import sys
-from typing import Annotated
 
-import typer
+import click
 
 from zoo_core import checkpoints
 from zoo_core.cli import facts, output
 from zoo_core.cli.errors import UsageError
+from zoo_core.cli.parser import Argument, Command
 
 _COLUMNS = (
     output.Column("file"),
@@ -29,22 +29,15 @@ or when a pattern names them.
 """
 
 
-def register(app: typer.Typer, arguments: list[str]) -> None:
-    app.command("cache", epilog=_EXAMPLES)(cache)
-
-
-def cache(
-    patterns: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="PATTERN", help="Only files with these names; shell patterns.", show_default=False),
-    ] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Delete the files, after asking.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    unknown: Annotated[
-        bool, typer.Option("--unknown", help="Delete files too that no installed package knows.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write the list as JSON.")] = False,
-) -> int:
+@click.command(cls=Command, epilog=_EXAMPLES)
+@click.argument(
+    "patterns", nargs=-1, cls=Argument, metavar="[PATTERN]...", help="Only files with these names; shell patterns."
+)
+@click.option("--clear", is_flag=True, help="Delete the files, after asking.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--unknown", is_flag=True, help="Delete files too that no installed package knows.")
+@click.option("--json", "as_json", is_flag=True, help="Write the list as JSON.")
+def command(patterns: tuple[str, ...], clear: bool, yes: bool, unknown: bool, as_json: bool) -> int:
     """Show the downloaded checkpoints, and parts of some, or delete them."""
     if (yes or unknown) and not clear:
         raise UsageError("--yes and --unknown go with --clear")
@@ -79,9 +72,9 @@ def cache(
             ]
         )
         return 0
-    print(f"{directory}: {output.counted(len(files), 'file')}, {output.size(sum(file.size for file in files))}")
+    output.write(f"{directory}: {output.counted(len(files), 'file')}, {output.size(sum(file.size for file in files))}")
     if files:
-        print()
+        output.write("")
         output.write_table(
             _COLUMNS,
             [
@@ -108,7 +101,7 @@ def _clear(files: list[checkpoints.CachedFile], names: set[str] | None, left: in
         if not sys.stdin.isatty():
             raise ValueError(f"{count} would be deleted, and nobody is there to ask; --yes deletes without asking")
         size = output.size(sum(file.size for file in files))
-        if not typer.confirm(f"Delete {count} ({size}) from {checkpoints.cache_dir()}{others}?", err=True):
+        if not output.confirm(f"Delete {count} ({size}) from {checkpoints.cache_dir()}{others}?"):
             output.note("nothing was deleted")
             return 1
     removed = [file for file in checkpoints.clear(names) if file.is_partial or file.is_complete]

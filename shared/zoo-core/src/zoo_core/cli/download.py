@@ -1,13 +1,12 @@
 """``zoo download``: fetches checkpoints before they are needed."""
 
-from typing import Annotated
-
-import typer
+import click
 
 from zoo_core import checkpoints
 from zoo_core.catalog import Checkpoint
 from zoo_core.cli import facts, output
 from zoo_core.cli.errors import UsageError
+from zoo_core.cli.parser import Argument, Command, complete_models, complete_tasks, complete_weights
 
 _EXAMPLES = """\b
 Examples:
@@ -24,21 +23,25 @@ The paths of the files are written on stdout. Where files come from and go to:
 """
 
 
-def register(app: typer.Typer, arguments: list[str]) -> None:
-    app.command("download", epilog=_EXAMPLES)(download)
-
-
-def download(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="MODEL", help="Names of models, or shell patterns.", show_default=False),
-    ] = None,
-    task: Annotated[str | None, typer.Option(metavar="NAME", help="All models of this task.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All models of the installed packages.")] = False,
-    weights: Annotated[
-        str, typer.Option(metavar="NAME", help="Which weights of each model: a member's name, DEFAULT, or ALL.")
-    ] = "DEFAULT",
-) -> int:
+@click.command(cls=Command, epilog=_EXAMPLES)
+@click.argument(
+    "names",
+    nargs=-1,
+    cls=Argument,
+    metavar="[MODEL]...",
+    help="Names of models, or shell patterns for whole names.",
+    shell_complete=complete_models,
+)
+@click.option("--task", metavar="NAME", help="All models of this task.", shell_complete=complete_tasks)
+@click.option("--all", "everything", is_flag=True, help="All models of the installed packages.")
+@click.option(
+    "--weights",
+    metavar="NAME",
+    default="DEFAULT",
+    help="Which weights of each model: a member's name, DEFAULT, or ALL.",
+    shell_complete=complete_weights("ALL"),
+)
+def command(names: tuple[str, ...], task: str | None, everything: bool, weights: str) -> int:
     """Download checkpoints into the cache, and check them."""
     if bool(names) + (task is not None) + everything != 1:
         raise UsageError("give names of models, or --task, or --all")
@@ -67,7 +70,7 @@ def download(
             output.error(str(error))
             failed += 1
         else:
-            print(path, flush=True)
+            output.write(str(path), flush=True)
     if failed:
         output.error(f"{failed} of {len(wanted)} files could not be had")
     return 1 if failed else 0

@@ -1,13 +1,13 @@
 """``zoo info``: what is known about one model."""
 
-import textwrap
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from zoo_core import catalog, checkpoints
 from zoo_core.catalog import Checkpoint, Model
 from zoo_core.cli import facts, output
+from zoo_core.cli.parser import Argument, Command, complete_models, complete_weights
 
 _EXAMPLES = """\b
 Examples:
@@ -16,17 +16,22 @@ Examples:
 """
 
 
-def register(app: typer.Typer, arguments: list[str]) -> None:
-    app.command("info", epilog=_EXAMPLES)(info)
-
-
-def info(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model; `zoo list` shows them.")],
-    weights: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only these weights: IMAGENET1K_V1, DEFAULT, ...")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write it as JSON, labels included.")] = False,
-) -> None:
+@click.command(cls=Command, epilog=_EXAMPLES)
+@click.argument(
+    "name",
+    cls=Argument,
+    metavar="MODEL",
+    help="Name of a model; `zoo list` shows them.",
+    shell_complete=complete_models,
+)
+@click.option(
+    "--weights",
+    metavar="NAME",
+    help="Only these weights: IMAGENET1K_V1, DEFAULT, ...",
+    shell_complete=complete_weights(),
+)
+@click.option("--json", "as_json", is_flag=True, help="Write it as JSON, labels included.")
+def command(name: str, weights: str | None, as_json: bool) -> None:
     """Show what is known about a model.
 
     Its weights with their accuracy, size, preprocessing and labels, where they are, and how to use them in Python.
@@ -46,16 +51,22 @@ def info(
             }
         )
         return
-    print(f"{output.bold(model.name)}: {model.task}, in the package {model.source.package}")
+    output.write(output.Bold(model.name), f": {model.task}, in the package {model.source.package}")
     for checkpoint in shown:
         default = "  (default)" if checkpoint.name == model.default else ""
-        print(f"\n{output.bold(f'{model.weights}.{checkpoint.name}')}{default}")
+        output.write("")
+        output.write(output.Bold(f"{model.weights}.{checkpoint.name}"), default)
         facts_by_title = _facts(checkpoint)
         width = max(map(len, facts_by_title))
         for title, text in facts_by_title.items():
-            print(f"  {title.ljust(width)}  {text}")
-    print(f"\n{output.bold('In Python')}\n{textwrap.indent(_usage(model, weights), '  ')}")
-    print(f"\n{output.bold('In the shell')}\n  zoo predict {model.name} FILE...")
+            output.write(f"  {title.ljust(width)}  {text}")
+    output.write("")
+    output.write(output.Bold("In Python"))
+    for line in _usage(model, weights):
+        output.write(f"  {line}" if line else "")
+    output.write("")
+    output.write(output.Bold("In the shell"))
+    output.write(f"  zoo predict {model.name} FILE...")
 
 
 def _as_json(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -70,19 +81,17 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
     return checkpoint.described() | {"file": ", ".join(filter(None, (size, where)))}
 
 
-def _usage(model: Model, weights: str | None) -> str:
+def _usage(model: Model, weights: str | None) -> list[str]:
     # The packages of the zoo re-export their models; others may or may not.
     package = model.source.package
     home = package if package.replace("_", "-") in catalog.published_models() else model.module
     checkpoint = model.checkpoint("DEFAULT" if weights is None else weights)
     member = f"{model.weights}.{'DEFAULT' if weights is None else checkpoint.name}"
     quantize = "" if checkpoint.backend is None else ", quantize=True"
-    return "\n".join(
-        (
-            f"from {home} import {model.weights}, {model.function}",
-            "",
-            f"weights = {member}",
-            f"model = {model.function}(weights=weights{quantize}).eval()",
-            "preprocess = weights.transforms()",
-        )
-    )
+    return [
+        f"from {home} import {model.weights}, {model.function}",
+        "",
+        f"weights = {member}",
+        f"model = {model.function}(weights=weights{quantize}).eval()",
+        "preprocess = weights.transforms()",
+    ]

@@ -1,17 +1,14 @@
 """``zoo list``: which models there are."""
 
 import math
-from enum import StrEnum
-from typing import Annotated
 
-import typer
+import click
 
-from zoo_core import catalog
-from zoo_core.catalog import Checkpoint, Model
+from zoo_core import catalog, declarations
+from zoo_core.catalog import Model
 from zoo_core.cli import facts, output
-
-# The metric that a task is best known by, and whether more of it is better.
-_MAIN_METRICS = {"acc@1": True, "miou": True, "box_map": True, "epe": False}
+from zoo_core.cli.parser import Argument, Command, complete_models, complete_tasks
+from zoo_core.declarations import Metric
 
 _COLUMNS = (
     output.Column("model"),
@@ -37,36 +34,32 @@ download.
 """
 
 
-class Sort(StrEnum):
-    NAME = "name"
-    ACC = "acc"
-    PARAMS = "params"
-    GFLOPS = "gflops"
-    SIZE = "size"
-
-
-def register(app: typer.Typer, arguments: list[str]) -> None:
-    app.command("list", epilog=_EXAMPLES)(list_models)
-
-
-def list_models(
-    patterns: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="PATTERN", help="Part of a name, or a shell pattern for whole names.", show_default=False
-        ),
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only models of this task: classification, detection, ...")
-    ] = None,
-    sort: Annotated[
-        Sort, typer.Option(help="By task and name, or: best accuracy of each task first; smallest first.")
-    ] = Sort.NAME,
-    as_json: Annotated[bool, typer.Option("--json", help="Write all that is known, as JSON.")] = False,
-) -> int:
+@click.command(cls=Command, epilog=_EXAMPLES)
+@click.argument(
+    "words",
+    nargs=-1,
+    cls=Argument,
+    metavar="[TEXT|PATTERN]...",
+    help="Part of a name; or a shell pattern for whole names, as list_models(include=) takes it.",
+    shell_complete=complete_models,
+)
+@click.option(
+    "--task",
+    metavar="NAME",
+    help="Only models of this task: classification, detection, ...",
+    shell_complete=complete_tasks,
+)
+@click.option(
+    "--sort",
+    type=click.Choice(["name", "acc", "params", "gflops", "size"]),
+    default="name",
+    help="By task and name, or: best accuracy of each task first; smallest first.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write all that is known, as JSON.")
+def command(words: tuple[str, ...], task: str | None, sort: str, as_json: bool) -> int:
     """Show which models there are."""
     try:
-        models = facts.select(patterns) if patterns else list(catalog.models().values())
+        models = facts.select(words) if words else list(catalog.models().values())
     except catalog.UnknownModelError:
         if as_json:
             output.write_json([])
@@ -88,52 +81,47 @@ def list_models(
         return 0
     if models:
         output.write_table(_COLUMNS, [_row(model) for model in models])
-    elif patterns:
-        output.note(f"no model of the task {task} matches {' '.join(patterns)}")
+    elif words:
+        output.note(f"no model of the task {task} matches {' '.join(words)}")
     absent = {d: names for d, names in catalog.published_models().items() if not catalog.models().keys() & set(names)}
-    if absent and not patterns and task is None:
+    if absent and not words and task is None:
         packages = ", ".join(f"{distribution} ({len(names)} models)" for distribution, names in absent.items())
         output.note(f"not installed: {packages}; pip install them")
     return 0 if models else 1
 
 
-def _main_metric(checkpoint: Checkpoint) -> tuple[str, float] | None:
-    for name in _MAIN_METRICS:
-        for values in checkpoint.metrics.values():
-            if name in values and math.isfinite(values[name]):
-                return name, values[name]
-    return None
+def _main_metric(model: Model) -> tuple[Metric, float] | None:
+    """The metric that the model's task is best known by, and its value for the default weights, if that is known."""
+    declared = declarations.declarations().get(model.task)
+    if declared is None or declared.metric is None:
+        return None
+    values = (of_data_set.get(declared.metric.name) for of_data_set in model.checkpoint().metrics.values())
+    return next(((declared.metric, value) for value in values if value is not None and math.isfinite(value)), None)
 
 
-def _sort_key(model: Model, sort: Sort) -> tuple[bool | str | float, ...]:
+def _sort_key(model: Model, sort: str) -> tuple[bool | str | float, ...]:
     """What is not known comes last."""
     checkpoint = model.checkpoint()
-    if sort is Sort.NAME:
+    if sort == "name":
         return model.task, model.name
-    if sort is Sort.ACC:
-        metric = _main_metric(checkpoint)
+    if sort == "acc":
         # Metrics of different tasks cannot be compared.
-        if metric is None:
+        if (found := _main_metric(model)) is None:
             return model.task, True, model.name
-        name, value = metric
-        return model.task, False, -value if _MAIN_METRICS[name] else value, model.name
-    values: dict[Sort, float | None] = {
-        Sort.PARAMS: checkpoint.num_params,
-        Sort.GFLOPS: checkpoint.ops,
-        Sort.SIZE: checkpoint.file_size,
-    }
-    number = values[sort]
+        metric, value = found
+        return model.task, False, -value if metric.higher_is_better else value, model.name
+    number = {"params": checkpoint.num_params, "gflops": checkpoint.ops, "size": checkpoint.file_size}[sort]
     return (True, model.name) if number is None else (False, number, model.name)
 
 
 def _row(model: Model) -> list[str]:
     checkpoint = model.checkpoint()
-    metric = _main_metric(checkpoint)
+    found = _main_metric(model)
     here = [(c.name, place) for c in model.checkpoints.values() if (place := facts.place(c)) is not None]
     return [
         model.name,
         model.task,
-        "" if metric is None else f"{metric[0]} {metric[1]:.{2 if metric[0] == 'epe' else 1}f}",
+        "" if found is None else f"{found[0].name} {found[1]:.{found[0].digits}f}",
         "" if checkpoint.num_params is None else f"{checkpoint.num_params / 1e6:.1f}M",
         "" if checkpoint.ops is None else f"{checkpoint.ops:.2f}",
         "" if checkpoint.file_size is None else output.size(checkpoint.file_size * 2**20),

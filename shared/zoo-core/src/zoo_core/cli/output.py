@@ -1,4 +1,8 @@
-"""What the commands write: results on stdout, everything else on stderr."""
+"""What the commands write: results on stdout, everything else on stderr.
+
+All text goes through :func:`~zoo_core.text.printable`: file names, labels, and what catalogues and servers say cannot
+steer the terminal. Nothing else in the commands prints.
+"""
 
 import contextlib
 import json
@@ -6,9 +10,12 @@ import math
 import os
 import shutil
 import sys
+import traceback as traceback_module
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from zoo_core.text import printable
 
 _GAP = "  "
 
@@ -25,12 +32,43 @@ def warning(message: str) -> None:
 
 def note(message: str) -> None:
     """Says something on stderr, in one line."""
-    print(" ".join(message.split()), file=sys.stderr, flush=True)
+    print(printable(" ".join(message.split())), file=sys.stderr, flush=True)
+
+
+def traceback(error: BaseException) -> None:
+    """Writes the traceback of an error on stderr."""
+    text = "".join(traceback_module.format_exception(error))
+    print(printable(text, keep="\n").rstrip(), file=sys.stderr, flush=True)
+
+
+def write(*parts: str, flush: bool = False) -> None:
+    """Writes one line on stdout, of parts that follow each other. Parts of class :class:`Bold` are set in bold."""
+    print("".join(bold(printable(part)) if isinstance(part, Bold) else printable(part) for part in parts), flush=flush)
+
+
+class Bold(str):
+    """Text that :func:`write` sets in bold if stdout is a terminal that can show it."""
+
+    __slots__ = ()
+
+
+def confirm(question: str) -> bool:
+    """Asks on stderr, and reads the answer.
+
+    Raises:
+        ValueError: the input has ended.
+    """
+    print(printable(f"{question} [y/N]: "), end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        raise ValueError("an answer was needed, but the input has ended; --yes answers yes")
+    return answer.strip().lower() in ("y", "yes")
 
 
 def write_json(value: Any) -> None:
     """Writes one JSON document on stdout. Numbers that JSON does not have (NaN, infinity) become null."""
-    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+    # JSON's own escapes leave one control character as it is.
+    print(json.dumps(_finite(value), indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
 def _finite(value: Any) -> Any:
@@ -63,6 +101,7 @@ def write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
 
     Nothing is ever shortened. On a terminal that is too narrow whole columns are left out; into a pipe all are written.
     """
+    rows = [[printable(text) for text in row] for row in rows]
     widths = [max(len(text) for text in texts) for texts in zip([c.title for c in columns], *rows, strict=True)]
     shown = list(range(len(columns)))
     if sys.stdout.isatty():
@@ -77,9 +116,9 @@ def write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
         cells = (texts[i].rjust(widths[i]) if columns[i].right else texts[i].ljust(widths[i]) for i in shown)
         return _GAP.join(cells).rstrip()
 
-    print(bold(line([column.title for column in columns])))
+    write(Bold(line([column.title for column in columns])))
     for row in rows:
-        print(line(row))
+        write(line(row))
 
 
 def bold(text: str) -> str:

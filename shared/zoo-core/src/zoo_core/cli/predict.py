@@ -1,20 +1,22 @@
 """``zoo predict``: what does a model see in these files?"""
 
-import inspect
-import sys
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
+from click.shell_completion import CompletionItem
 
-from zoo_core import catalog
-from zoo_core.catalog import Checkpoint, Model
-from zoo_core.cli import facts, output
+from zoo_core import catalog, specs
+from zoo_core.cli import facts, output, task_options
 from zoo_core.cli.errors import UsageError
+from zoo_core.cli.parser import Argument, Command, complete_models, complete_tasks, complete_weights, items
+from zoo_core.declarations import Declaration, declaration, declarations
+from zoo_core.specs import ModelSpec
 
 if TYPE_CHECKING:
-    from zoo_core.tasks import Option
+    from zoo_core.predicting import Prediction
 
 _EXAMPLES = """\b
 Examples:
@@ -29,118 +31,178 @@ A file that cannot be read is reported and does not stop the others; the exit co
 """
 
 
-def register(app: typer.Typer, arguments: list[str]) -> None:
-    app.command("predict", epilog=_EXAMPLES)(_with_options(_task_options(arguments)))
+class _Help(click.Option):
+    """``--help``, which explains the options of the task too where the line tells it."""
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        if opts.get(self.name or "") and not ctx.resilient_parsing:
+            with contextlib.suppress(ValueError):
+                # What the line does not say is absent, None or a mark of click's own, by its version.
+                words, task = opts.get("words"), opts.get("task")
+                ctx.meta[_DECLARATION] = _declaration_of(
+                    [word for word in words if isinstance(word, str)] if isinstance(words, tuple | list) else [],
+                    task if isinstance(task, str) else None,
+                )
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return None, args
 
 
-def predict(
-    first: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL",
-            help="Name of a model. Without one, a model whose weights ship in an installed package is used.",
-            show_default=False,
-        ),
-    ] = None,
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="FILE", help="Files, shell patterns, or folders.", show_default=False),
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Without MODEL: the task to do, classification for instance.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Weights of the model: IMAGENET1K_V1, DEFAULT, ...")
-    ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")
-    ] = "auto",
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="How many inputs run at a time.", show_default=False)
-    ] = None,
-    output_directory: Annotated[
-        Path | None, typer.Option("--output", metavar="DIR", help="Write pictures with the results drawn on them.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write the results as JSON.")] = False,
-    **task_options: Any,
+_DECLARATION = "zoo_core.cli.predict.declaration"
+
+
+class _Predict(Command):
+    """The parser knows the options of all tasks; the help shows those of one."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
+        taken = {name for parameter in own for name in parameter.opts}
+        return [*own, *task_options.untyped(taken)]
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        names = self.get_help_option_names(ctx)
+        return _Help(names, is_flag=True, is_eager=True, expose_value=False, help="Show this message and exit.")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        declared = ctx.meta.get(_DECLARATION)
+        if declared is not None and declared.options:
+            with formatter.section(f"Options of {declared.title.lower()}"):
+                formatter.write_dl(
+                    [record for option in task_options.typed(declared) if (record := option.get_help_record(ctx))]
+                )
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            with contextlib.suppress(ValueError):
+                declared = _declaration_of(ctx.params.get("words") or (), ctx.params.get("task"))
+                options = declared.options.values()
+                found += items((o.name, o.help) for o in options if o.name.startswith(incomplete))
+        return found
+
+
+def _complete_words(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The name of a model first, then files."""
+    models = [] if context.params.get("words") else complete_models(context, parameter, incomplete)
+    return models or [CompletionItem(incomplete, type="file")]
+
+
+@click.command(cls=_Predict, epilog=_EXAMPLES)
+@click.argument(
+    "words",
+    nargs=-1,
+    cls=Argument,
+    metavar="[MODEL] FILE...",
+    help="Name of a model, and files, shell patterns, or folders. Without a name, a model whose weights ship in an "
+    "installed package is used.",
+    shell_complete=_complete_words,
+)
+@click.option(
+    "--task",
+    metavar="NAME",
+    help="Without MODEL: the task to do, classification for instance.",
+    shell_complete=complete_tasks,
+)
+@click.option(
+    "--weights",
+    metavar="NAME",
+    help="Weights of the model: IMAGENET1K_V1, DEFAULT, ...",
+    shell_complete=complete_weights(),
+)
+@click.option(
+    "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."
+)
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="How many inputs run at a time.")
+@click.option(
+    "--output",
+    "output_directory",
+    type=click.Path(path_type=Path, file_okay=True),
+    metavar="DIR",
+    help="Write images with the results drawn on them.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write the results as JSON.")
+@click.pass_context
+def command(
+    context: click.Context,
+    words: Sequence[str],
+    task: str | None,
+    weights: str | None,
+    device: str,
+    batch_size: int | None,
+    output_directory: Path | None,
+    as_json: bool,
+    **given: Any,
 ) -> int:
     """Run a model on files, and show what it sees."""
-    if first is None:
+    if not words:
         raise UsageError("give the name of a model and files for it to look at, or files alone")
-    model, checkpoint, words = _choose(first, files or [], task, weights)
+    spec, files = _choose(words, task, weights)
+    options = task_options.convert(context, declaration(spec.task), given, spec.name)
 
-    from zoo_core.cli import inputs, running
+    from zoo_core import predicting
+    from zoo_core.engines import choose_device
     from zoo_core.tasks import task_class
 
-    adapter = task_class(model.task)
-    paths, problems = inputs.find_files(words, adapter.suffixes, left_out=output_directory)
+    chosen = task_class(spec.task)(spec, options)
+    sources, problems = predicting.find_sources(chosen.declaration, files, left_out=output_directory)
     for problem in problems:
         output.error(problem)
-    if not paths:
+    if not sources:
         raise ValueError("there is nothing to look at")
-    groups = adapter.group(paths)
     if output_directory is not None:
-        inputs.make_output_directory(output_directory, paths)
-    chosen_device = running.choose_device(device, adapter)
-    runner = running.load(model, checkpoint, adapter, chosen_device, task_options)
-    stems = inputs.unique_stems(groups)
+        predicting.make_output_directory(output_directory, [path for source in sources for path in source.paths])
+    engine = predicting.load(chosen, choose_device(device, chosen.declaration.devices))
 
     records: list[dict[str, Any]] = [{"error": problem} for problem in problems]
-    counts = [runner.count(group) for group in groups]  # once: it may open the files
-    with output.progress("predicting", sum(counts)) as advance:
-        for outcome in running.predictions(runner, groups, batch_size or adapter.batch_size):
+    failed = bool(problems)
+    with output.progress("predicting", predicting.estimate(chosen, sources)) as advance:
+        for outcome in predicting.run(chosen, engine, sources, batch_size):
             advance(1)
-            files_of_outcome = [str(path) for path in groups[outcome.group]]
-            record: dict[str, Any] = (
-                {"file": files_of_outcome[0]} if len(files_of_outcome) == 1 else {"files": files_of_outcome}
-            )
-            records.append(record)
-            if isinstance(outcome, running.Failure):
-                record["error"] = outcome.message
+            if isinstance(outcome, predicting.Failure):
+                failed = True
                 output.error(outcome.message)
+                if as_json:
+                    records.append(outcome.record())
                 continue
-            stem, title = stems[outcome.group], " ".join(files_of_outcome)
-            if counts[outcome.group] > 1:
-                record["index"] = outcome.index
-                stem, title = f"{stem}.{outcome.index:05d}", f"{title} [{outcome.index}]"
-            record |= runner.to_json(outcome.result)
-            written: list[str] = []
-            if output_directory is not None:
-                saved = runner.save(outcome.input, outcome.result, output_directory, stem)
-                written = record["output"] = [str(path) for path in saved]
-            if not as_json:
-                print_result(title, runner.describe(outcome.result), written)
+            written = [] if output_directory is None else outcome.save(output_directory)
+            if as_json:
+                paths = {} if output_directory is None else {"output": [str(path) for path in written]}
+                records.append(outcome.record() | paths)
+            else:
+                print_prediction(outcome, str(outcome.source), written)
     if as_json:
         output.write_json(
             {
-                "model": model.name,
-                "weights": checkpoint.name,
-                "task": model.task,
-                "device": str(chosen_device),
+                "model": spec.name,
+                "weights": spec.weights,
+                "task": spec.task,
+                "device": str(engine.device),
                 "results": records,
             }
         )
-    return 1 if any("error" in record for record in records) else 0
+    return 1 if failed else 0
 
 
-def print_result(title: str, lines: Sequence[str], written: Sequence[str]) -> None:
-    """Prints what was seen in one input, and where the pictures of it are."""
-    print(title)
-    for line in [*lines, *(f"-> {path}" for path in written)]:
-        print(f"  {line}")
-    sys.stdout.flush()
+def print_prediction(prediction: "Prediction", title: str, written: Iterable[Path] = ()) -> None:
+    """Prints what was seen in one input, and where the images of it are."""
+    output.write(title, f" [{prediction.index}]" if prediction.source.numbered else "")
+    for line in [*prediction.describe(), *(f"-> {path}" for path in written)]:
+        output.write(f"  {line}", flush=True)
 
 
-def _choose(first: str, rest: list[str], task: str | None, weights: str | None) -> tuple[Model, Checkpoint, list[str]]:
-    """The model and the weights that the words of the command line mean, and the words that mean files."""
-    name = first.lower()
-    if name in catalog.models():
-        model = catalog.models()[name]
+def _choose(words: Sequence[str], task: str | None, weights: str | None) -> tuple[ModelSpec, Sequence[str]]:
+    """The model that the words of the command line mean, and the words that mean files."""
+    first, *rest = words
+    if first.lower() in catalog.models() or _is_checkpoint(first):
+        spec = specs.find(first, weights=weights)
         if task is not None:
-            raise UsageError(f"--task is for calls without a model, and {model.name} is one")
+            raise UsageError(f"--task is for calls without a model, and {spec.name} is one")
         if not rest:
-            raise UsageError(f"give files for {model.name} to look at")
-        return model, model.checkpoint(weights or "DEFAULT"), rest
+            raise UsageError(f"give files for {spec.name} to look at")
+        return spec, rest
     if weights is not None:
         if _is_file(first):
             raise UsageError("--weights goes with the name of a model, which comes before the files")
@@ -149,9 +211,16 @@ def _choose(first: str, rest: list[str], task: str | None, weights: str | None) 
         raise catalog.unknown_model(first, catalog.models())
     if late := next((word for word in rest if word.lower() in catalog.models() and not _is_file(word)), None):
         raise UsageError(f"the name of the model comes before the files: zoo predict {late} {first}")
-    model, checkpoint = _embedded([first, *rest], task)
-    output.note(f"no model was named: {model.name} with {checkpoint.name}, which ships in {model.source.package}")
-    return model, checkpoint, [first, *rest]
+    spec = _embedded(words, task)
+    output.note(
+        f"no model was named: {spec.name} with {spec.weights}, which ships in "
+        f"{catalog.models()[spec.name].source.package}"
+    )
+    return spec, words
+
+
+def _is_checkpoint(word: str) -> bool:
+    return specs.names_file(word) and _is_file(word) and Path(word).is_file()
 
 
 def _is_file(word: str) -> bool:
@@ -163,7 +232,7 @@ def _is_file(word: str) -> bool:
     return exists or any(character in word for character in "./\\*?[")
 
 
-def _embedded(words: Sequence[str], task: str | None) -> tuple[Model, Checkpoint]:
+def _embedded(words: Sequence[str], task: str | None) -> ModelSpec:
     """The weights at hand for such files: those of the first task, by name, that takes files of this kind."""
     facts.of_task(task)
     candidates = [(m, c) for m, c in facts.embedded() if task is None or m.task == task]
@@ -173,68 +242,28 @@ def _embedded(words: Sequence[str], task: str | None) -> tuple[Model, Checkpoint
             f"no installed package ships weights{of_task}, so name a model: zoo predict MODEL FILE...; `zoo list` "
             "shows which there are"
         )
-    if len({model.task for model, _ in candidates}) > 1:
-        from zoo_core.tasks import task_class
-
-        endings = {Path(word).suffix.lower() for word in words} - {""}
-        for model, checkpoint in candidates:
-            if endings <= task_class(model.task).suffixes:
-                return model, checkpoint
-    return candidates[0]
-
-
-def _task_options(arguments: Sequence[str]) -> tuple["Option", ...]:
-    """The options that the task of this call has, beside those of all tasks; none if the call doesn't tell its task."""
-    words = [word for word in arguments if not word.startswith("-")]
-    model = next((catalog.models()[word.lower()] for word in words if word.lower() in catalog.models()), None)
-    task = model.task if model is not None else _value_of("--task", arguments)
-    if task is None and any(_is_file(word) for word in words):
-        task = _embedded([word for word in words if _is_file(word)], None)[0].task if facts.embedded() else None
-    if task is None:
-        return ()
-    if model is None:
-        facts.of_task(task)
-    from zoo_core.tasks import task_class
-
-    return task_class(task).extra_options
-
-
-def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    for position, argument in enumerate(arguments):
-        if argument == option:
-            return next(iter(arguments[position + 1 : position + 2]), None)
-        if argument.startswith(f"{option}="):
-            return argument.partition("=")[2]
-    return None
-
-
-def _with_options(options: Sequence["Option"]) -> Callable[..., int]:
-    """:func:`predict` with the options of a task in its signature, from which typer makes the command."""
-    signature = inspect.signature(predict)
-    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    added = [
-        inspect.Parameter(
-            option.key,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=False if option.type is bool else option.default,
-            annotation=Annotated[
-                option.type if option.type is bool or option.default is not None else option.type | None,
-                typer.Option(
-                    option.name,
-                    help=option.help,
-                    metavar=None if option.type is bool else "TEXT" if option.type is str else "N",
-                    min=option.minimum,
-                    max=option.maximum,
-                ),
-            ],
-        )
-        for option in options
+    endings = {Path(word).suffix.lower() for word in words} - {""}
+    fitting = [
+        (model, checkpoint)
+        for model, checkpoint in candidates
+        if model.task in declarations() and endings <= declarations()[model.task].suffixes
     ]
+    model, checkpoint = (fitting or candidates)[0]
+    return specs.find(model.name, weights=checkpoint.name)
 
-    def command(**values: Any) -> int:
-        return predict(**values)
 
-    command.__doc__ = predict.__doc__
-    command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *added]}
-    return command
+def _declaration_of(words: Sequence[str], task: str | None) -> Declaration:
+    """What the task of such a call declares.
+
+    Raises:
+        ValueError: the call does not tell its task, or that is not declared.
+    """
+    named = next((catalog.models()[word.lower()] for word in words if word.lower() in catalog.models()), None)
+    if named is not None:
+        return declaration(named.task)
+    if task is not None:
+        return declaration(task)
+    files = [word for word in words if _is_file(word)]
+    if not files:
+        raise ValueError("no word tells the task")
+    return declaration((specs.find(words[0]) if _is_checkpoint(words[0]) else _embedded(files, None)).task)

@@ -1,11 +1,10 @@
 """``zoo verify``: are the files what was published?"""
 
-from typing import Annotated
-
-import typer
+import click
 
 from zoo_core import checkpoints
 from zoo_core.cli import facts, output
+from zoo_core.cli.parser import Command
 
 _EXAMPLES = """\b
 Examples:
@@ -19,14 +18,10 @@ installed package knows are listed, and cannot be checked. Exit code 1 if a file
 _MARKS = {"ok": "ok", "damaged": "DAMAGED", "unchecked": "no hash known", "unknown": "unknown file"}
 
 
-def register(app: typer.Typer, arguments: list[str]) -> None:
-    app.command("verify", epilog=_EXAMPLES)(verify)
-
-
-def verify(
-    remove: Annotated[bool, typer.Option("--remove", help="Delete damaged files from the cache.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write the outcome as JSON.")] = False,
-) -> int:
+@click.command(cls=Command, epilog=_EXAMPLES)
+@click.option("--remove", is_flag=True, help="Delete damaged files from the cache.")
+@click.option("--json", "as_json", is_flag=True, help="Write the outcome as JSON.")
+def command(remove: bool, as_json: bool) -> int:
     """Check the hashes of all checkpoints on this machine."""
     known = facts.by_file()
     cached = [file.path for file in checkpoints.cached_files()]
@@ -45,7 +40,7 @@ def verify(
             outcome[str(path)] = state
             if not as_json:
                 owner = f"  ({model.name} {checkpoint.name})" if model and checkpoint else ""
-                print(f"{_MARKS[state].ljust(13)}  {path}{owner}", flush=True)
+                output.write(f"{_MARKS[state].ljust(13)}  {path}{owner}", flush=True)
             if state == "damaged" and remove and path in cached:
                 checkpoints.clear([path.name])
                 removed.append(str(path))

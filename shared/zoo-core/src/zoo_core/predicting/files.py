@@ -1,4 +1,4 @@
-"""Which files the words of a command line mean, and what the files written for them are called."""
+"""Which files words and patterns mean, and what the files that are written for them are called."""
 
 import glob
 import itertools
@@ -15,7 +15,7 @@ def find_files(
         words: as the user gave them.
         suffixes: endings, in lower case, of the files that are taken from a folder; hidden ones never are. A file that
             is named itself may end in any way.
-        left_out: a folder that is not looked into when it lies below one that a word names, as that for the pictures
+        left_out: a folder that is not looked into when it lies below one that a word names, as that for the results
             may do.
 
     Returns:
@@ -110,7 +110,7 @@ def _beginnings(name: str) -> list[str]:
 
 
 def make_output_directory(directory: Path, inputs: Iterable[Path]) -> None:
-    """Makes the directory for pictures, unless what is written there could overwrite an input.
+    """Makes the directory for results, unless what is written there could overwrite an input.
 
     Raises:
         ValueError: an input lies in that directory, or it is a file.
@@ -122,5 +122,5 @@ def make_output_directory(directory: Path, inputs: Iterable[Path]) -> None:
     for path in inputs:
         if path.resolve().parent == directory.resolve():
             raise ValueError(
-                f"{path} lies in the folder for the pictures, and could be overwritten; choose another --output"
+                f"{path} lies in the folder for the images, and could be overwritten; choose another --output"
             )

@@ -1,0 +1,61 @@
+"""A module, run by torch as it is."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core.inference import optimize_for_inference
+
+__all__ = ["EagerEngine", "choose_device"]
+
+
+class EagerEngine:
+    """Runs a module on a device, made fast by :func:`~zoo_core.inference.optimize_for_inference`.
+
+    Args:
+        model: the module. It is put into eval mode, and changed: it is for inference only afterwards.
+        device: where it runs.
+        arguments: keyword arguments of its ``forward``.
+    """
+
+    def __init__(
+        self, model: nn.Module, device: torch.device | str = "cpu", arguments: Mapping[str, Any] | None = None
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = optimize_for_inference(model.eval()).to(self.device)
+        self.arguments = dict(arguments or {})
+
+    def __call__(self, *inputs: Tensor | Sequence[Tensor]) -> Any:
+        """See :class:`zoo_core.engines.Engine`."""
+        moved = (
+            value.to(self.device) if isinstance(value, Tensor) else [tensor.to(self.device) for tensor in value]
+            for value in inputs
+        )
+        return self.model(*moved, **self.arguments)
+
+
+def choose_device(name: str, supported: Collection[str] | None = None) -> torch.device:
+    """The device that a user's word means: ``"auto"`` is a CUDA GPU where there is one, or else the CPU.
+
+    Args:
+        name: ``"auto"``, or what :class:`torch.device` takes.
+        supported: the types of device that may be chosen; ``None`` for any.
+
+    Raises:
+        ValueError: there is no such device here, or it is not supported.
+    """
+    if name == "auto":
+        has_cuda = torch.cuda.is_available() and (supported is None or "cuda" in supported)
+        return torch.device("cuda" if has_cuda else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except Exception as error:
+        # A build of torch without CUDA raises AssertionError, others RuntimeError.
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise ValueError(f"the device {name!r} cannot be used here ({reason}); --device cpu always can") from error
+    if supported is not None and device.type not in supported:
+        raise ValueError(f"these models run on {' or '.join(sorted(supported))} only, not on {name}")
+    return device

@@ -1,0 +1,86 @@
+"""What a model sees in files::
+
+    from zoo_core.predicting import predict
+
+    for found in predict("resnet50", ["photo.jpg", "holiday/"], options={"topk": 3}):
+        print(found.source, found.describe())
+
+``zoo predict`` and ``zoo demo`` are thin faces over this.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from zoo_core import specs
+from zoo_core.engines import EagerEngine, choose_device
+from zoo_core.predicting.files import find_files, make_output_directory
+from zoo_core.predicting.loop import Failure, Prediction, run
+from zoo_core.predicting.sources import Source, estimate, find_sources
+from zoo_core.specs import ModelSpec
+from zoo_core.tasks import Task, task_class
+
+__all__ = [
+    "Failure",
+    "Prediction",
+    "Source",
+    "estimate",
+    "find_files",
+    "find_sources",
+    "load",
+    "make_output_directory",
+    "predict",
+    "run",
+]
+
+
+def predict(
+    model: str | os.PathLike[str] | ModelSpec,
+    files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    weights: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+) -> Iterator[Prediction | Failure]:
+    """Runs a model on files, batch by batch as results are asked for. One file that fails does not stop the others.
+
+    Args:
+        model: its name, the path of a checkpoint, or its spec; see :func:`zoo_core.specs.find`.
+        files: paths, shell patterns and folders.
+        weights: which published weights; by default the best.
+        options: of the task, by key, as ``zoo predict MODEL --help`` shows them: ``{"threshold": 0.7}``.
+        device: ``"cpu"``, ``"cuda:1"``, ...; ``"auto"`` takes a GPU if there is one.
+        batch_size: how many inputs run at a time; by default as many as suit the task.
+
+    Returns:
+        What was predicted for each input, and what failed (see :func:`zoo_core.predicting.loop.run`), in the order of
+        the files; first come the words that name no file.
+
+    Raises:
+        zoo_core.catalog.UnknownModelError: no installed package has the model.
+        zoo_core.checkpoints.CheckpointError: its weights cannot be had.
+        ValueError: an option, the device or the number of files does not suit the task.
+    """
+    spec = specs.find(model, weights=weights)
+    task = task_class(spec.task)(spec, options)
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    words = [files] if isinstance(files, str | os.PathLike) else files
+    sources, problems = find_sources(task.declaration, [os.fspath(word) for word in words])
+    engine = load(task, choose_device(device, task.declaration.devices))
+    return _predict([Failure(None, None, problem) for problem in problems], run(task, engine, sources, batch_size))
+
+
+def _predict(problems: list[Failure], outcomes: Iterator[Prediction | Failure]) -> Iterator[Prediction | Failure]:
+    yield from problems
+    yield from outcomes
+
+
+def load(task: Task[Any, Any], device: Any = "cpu") -> EagerEngine:
+    """Builds the model of a task, ready to run.
+
+    Raises:
+        zoo_core.checkpoints.CheckpointError: its weights cannot be had, read, or do not fit.
+    """
+    return EagerEngine(specs.build(task.spec), device, task.forward_arguments)

@@ -1,0 +1,241 @@
+"""Runs a task's model on many inputs, so that one that fails does not stop the others."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from zoo_core.engines import Engine
+from zoo_core.predicting.sources import Source, inputs
+from zoo_core.tasks import Task
+
+__all__ = ["Failure", "Prediction", "run"]
+
+# After so many inputs that all failed in a way that a broken model would fail in too, there is no use in going on.
+_PATIENCE = 8
+
+# What files that cannot be read, and inputs that the model does not take, raise.
+_INPUT_ERRORS = (OSError, ValueError)
+# RuntimeErrors that no input causes.
+_PROGRAM_ERRORS = (NotImplementedError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model makes of one input.
+
+    Args:
+        task: the task of the model.
+        source: the files that the input came from.
+        index: which of the inputs in these files it is, from 0 on.
+        input, result: the task's own.
+    """
+
+    task: Task[Any, Any] = field(repr=False)
+    source: Source
+    index: int
+    input: Any = field(repr=False)
+    result: Any
+
+    @property
+    def stem(self) -> str:
+        """The beginning of the names of the files that :meth:`save` writes."""
+        return f"{self.source.stem}.{self.index:05d}" if self.source.numbered else self.source.stem
+
+    def describe(self) -> list[str]:
+        """The result in words, a line for each thing found."""
+        return self.task.describe(self.result)
+
+    def record(self) -> dict[str, Any]:
+        """The result as plain data, with the files that it is of."""
+        return _record(self.source, self.index) | self.task.record(self.result)
+
+    def draw(self) -> Image.Image:
+        """The result as an image."""
+        return self.task.draw(self.input, self.result)
+
+    def save(self, directory: Path) -> list[Path]:
+        """Writes the image, and what else the options ask for, into a folder that is there. Returns the paths.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        paths = [directory / f"{self.stem}.png"]
+        self.draw().save(paths[0])
+        for ending, write in self.task.files(self.result).items():
+            path = directory / f"{self.stem}{ending}"
+            write(path)
+            paths.append(path)
+        return paths
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Files that could not be read, or an input that the model does not take.
+
+    Args:
+        source: the files; ``None`` where words named none.
+        index: which of the inputs in these files it is; ``None`` if it could not be read.
+        message: what is wrong, in one line that names the file.
+        error: what was raised; ``None`` where nothing was.
+    """
+
+    source: Source | None
+    index: int | None
+    message: str
+    error: Exception | None = field(default=None, repr=False)
+
+    def record(self) -> dict[str, Any]:
+        """The failure as plain data."""
+        where = {} if self.source is None else _record(self.source, self.index)
+        return where | {"error": self.message}
+
+
+def _record(source: Source, index: int | None) -> dict[str, Any]:
+    files = [str(path) for path in source.paths]
+    record: dict[str, Any] = {"file": files[0]} if len(files) == 1 else {"files": files}
+    if source.numbered and index is not None:
+        record["index"] = index
+    return record
+
+
+def run(
+    task: Task[Any, Any], engine: Engine, sources: Iterable[Source], batch_size: int | None = None
+) -> Iterator[Prediction | Failure]:
+    """Reads and runs the inputs of all sources, in batches. What comes out is in their order.
+
+    What an input can cause becomes a :class:`Failure`, and the other inputs go on; whatever else goes wrong comes
+    through:
+
+    - ``OSError`` while a file is read, and ``ValueError`` anywhere, are how files and models refuse an input. The
+      inputs of a batch that raises one are run one by one.
+    - Too little memory (``MemoryError``, torch's own errors) halves the batch, and batches stay as small; only an
+      input that does not fit by itself is a failure.
+    - Any other ``RuntimeError`` may be an input that a model does not check, such as an image too small for its
+      strides, or a mistake in the program. The model is the witness: if it takes another input of this call, the ones
+      that failed are failures; if it takes none, the first error is raised, after all inputs or the first eight.
+    - ``TypeError``, ``KeyError``, ``NotImplementedError`` and all others are mistakes in the program, and raised.
+
+    Args:
+        task: what inputs and outputs mean.
+        engine: what runs the model.
+        sources: where the inputs are.
+        batch_size: how many inputs run at a time; by default as many as the task declares.
+    """
+    return _with_a_witness(_outcomes(_Runner(task, engine), sources, batch_size or task.declaration.batch_size))
+
+
+def _with_a_witness(outcomes: Iterator["Prediction | Failure"]) -> Iterator[Prediction | Failure]:
+    """Holds failures back that a broken model would cause too, until the model has taken an input."""
+    held: list[Failure] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Prediction):
+            yield from held
+            yield outcome
+            yield from outcomes
+            return
+        held.append(outcome)
+        suspicious = sum(map(_is_suspicious, held))
+        if not suspicious:
+            yield held.pop()
+        elif suspicious == _PATIENCE:
+            break
+    if held:
+        yield from (failure for failure in held if not _is_suspicious(failure))
+        raise next(failure.error for failure in held if failure.error is not None and _is_suspicious(failure))
+
+
+def _is_suspicious(failure: Failure) -> bool:
+    return isinstance(failure.error, RuntimeError) and not _is_out_of_memory(failure.error)
+
+
+@dataclass(frozen=True)
+class _Item:
+    source: Source
+    index: int
+    input: Any
+
+
+def _outcomes(runner: "_Runner", sources: Iterable[Source], batch_size: int) -> Iterator[Prediction | Failure]:
+    batch: list[_Item] = []
+    for source in sources:
+        with closing(inputs(runner.task, source)) as found:
+            for index in itertools.count():
+                try:
+                    batch.append(_Item(source, index, next(found)))
+                except StopIteration:
+                    break
+                except (*_INPUT_ERRORS, MemoryError) as error:
+                    yield from runner.run(batch)
+                    batch = []
+                    yield Failure(source, None, _explain(source, error), error)
+                    break
+                if len(batch) >= batch_size:
+                    yield from runner.run(batch)
+                    batch = []
+    yield from runner.run(batch)
+
+
+class _Runner:
+    """Runs batches, and remembers how large they may be."""
+
+    def __init__(self, task: Task[Any, Any], engine: Engine) -> None:
+        self.task = task
+        self.engine = engine
+        self.most: int | None = None
+
+    def run(self, batch: Sequence[_Item]) -> Iterator[Prediction | Failure]:
+        size = self.most or len(batch)
+        for start in range(0, len(batch), max(1, size)):
+            yield from self._run(batch[start : start + size])
+
+    def _run(self, batch: Sequence[_Item]) -> Iterator[Prediction | Failure]:
+        # Not in the except block: there, the error keeps alive what filled the memory.
+        results, error = self._results([item.input for item in batch])
+        if error is None:
+            for item, result in zip(batch, results, strict=True):
+                yield Prediction(self.task, item.source, item.index, item.input, result)
+        elif len(batch) == 1:
+            (item,) = batch
+            yield Failure(item.source, item.index, _explain(item.source, error), error)
+        elif _is_out_of_memory(error):
+            del error
+            torch.cuda.empty_cache()
+            self.most = max(1, len(batch) // 2)
+            yield from self.run(batch)
+        else:
+            for item in batch:
+                yield from self._run([item])
+
+    def _results(self, batch: Sequence[Any]) -> tuple[list[Any], Exception | None]:
+        try:
+            with torch.inference_mode():
+                samples = [self.task.prepare(input) for input in batch]
+                outputs = self.task.run(self.engine, samples)
+                del samples
+                return [self.task.result(o, i) for o, i in zip(outputs, batch, strict=True)], None
+        except _PROGRAM_ERRORS:
+            raise
+        except (*_INPUT_ERRORS, RuntimeError, MemoryError) as error:
+            return [], error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # torch has no class for a CPU without memory.
+    texts = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+
+
+def _explain(source: Source, error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if _is_out_of_memory(error):
+        text = f"takes more memory than there is ({text.partition(chr(10))[0] or type(error).__name__})"
+    named = any(str(path) in text for path in source.paths)
+    return text if named else f"{' and '.join(map(str, source.paths))}: {text}"

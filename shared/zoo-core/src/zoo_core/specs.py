@@ -1,0 +1,208 @@
+"""What a model is, in plain values: found by its name or in a file, and built from that.
+
+Importing this module, and finding a model of the catalogue, does not import torch.
+"""
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo_core import catalog, checkpoints, declarations
+from zoo_core.catalog import Checkpoint, Model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["CHECKPOINT_SUFFIXES", "ModelSpec", "build", "find"]
+
+CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth"})
+"""Endings, in lower case, of the files that hold a state dict."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model to run. Made from a catalogue entry, or read from a file that says what is in it.
+
+    Holds plain values only, so that it can be pickled, compared and written into a checkpoint (:meth:`as_dict`).
+
+    Attributes:
+        name: of the builder, as :func:`zoo_core.list_models` gives it.
+        task: ``"classification"``, ``"detection"``, ...
+        weights: which published weights, ``"IMAGENET1K_V1"``; ``None`` for others.
+        file: url or path of the file with the parameters; ``None`` for fresh ones.
+        format: what that file is: ``"state_dict"``.
+        arguments: of the builder, beside ``weights``.
+        preset: class in :mod:`zoo_core.presets` that prepares inputs; ``preset_arguments`` are its arguments.
+        labels: name of each class; empty where they have none.
+        facts: what else is known, under the names that :class:`zoo_core.catalog.Checkpoint` has.
+    """
+
+    name: str
+    task: str
+    weights: str | None = None
+    file: str | None = None
+    format: str = "state_dict"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    preset: str | None = None
+    preset_arguments: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if self.weights is not None:
+            return f"{self.name} with {self.weights}"
+        return self.name if self.file is None else f"{self.name} from {self.file}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, for writing into a file; :meth:`from_dict` takes them."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelSpec":
+        """The spec whose fields a file holds.
+
+        Raises:
+            ValueError: ``name`` or ``task`` is missing, or there are fields that a spec does not have.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        wrong = [f"no {key!r}" for key in ("name", "task") if not isinstance(values.get(key), str)]
+        wrong += [f"an unknown {key!r}" for key in values if key not in known]
+        if wrong:
+            raise ValueError(f"the model's description has {', '.join(wrong)}; was it written by another version?")
+        return cls(**{**values, "labels": tuple(values.get("labels") or ())})
+
+
+def find(model: str | os.PathLike[str] | ModelSpec, *, weights: str | None = None, **overrides: Any) -> ModelSpec:
+    """What a model's name, or a file with its parameters, stands for.
+
+    Args:
+        model: a name (letter case does not matter), the path of a checkpoint, or a spec.
+        weights: which published weights of a model that is named: a member's name with or without its class, or
+            ``"DEFAULT"``, which is the default.
+        **overrides: fields of :class:`ModelSpec` to replace. A checkpoint that does not say which model it is for needs
+            ``name=``, and takes preprocessing and labels of that model's default weights where none are given.
+
+    Raises:
+        zoo_core.catalog.UnknownModelError: no installed package has a model, or weights, of that name.
+        zoo_core.checkpoints.CheckpointError: the file cannot be read.
+        ValueError: the file does not say which model it is for, or ``weights`` are given beside a file.
+        TypeError: an override is no field of a spec.
+    """
+    unknown = overrides.keys() - {f.name for f in dataclasses.fields(ModelSpec)}
+    if unknown:
+        raise TypeError(f"a ModelSpec has no {', '.join(sorted(unknown))}")
+    if isinstance(model, ModelSpec):
+        if weights is not None:
+            raise ValueError("weights= goes with the name of a model; a spec has its own")
+        return dataclasses.replace(model, **overrides)
+    if isinstance(model, str) and (model.lower() in catalog.models() or not names_file(model)):
+        entry = catalog.model(model.lower())
+        return dataclasses.replace(_from_catalog(entry, entry.checkpoint(weights or "DEFAULT")), **overrides)
+    if weights is not None:
+        raise ValueError(f"weights= goes with the name of a model, and {os.fspath(model)} is a file")
+    return _from_checkpoint(Path(model), overrides)
+
+
+def names_file(word: str) -> bool:
+    """Whether a word means a file with a model rather than the name of one."""
+    return Path(word).suffix.lower() in CHECKPOINT_SUFFIXES
+
+
+def _from_catalog(model: Model, checkpoint: Checkpoint) -> ModelSpec:
+    facts = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
+    for name in ("name", "url", "transforms", "categories"):
+        facts.pop(name)
+    return ModelSpec(
+        name=model.name,
+        task=model.task,
+        weights=checkpoint.name,
+        file=checkpoint.url,
+        preset=checkpoint.preset,
+        preset_arguments=dict(checkpoint.preset_arguments),
+        labels=checkpoint.categories or (),
+        facts={name: value for name, value in facts.items() if value is not None},
+    )
+
+
+def _from_checkpoint(path: Path, overrides: Mapping[str, Any]) -> ModelSpec:
+    """A checkpoint that says what it is has a spec's fields under ``"spec"``, beside its state dict."""
+    import torch
+
+    try:
+        # Without their data, tensors cost nothing.
+        content = torch.load(path, map_location="meta", weights_only=True)
+    except Exception:
+        checkpoints.read_state_dict(path)  # says what is wrong with the file
+        raise
+    described = content.get("spec") if isinstance(content, dict) else None
+    if isinstance(described, dict):
+        try:
+            spec = ModelSpec.from_dict(described)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        return dataclasses.replace(spec, **{"file": os.fspath(path), "weights": None, **overrides})
+    if "name" not in overrides:
+        raise ValueError(f"{path} does not say which model it is for; give the model's name beside it")
+    entry = catalog.model(overrides["name"].lower())
+    default = _from_catalog(entry, entry.checkpoint())
+    values = {"facts": {}, **overrides, "name": entry.name, "file": os.fspath(path), "weights": None}
+    return dataclasses.replace(default, **values)
+
+
+def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "nn.Module":
+    """Builds the model of a spec, with its parameters.
+
+    Args:
+        spec: what to build.
+        train: build it for training, in training mode. If not, it is in eval mode, and published weights get what the
+            task declares for inference (int8 layers, no auxiliary classifier).
+        progress: show a progress bar if the checkpoint has to be downloaded.
+
+    Raises:
+        zoo_core.catalog.UnknownModelError: no installed package has the builder.
+        zoo_core.checkpoints.CheckpointError: the checkpoint cannot be had, read, or does not fit the model.
+        ValueError: an argument contradicts the checkpoint, or the file is of a format that is not built from.
+    """
+    from zoo_core import builders
+    from zoo_core.registry import get_model_builder, get_model_weights
+
+    if spec.format != "state_dict":
+        raise ValueError(f"{spec}: a file of the format {spec.format!r} is run as it is; there is no model to build")
+    builder = get_model_builder(spec.name)
+    parameters = inspect.signature(builder).parameters
+    arguments = dict(spec.arguments)
+    if spec.weights is not None:
+        declared = declarations.declarations().get(spec.task)
+        if declared is not None and not train:
+            arguments = {k: v for k, v in declared.inference.items() if k in parameters} | arguments
+        model = builder(weights=get_model_weights(builder)[spec.weights], progress=progress, **arguments)
+        return model.train(train)
+    if "weights_backbone" in parameters:
+        arguments.setdefault("weights_backbone", None)
+    if spec.labels:
+        arguments.setdefault("num_classes", len(spec.labels))
+    if spec.file is None:
+        return builder(weights=None, **arguments).train(train)
+    with builders.without_storage():
+        model = builder(weights=None, **arguments)
+    return builders.load(model, _OfFile(spec), progress).train(train)  # type: ignore[arg-type]
+
+
+class _OfFile:
+    """A file with a state dict, where :func:`zoo_core.builders.load` takes weights."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+
+    def get_state_dict(self, **options: Any) -> Any:
+        assert self._spec.file is not None
+        if "://" in self._spec.file or self._spec.file.startswith(("file:", "package:")):
+            return checkpoints.get_state_dict(self._spec.file, progress=options.get("progress", True))
+        return checkpoints.read_state_dict(self._spec.file)
+
+    def __str__(self) -> str:
+        return str(self._spec)
