@@ -1,6 +1,5 @@
 """``zoo predict``: what does a model see in these files?"""
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ from click.shell_completion import CompletionItem
 from zoo_core import catalog, specs
 from zoo_core.cli import facts, output, task_options
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.parser import Argument, Command, complete_models, complete_tasks, complete_weights, items
+from zoo_core.cli.parser import Argument, complete_models, complete_tasks, complete_weights
+from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import Declaration, declaration, declarations
 from zoo_core.specs import ModelSpec
 
@@ -31,66 +31,23 @@ A file that cannot be read is reported and does not stop the others; the exit co
 """
 
 
-class _Help(click.Option):
-    """``--help``, which explains the options of the task too where the line tells it."""
-
-    def handle_parse_result(
-        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
-    ) -> tuple[Any, list[str]]:
-        if opts.get(self.name or "") and not ctx.resilient_parsing:
-            with contextlib.suppress(ValueError):
-                # What the line does not say is absent, None or a mark of click's own, by its version.
-                words, task = opts.get("words"), opts.get("task")
-                ctx.meta[_DECLARATION] = _declaration_of(
-                    [word for word in words if isinstance(word, str)] if isinstance(words, tuple | list) else [],
-                    task if isinstance(task, str) else None,
-                )
-            click.echo(ctx.get_help())
-            ctx.exit()
-        return None, args
-
-
-_DECLARATION = "zoo_core.cli.predict.declaration"
-
-
-class _Predict(Command):
-    """The parser knows the options of all tasks; the help shows those of one."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        own = super().get_params(ctx)
-        taken = {name for parameter in own for name in parameter.opts}
-        return [*own, *task_options.untyped(taken)]
-
-    def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        names = self.get_help_option_names(ctx)
-        return _Help(names, is_flag=True, is_eager=True, expose_value=False, help="Show this message and exit.")
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_options(ctx, formatter)
-        declared = ctx.meta.get(_DECLARATION)
-        if declared is not None and declared.options:
-            with formatter.section(f"Options of {declared.title.lower()}"):
-                formatter.write_dl(
-                    [record for option in task_options.typed(declared) if (record := option.get_help_record(ctx))]
-                )
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        found = super().shell_complete(ctx, incomplete)
-        if incomplete.startswith("-"):
-            with contextlib.suppress(ValueError):
-                declared = _declaration_of(ctx.params.get("words") or (), ctx.params.get("task"))
-                options = declared.options.values()
-                found += items((o.name, o.help) for o in options if o.name.startswith(incomplete))
-        return found
-
-
 def _complete_words(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The name of a model first, then files."""
     models = [] if context.params.get("words") else complete_models(context, parameter, incomplete)
     return models or [CompletionItem(incomplete, type="file")]
 
 
-@click.command(cls=_Predict, epilog=_EXAMPLES)
+def _declared(parsed: Mapping[str, Any]) -> Declaration:
+    """What the task of a line declares, as far as the line is parsed."""
+    words, task = parsed.get("words"), parsed.get("task")
+    return _declaration_of(
+        # What the line does not say is absent, None or a mark of click's own, by its version.
+        [word for word in words if isinstance(word, str)] if isinstance(words, tuple | list) else [],
+        task if isinstance(task, str) else None,
+    )
+
+
+@click.command(cls=TaskCommand, declared=_declared, epilog=_EXAMPLES)
 @click.argument(
     "words",
     nargs=-1,

@@ -1,13 +1,70 @@
-"""The options that tasks declare, as click knows them."""
+"""The options that tasks declare, as click knows them, and commands that take them."""
 
+import contextlib
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from zoo_core.cli.errors import UsageError
+from zoo_core.cli.parser import Command, items
 from zoo_core.declarations import Declaration, DeclarationWarning, Option, declarations
+
+_DECLARATION = "zoo_core.cli.declaration"
+
+
+class TaskCommand(Command):
+    """A command that takes the options of a task: its parser knows those of all, its help shows those of one.
+
+    Args:
+        declared: tells from what was parsed so far, by the names of the command's parameters, what the task declares.
+            Raises ``ValueError`` where the line does not tell the task.
+    """
+
+    def __init__(self, *args: Any, declared: Callable[[Mapping[str, Any]], Declaration], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.declared = declared
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
+        taken = {name for parameter in own for name in parameter.opts}
+        return [*own, *untyped(taken)]
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        names = self.get_help_option_names(ctx)
+        return _Help(names, is_flag=True, is_eager=True, expose_value=False, help="Show this message and exit.")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        declared = ctx.meta.get(_DECLARATION)
+        if declared is not None and declared.options:
+            with formatter.section(f"Options of {declared.title.lower()}"):
+                formatter.write_dl([record for option in typed(declared) if (record := option.get_help_record(ctx))])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            with contextlib.suppress(ValueError):
+                options = self.declared(ctx.params).options.values()
+                found += items((o.name, o.help) for o in options if o.name.startswith(incomplete))
+        return found
+
+
+class _Help(click.Option):
+    """``--help``, which explains the options of the task too where the line tells it."""
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        if opts.get(self.name or "") and not ctx.resilient_parsing:
+            with contextlib.suppress(ValueError):
+                assert isinstance(ctx.command, TaskCommand)
+                ctx.meta[_DECLARATION] = ctx.command.declared(opts)
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return None, args
 
 
 def untyped(taken: Collection[str]) -> list[click.Option]:
@@ -87,7 +144,7 @@ def convert(context: click.Context, declared: Declaration, given: Mapping[str, A
             raise UsageError(
                 f"No such option: {owners[0].options[key].name} for {model}, a model of the task {declared.task}; "
                 f"it is one of {names}",
-                see=f"zoo predict {model}",
+                see=f"{context.command_path} {model}",
             )
         option = options[key]
         values[key] = option.type.convert(word, option, context)
