@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import json
 import struct
 import warnings
 import zlib
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from support.reference import signatures
+from support.reference import ASSETS
 from zoo_core import images
 from zoo_core.images import (
     ImageReadError,
@@ -59,10 +60,22 @@ def png(
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in parts)
 
 
-@pytest.mark.parametrize("name", ["read_image", "decode_image", "write_png", "write_jpeg"])
-def test_parameters_are_those_of_the_reference(name: str) -> None:
-    ours = list(inspect.signature(getattr(images, name)).parameters)
-    assert ours == [parameter for parameter, _, _ in signatures("io")[name]]
+NAMES = json.loads((ASSETS.parent / "image_functions.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES["torchvision.io"])
+def test_names_and_parameters_are_those_of_torchvision(name: str) -> None:
+    assert name in images.__all__
+    for parameter, (expected, kind, default) in zip(
+        inspect.signature(getattr(images, name)).parameters.values(), NAMES["torchvision.io"][name], strict=True
+    ):
+        assert (parameter.name, parameter.kind.name) == (expected, kind)
+        ours = "<required>" if parameter.default is parameter.empty else parameter.default
+        assert (f"ImageReadMode.{ours.name}" if isinstance(ours, ImageReadMode) else ours) == default
+
+
+def test_modes_are_those_of_torchvision() -> None:
+    assert {name: mode.value for name, mode in ImageReadMode.__members__.items()} == NAMES["ImageReadMode"]
 
 
 # Tensors and PIL pictures --------------------------------------------------------------------------------------------
@@ -248,6 +261,7 @@ def test_cmyk_jpeg() -> None:
         ("GRAY_ALPHA", [124, 128]),
         ("RGB", [200, 100, 50]),
         ("RGB_ALPHA", [200, 100, 50, 128]),
+        ("RGBA", [200, 100, 50, 128]),
     ],
 )
 def test_modes(mode: str, expected: list[int]) -> None:

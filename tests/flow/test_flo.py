@@ -1,11 +1,13 @@
-"""`.flo` files, byte by byte."""
+"""Files of optical flow, byte by byte."""
 
 import struct
+import zlib
 
 import pytest
 import torch
 
-from zoo_flow import read_flo, write_flo
+from zoo_core.images import write_png
+from zoo_flow import read_flo, read_flow, read_kitti_flow, write_flo
 
 
 def test_bytes(tmp_path):
@@ -71,3 +73,48 @@ def test_damaged_files(tmp_path, data, words):
 def test_refuses(tmp_path, flow):
     with pytest.raises(ValueError, match=r"floating Tensor\[2, H, W\]"):
         write_flo(flow, tmp_path / "a.flo")
+
+
+def kitti_png(path, rows, width):
+    """A PNG file put together by hand: rows of (u, v, valid), 16 bits each."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, len(rows), 16, 2, 0, 0, 0)
+    lines = b"".join(b"\0" + b"".join(struct.pack(">3H", *pixel) for pixel in row) for row in rows)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    return path
+
+
+def test_kitti(tmp_path):
+    path = kitti_png(
+        tmp_path / "000000_10.png",
+        [
+            [(32768, 32768, 1), (32768 + 64, 32768 - 96, 1), (0, 0, 0)],
+            [(65535, 0, 1), (32769, 32767, 1), (40000, 1, 0)],
+        ],
+        3,
+    )
+    for read in (read_kitti_flow, read_flow):
+        flow = read(path)
+        assert flow.dtype == torch.float32
+        assert flow[:, 0, :2].tolist() == [[0, 1], [0, -1.5]]
+        assert flow[:, 1, :2].tolist() == [[32767 / 64, 1 / 64], [-512, -1 / 64]]
+        assert flow[:, :, 2].isnan().all()
+
+
+def test_read_flow_goes_by_the_ending(tmp_path):
+    flow = torch.rand(2, 3, 4)
+    write_flo(flow, tmp_path / "a.flo")
+    torch.testing.assert_close(read_flow(tmp_path / "a.flo"), flow, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("channels", "words"), [(3, "has 3 of 8"), (1, "has 1 of 8")])
+def test_a_png_that_is_no_flow(tmp_path, channels, words):
+    write_png(torch.zeros(channels, 4, 4, dtype=torch.uint8), tmp_path / "a.png")
+    with pytest.raises(ValueError, match=words):
+        read_flow(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"none\.png: no such file"):
+        read_flow(tmp_path / "none.png")

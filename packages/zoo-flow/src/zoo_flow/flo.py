@@ -1,5 +1,5 @@
-"""The `.flo` files in which data sets and tools exchange optical flow (`Middlebury's format
-<https://vision.middlebury.edu/flow/code/flow-code/README.txt>`__)."""
+"""The files in which data sets and tools exchange optical flow: `Middlebury's .flo
+<https://vision.middlebury.edu/flow/code/flow-code/README.txt>`__ and KITTI's PNG."""
 
 import os
 import struct
@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["read_flo", "write_flo"]
+from zoo_core.images import ImageReadError, read_image
+
+__all__ = ["read_flo", "read_flow", "read_kitti_flow", "write_flo"]
 
 _HEADER = struct.Struct("<4sii")
 _MAGIC = b"PIEH"
@@ -21,8 +23,8 @@ def write_flo(flow: Tensor, path: str | os.PathLike[str]) -> None:
     """Writes a flow.
 
     Args:
-        flow: Tensor[2, H, W] of a floating dtype: how far each pixel moves to the right and down, in pixels. Values
-            that are not finite are written as unknown.
+        flow: Tensor[2, H, W] of a floating dtype: the displacement of each pixel to the right and down, in pixels.
+            Values that are not finite are written as unknown.
         path: where to write.
 
     Raises:
@@ -52,12 +54,12 @@ def read_flo(path: str | os.PathLike[str]) -> Tensor:
         float32 Tensor[2, H, W], in pixels; NaN where the flow is unknown.
 
     Raises:
-        ValueError: it is no such file, or a part of it is missing.
+        ValueError: it is not such a file, or a part of it is missing.
         OSError: it cannot be read.
     """
     data = bytearray(Path(path).read_bytes())
     if len(data) < _HEADER.size or data[:4] != _MAGIC:
-        raise ValueError(f"{path}: is no .flo file, which begins with PIEH; it begins with {bytes(data[:4])!r}")
+        raise ValueError(f"{path}: not a .flo file, which begins with PIEH; it begins with {bytes(data[:4])!r}")
     _, width, height = _HEADER.unpack_from(data)
     expected = _HEADER.size + 8 * width * height
     if width < 1 or height < 1 or len(data) != expected:
@@ -71,6 +73,48 @@ def read_flo(path: str | os.PathLike[str]) -> Tensor:
     flow = torch.frombuffer(payload, dtype=torch.float32).view(height, width, 2).permute(2, 0, 1)
     unknown = (flow.abs() > _UNKNOWN).any(dim=0) | flow.isnan().any(dim=0)
     return torch.where(unknown, torch.nan, flow)
+
+
+def read_kitti_flow(path: str | os.PathLike[str]) -> Tensor:
+    """Reads the flow of a PNG file of 16 bits a channel, as `KITTI's ground truth
+    <https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php?benchmark=flow>`__ is.
+
+    Red and green are the displacement to the right and down, in 1/64 of a pixel from 32768 on; blue is 0 where the flow
+    is unknown.
+
+    Args:
+        path: a PNG file.
+
+    Returns:
+        float32 Tensor[2, H, W], in pixels; NaN where the flow is unknown.
+
+    Raises:
+        ValueError: it is missing, damaged, or no PNG file of three channels of 16 bits.
+    """
+    levels = read_image(path)
+    if levels.dtype != torch.uint16 or levels.shape[0] != 3:
+        raise ImageReadError(
+            f"{path}: is no flow as KITTI writes it, which is a PNG file of 3 channels of 16 bits; it has "
+            f"{levels.shape[0]} of {8 * levels.element_size()}"
+        )
+    values = levels.float()
+    return torch.where(values[2] > 0, (values[:2] - 32768) / 64, torch.nan)
+
+
+def read_flow(path: str | os.PathLike[str]) -> Tensor:
+    """Reads a flow, of a PNG file as :func:`read_kitti_flow`, of any other as :func:`read_flo`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        float32 Tensor[2, H, W], in pixels; NaN where the flow is unknown.
+
+    Raises:
+        ValueError: it is no flow, damaged, or missing.
+        OSError: it cannot be read.
+    """
+    return read_kitti_flow(path) if Path(path).suffix.lower() == ".png" else read_flo(path)
 
 
 def _swapped(data: bytearray) -> bytearray:

@@ -38,6 +38,7 @@ FORMATS = (
     *("BLP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "IM", "IMT", "MCIDAS", "MSP", "PCD", "PCX"),
     *("PIXAR", "SGI", "SPIDER", "SUN", "XBM", "XPM", "XVTHUMB"),
 )
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class ImageReadError(ValueError):
@@ -119,13 +120,13 @@ def opened(source: str | os.PathLike[str] | bytes, formats: Sequence[str] = FORM
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
             if not file.read(1):
                 raise ImageReadError(f"{name}: empty, it holds no image")
-            with _identified(file, formats) as image:
+            with _identified(name, file, formats) as image:
                 if limit is not None and image.width * image.height > limit:
                     raise too_large(name, f"{image.width} x {image.height} pixels", limit)
                 yield image
 
 
-def _identified(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
+def _identified(name: str, file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
     """Common formats first: their plug-ins take little time to import."""
     Image.preinit()
     known = [name for name in formats if name in Image.OPEN]
@@ -136,10 +137,17 @@ def _identified(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
         Image.init()
         _register_heif()
         others = [name for name in formats if name in Image.OPEN and name not in known]
-        if not others:
+        try:
+            file.seek(0)
+            return Image.open(file, formats=others)
+        except UnidentifiedImageError:
+            file.seek(0)
+            start = file.read(12)
+            if start[4:8] == b"ftyp" and start[8:] in _HEIC_BRANDS and "HEIF" not in Image.OPEN:
+                raise ImageReadError(
+                    f"{name}: a HEIC image, which takes another package: pip install pillow-heif"
+                ) from None
             raise
-        file.seek(0)
-        return Image.open(file, formats=others)
 
 
 def _register_heif() -> None:
