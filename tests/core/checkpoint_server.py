@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,9 @@ class Fault:
         stall_at: after this part of the body, wait until the server is told to go on.
         corrupt_at: flip a bit in this part of the body.
         reset: drop the connection before any answer.
+        raw: send these bytes instead of an answer in HTTP.
+        drip_head, drip_body: send this many bytes a second of what comes before the body, or of the body.
+        body: send these pieces instead of the file.
     """
 
     status: int | None = None
@@ -35,6 +39,10 @@ class Fault:
     stall_at: float | None = None
     corrupt_at: float | None = None
     reset: bool = False
+    raw: bytes | None = None
+    drip_head: float | None = None
+    drip_body: float | None = None
+    body: Iterator[bytes] | None = None
 
 
 @dataclass
@@ -119,6 +127,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             return
+        if fault.raw is not None:
+            self._drip(fault.raw, fault.drip_head)
+            self.close_connection = True
+            return
+        if fault.body is not None:
+            self._head(200, fault.headers)
+            for piece in fault.body:
+                self.wfile.write(piece)
+                exchange.sent += len(piece)
+            self.close_connection = True
+            return
         if fault.status or content is None:
             exchange.status = fault.status or 404
             self._head(exchange.status, {"Content-Length": "0"} | fault.headers)
@@ -142,7 +161,22 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             headers["Connection"] = "close"
         self._head(exchange.status, headers | fault.headers)
-        self._body(body, fault, exchange)
+        if fault.drip_body:
+            self._drip(body, fault.drip_body, exchange)
+        else:
+            self._body(body, fault, exchange)
+
+    def _drip(self, content: bytes, bytes_per_s: float | None, exchange: Exchange | None = None) -> None:
+        if bytes_per_s is None:
+            self.wfile.write(content)
+            return
+        for byte in content:
+            if self.server.go_on.wait(1 / bytes_per_s):
+                break
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            if exchange:
+                exchange.sent += 1
 
     def _validators(self, content: bytes) -> dict[str, str]:
         headers = {}

@@ -73,7 +73,7 @@ def assign_state_dict(
     if problems:
         hint = "Was it saved by another variant of the model, or for another num_classes?"
         lines = (f"{source} does not fit {type(model).__name__}:", *problems, hint)
-        raise StateDictError("\n  ".join(printable(line, keep="\n\t") for line in lines))
+        raise StateDictError("\n  ".join(map(printable, lines)))
 
 
 class _Slot(NamedTuple):

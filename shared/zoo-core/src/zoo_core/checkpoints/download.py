@@ -188,7 +188,7 @@ def _ask(session: requests.Session, url: str, headers: dict[str, str]) -> reques
     for _ in range(MAX_REDIRECTS + 1):
         failure: Exception | None = None
         try:
-            response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S, allow_redirects=False)
+            response = _send(session, url, headers)
         except _NETWORK_ERRORS as error:
             failure = _network_failure(error, _UnreachableError)
         if failure is not None:
@@ -209,6 +209,15 @@ def _ask(session: requests.Session, url: str, headers: dict[str, str]) -> reques
         f"{urls.shown_url(url)} is where {MAX_REDIRECTS} redirects have led, and it redirects again: check the url, or "
         f"the mirror if one is set"
     )
+
+
+def _send(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
+    """One request and its answer's headers. The session's own methods would read all of a redirect's body."""
+    request = session.prepare_request(requests.Request("GET", url, headers))
+    settings = session.merge_environment_settings(url, {}, True, None, None)
+    response = session.get_adapter(url).send(request, timeout=TIMEOUT_S, **settings)  # type: ignore[arg-type]
+    requests.cookies.extract_cookies_to_jar(session.cookies, request, response.raw)
+    return response
 
 
 def _receive_body(response: requests.Response, partial: PartialFile, report: Report) -> None:
@@ -295,8 +304,12 @@ def _validator(response: requests.Response) -> str | None:
 
 
 def _content_length(response: requests.Response) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return int(length) if re.fullmatch(r"[0-9]{1,18}", length) and not _is_encoded(response) else None
+    length = response.headers.get("Content-Length")
+    if length is None or _is_encoded(response):
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", length):
+        raise _BrokenError("the server states a size that is none")
+    return int(length)
 
 
 def _is_encoded(response: requests.Response) -> bool:

@@ -1,6 +1,7 @@
 """Urls of checkpoints, taken apart and checked: whatever is wrong with one is said in our words."""
 
 import hashlib
+import re
 import unicodedata
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
@@ -40,8 +41,11 @@ def _check_host(parts: SplitResult) -> None:
     if not host:
         raise ValueError("it names no host")
     _ = parts.port  # raises for what is no port
-    if ":" not in host and not parts.netloc.endswith("]"):
-        host.rstrip(".").encode("idna")  # raises for labels that are empty or too long
+    if "[" in parts.netloc:
+        if not re.fullmatch(r"(.*@)?\[[^\[\]]+\](:\d*)?", parts.netloc):
+            raise ValueError("what is in brackets is no IPv6 address")
+    else:
+        host.removesuffix(".").encode("idna")  # raises for labels that are empty or too long
 
 
 def redirected(url: str, location: str) -> str:
