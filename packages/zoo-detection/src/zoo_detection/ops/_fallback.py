@@ -31,7 +31,7 @@ def _upcast(boxes: Tensor) -> Tensor:
     return boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
 
 
-def _round_down(value: float, dtype: torch.dtype) -> float:
+def round_down(value: float, dtype: torch.dtype) -> float:
     """The largest number of ``dtype`` that is not above ``value``: comparing with either decides alike."""
     rounded = torch.tensor(value, dtype=dtype)
     if float(rounded) > value:
@@ -41,7 +41,7 @@ def _round_down(value: float, dtype: torch.dtype) -> float:
 
 def _suppress(boxes: Tensor, idxs: Tensor | None, iou_threshold: float) -> Tensor:
     """Which of the boxes, which come by decreasing score, stay: bool of shape (N,)."""
-    threshold = _round_down(iou_threshold, boxes.dtype)
+    threshold = round_down(iou_threshold, boxes.dtype)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
     def suppresses(first: slice, second: slice) -> Tensor:

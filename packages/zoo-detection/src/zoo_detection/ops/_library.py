@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_detection.ops import _fallback
+from zoo_detection.ops import _fallback, _onnx
 
 SCHEMAS = (
     "nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor",
@@ -340,6 +340,7 @@ def _register() -> None:
         for key in _AUTOCAST_KEYS:
             _library.impl(name, _autocast(name, key, cast), key)
     _load_compiled()
+    _onnx.register()
 
 
 _register()
