@@ -11,7 +11,7 @@ from zoo_classification.mobilenetv3 import MobileNetV3
 from zoo_classification.resnet import ResNet
 from zoo_core.features import IntermediateLayerGetter
 from zoo_core.memory_format import channels_last
-from zoo_core.registry import get_model_builder
+from zoo_core.registry import get_model_builder, takes_old_calls
 from zoo_core.weights import WeightsEnum
 from zoo_detection.ops import ExtraFPNBlock, FeaturePyramidNetwork, FrozenBatchNorm2d, LastLevelMaxPool
 
@@ -57,6 +57,7 @@ class BackboneWithFPN(nn.Module):
         return self.fpn(self.body(channels_last(x)))
 
 
+@takes_old_calls
 def resnet_fpn_backbone(
     *,
     backbone_name: str,
@@ -117,6 +118,7 @@ def resnet_fpn(
     )
 
 
+@takes_old_calls
 def mobilenet_backbone(
     *,
     backbone_name: str,

@@ -4,39 +4,16 @@ Taken are positional arguments, ``pretrained=True`` (``pretrained_backbone``) in
 place of weights. The warnings are of torchvision's category, which Python shows by default.
 """
 
-import functools
 import inspect
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from zoo_core import user_warnings
 from zoo_core.weights import WeightsEnum
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 Pretrained = Callable[[str, Mapping[str, Any]], WeightsEnum | None]
 """Takes the name of a weights parameter and the other arguments; gives what ``pretrained=True`` stood for."""
-
-
-def takes_old_calls(pretrained: Pretrained) -> Callable[[Function], Function]:
-    """Decorates a function of keyword-only parameters that is to take the old calls.
-
-    Args:
-        pretrained: what ``pretrained=True`` stands for.
-    """
-
-    def decorate(function: Function) -> Function:
-        calls = OldCalls.of(function, pretrained)
-
-        @functools.wraps(function)
-        def new(*args: Any, **kwargs: Any) -> Any:
-            return function(**calls.modern(args, kwargs))
-
-        return typing.cast(Function, new)
-
-    return decorate
 
 
 @dataclass(frozen=True)
@@ -100,16 +77,15 @@ class OldCalls:
             value, given = arguments[parameter], parameter
         else:
             return
+        hint = ""
         if value and isinstance(value, str | WeightsEnum):
             arguments[parameter] = value
-            meaning = repr(value)
+        elif value:
+            arguments[parameter] = self.pretrained(parameter, arguments)
+            hint = f' or {parameter}="DEFAULT" for the most accurate ones'
         else:
-            arguments[parameter] = self.pretrained(parameter, arguments) if value else None
-            meaning = str(arguments[parameter])
-        user_warnings.warn(
-            f"{given}={value!r} is deprecated; write {parameter}={meaning}"
-            + (f' or {parameter}="DEFAULT" for the most accurate ones' if value else "")
-        )
+            arguments[parameter] = None
+        user_warnings.warn(f"{given}={value!r} is deprecated; write {parameter}={arguments[parameter]!r}{hint}")
 
 
 def _is_flag(value: Any) -> bool:

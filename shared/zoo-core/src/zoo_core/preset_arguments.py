@@ -65,7 +65,7 @@ def _bounded_size(value: Any) -> None:
     try:
         largest = max(size("", value))
     except ValueError:
-        raise ValueError("must be a positive integer of pixels, or [height, width]") from None
+        raise ValueError("must be a positive number of pixels, or [height, width]") from None
     if largest > MAX_SIDE:
         raise ValueError(f"must be at most {MAX_SIDE} pixels")
 

@@ -51,15 +51,15 @@ def register_model(function: Any = None, /, *, name: str | None = None) -> Any:
 
 def _register(function: Builder, *, name: str | None) -> Builder:
     key = name or function.__name__
+    owner = catalog.owners().get(key)
+    if owner is not None and function.__module__.partition(".")[0] != owner.replace("-", "_"):
+        raise ValueError(f"the name {key!r} belongs to a model of {owner}; give this one another name")
     taken = _registered.get(key)
     if taken is not None and (taken.__module__, taken.__qualname__) != (function.__module__, function.__qualname__):
         raise ValueError(
             f"a model named {key!r} is registered already, by {taken.__module__}.{taken.__qualname__}; "
             "give this one another name"
         )
-    owner = catalog.owners().get(key)
-    if owner is not None and function.__module__.partition(".")[0] != owner.replace("-", "_"):
-        raise ValueError(f"the name {key!r} belongs to a model of {owner}; give this one another name")
     calls = OldCalls.of(function, functools.partial(_pretrained, function))
 
     @functools.wraps(describe_arguments(function))
@@ -74,9 +74,24 @@ def _register(function: Builder, *, name: str | None) -> Builder:
     return typing.cast(Builder, builder)
 
 
-def pretrained_weights(model: str | Callable[..., nn.Module]) -> WeightsEnum:
-    """The weights that the deprecated ``pretrained=True`` stands for, of a model that is given by name or builder."""
-    return _pretrained(get_model_builder(model) if isinstance(model, str) else model, "weights", {})
+def takes_old_calls(function: Builder, /) -> Builder:
+    """Lets a function that is no builder of the registry, but builds a part on one, take torchvision's old calls.
+
+    Its parameters are keyword-only, and ``backbone_name`` is one of them: ``pretrained=True`` stands for the weights
+    that it stood for in the builder of that name. See :mod:`zoo_core.legacy`.
+    """
+
+    def pretrained(parameter: str, arguments: Mapping[str, Any]) -> WeightsEnum | None:
+        name = arguments.get("backbone_name")
+        return None if name is None else _pretrained(get_model_builder(name), parameter, {})
+
+    calls = OldCalls.of(function, pretrained)
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> nn.Module:
+        return function(**calls.modern(args, kwargs))
+
+    return typing.cast(Builder, called)
 
 
 def _pretrained(builder: Callable[..., nn.Module], parameter: str, arguments: Mapping[str, Any]) -> WeightsEnum:

@@ -191,9 +191,11 @@ def weights_named(name: str, more: Mapping[str, type[WeightsEnum]] = types.Mappi
     enum_name, dot, member = name.partition(".")
     if not dot or not member:
         raise ValueError(f"weights are named as in 'ResNet50_Weights.IMAGENET1K_V1', not {name!r}")
+    homes: dict[str, catalog.Model | type[WeightsEnum]] = {}
     # The packages of the zoo go first: nobody takes over the names of their weights.
-    by_precedence = sorted(catalog.models().values(), key=lambda model: model.source.ours)
-    homes: dict[str, catalog.Model | type[WeightsEnum]] = {**more, **{model.weights: model for model in by_precedence}}
+    for model in sorted(catalog.models().values(), key=lambda model: not model.source.ours):
+        homes.setdefault(model.weights, model)
+    homes = {**more, **homes}
     spelt = catalog.spelt(enum_name, homes)
     if len(spelt) != 1:
         near = catalog.nearest(enum_name, homes)

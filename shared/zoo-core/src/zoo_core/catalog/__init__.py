@@ -108,7 +108,7 @@ def sources() -> tuple[Source, ...]:
         package, _, folder = (part.strip() for part in plugin.value.partition(":"))
         if (plugin.name, package) in found:
             continue
-        what = f"the entry point {plugin.name} = {plugin.value!r} in the group {ENTRY_POINT_GROUP}"
+        what = f"{plugin.file}: the entry point {plugin.name} = {plugin.value!r} in the group {ENTRY_POINT_GROUP}"
         try:
             values.name(plugin.name)
         except values.WrongValueError as wrong:
@@ -166,13 +166,13 @@ def _conflict(entry: Model, found: Mapping[str, Model], files: Mapping[str, Chec
         found: the models so far, by name.
         files: the checkpoints of our own packages, by the name of the file in the cache.
     """
+    if not entry.source.ours and entry.name in owners():
+        return f"defines the model {entry.name!r}, whose name belongs to {owners()[entry.name]}; it is left out"
     if entry.name in found:
         first = found[entry.name].source.package
         return f"defines the model {entry.name!r}, which {first} has already; the model of {first} is used"
     if entry.source.ours:
         return None
-    if entry.name in owners():
-        return f"defines the model {entry.name!r}, whose name belongs to {owners()[entry.name]}; it is left out"
     if entry.source not in _added_sources and not plugins.module_exists(entry.module):
         return f"[{entry.name}]: its builder's module {entry.module} does not exist; the model is left out"
     for checkpoint in entry.checkpoints.values():

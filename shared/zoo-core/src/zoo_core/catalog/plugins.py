@@ -45,12 +45,14 @@ class Plugin:
         name: left of the equals sign.
         value: right of it.
         distribution: the name of the distribution, in lower case with dashes.
+        file: where it is written.
         entry_point: to load it.
     """
 
     name: str
     value: str
     distribution: str
+    file: Path
     entry_point: EntryPoint
 
     @property
@@ -73,12 +75,13 @@ def plugins(group: str) -> tuple[Plugin, ...]:
     """
     found = []
     for entry_point in _entry_points(group):
-        plugin = Plugin(entry_point.name, entry_point.value, _distribution(entry_point.dist), entry_point)
+        distribution = entry_point.dist
+        plugin = Plugin(entry_point.name, entry_point.value, _name(distribution), _file(distribution), entry_point)
         if plugin.ours and plugin.distribution != plugin.package.replace("_", "-"):
             warn(
                 plugin.distribution,
-                f"its entry point {plugin.name} = {plugin.value!r} in the group {group} names the package "
-                f"{plugin.package}, which belongs to {plugin.package.replace('_', '-')}; it is left out",
+                f"{plugin.file}: the entry point {plugin.name} = {plugin.value!r} in the group {group} names the "
+                f"package {plugin.package}, which belongs to {plugin.package.replace('_', '-')}; it is left out",
             )
             continue
         found.append(plugin)
@@ -98,7 +101,7 @@ def _entry_points(group: str) -> list[EntryPoint]:
     # One by one, in the order in which packages are found: the first of a name counts.
     found: dict[str, list[EntryPoint]] = {}
     for distribution in importlib.metadata.distributions():
-        name = _distribution(distribution)
+        name = _name(distribution)
         if name in found:
             continue
         try:
@@ -109,9 +112,14 @@ def _entry_points(group: str) -> list[EntryPoint]:
     return [entry_point for entry_points in found.values() for entry_point in entry_points]
 
 
+def _file(distribution: Distribution | None) -> Path:
+    """Where a distribution's entry points are written, as far as it is known."""
+    return Path(str(getattr(distribution, "_path", ""))) / "entry_points.txt"
+
+
 def _warn_if_ours(distribution: Distribution, name: str, error: Exception) -> None:
     """Warns of a malformed file, once, if it is about the zoo; those of other programs are not our business."""
-    file = Path(str(getattr(distribution, "_path", ""))) / "entry_points.txt"
+    file = _file(distribution)
     try:
         mentions_us = b"zoo." in file.read_bytes()
     except OSError:
@@ -130,7 +138,7 @@ def clear_cache() -> None:
     _malformed.clear()
 
 
-def _distribution(distribution: Distribution | None) -> str:
+def _name(distribution: Distribution | None) -> str:
     """The name of a distribution even if its metadata are broken."""
     try:
         name = distribution.metadata.get("Name")  # type: ignore[union-attr]
