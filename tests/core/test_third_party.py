@@ -136,19 +136,19 @@ def assert_warned(stderr: str, expected: dict[str, str]) -> None:
 
 def test_commands_among_bad_packages(site, tmp_path):
     expected = write_bad_catalogs(site) | write_other_bad_packages(site)
-    picture = tmp_path / "night.png"
-    Image.new("RGB", (8, 8)).save(picture)
+    (site / "toyzoo" / "samples").mkdir()
+    image = site / "toyzoo" / "samples" / "night.png"
+    Image.new("RGB", (8, 8)).save(image)
     for words in (
         ["list", "--json"],
         ["info", "brightnet"],
         ["cache"],
         ["verify"],
-        ["predict", "brightnet", str(picture), "--json"],
-        ["demo", "toys", "--output", str(tmp_path / "out")],
+        ["predict", "brightnet", str(image), "--json"],
+        ["demo", "--task", "toys", "--output", str(tmp_path / "out")],
     ):
         done = run(site, *words)
-        if words[0] != "demo":  # the toy package has no samples
-            assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr
         assert_warned(done.stderr, expected)
         assert "Traceback" not in done.stderr
         if words[0] == "list":
@@ -181,6 +181,9 @@ def test_broken_metadata_of_a_distribution(site):
     listed = run(site, "list", "blank", "garbage", "absent")
     assert (listed.returncode, listed.stderr) == (0, "")
     assert [line.split()[0] for line in listed.stdout.splitlines()[1:]] == ["absent", "blank", "garbage"]
+    versions = run(site, "--version")
+    assert (versions.returncode, versions.stderr) == (0, "")
+    assert "toyzoo 1.2" in versions.stdout.splitlines()
 
 
 @pytest.mark.parametrize("content", ["[other.group]\nno equals sign\n", b"[other.group]\n\xff = \xff:x\n"])

@@ -7,6 +7,7 @@ for them.
 import functools
 import importlib.metadata
 import importlib.util
+import os
 import re
 import tomllib
 import warnings
@@ -97,7 +98,8 @@ def _entry_points(group: str) -> list[EntryPoint]:
     try:
         return list(importlib.metadata.entry_points(group=group))
     except Exception:  # whatever the parser makes of a malformed file
-        pass
+        # Torch looks for device backends in the same way when it is imported, and would fail as well.
+        os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
     # One by one, in the order in which packages are found: the first of a name counts.
     found: dict[str, list[EntryPoint]] = {}
     for distribution in importlib.metadata.distributions():
@@ -148,6 +150,15 @@ def _name(distribution: Distribution | None) -> str:
         # The folder is called NAME-VERSION.dist-info.
         name = Path(str(getattr(distribution, "_path", "unknown"))).name.partition("-")[0]
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def version(package: str) -> str | None:
+    """The version of a distribution, ``None`` if it is not installed or its metadata do not say."""
+    try:
+        found: str | None = importlib.metadata.version(package)
+    except Exception:  # whatever the parser makes of broken metadata
+        return None
+    return found
 
 
 def path_in_package(package: str, *parts: str) -> Path | None:

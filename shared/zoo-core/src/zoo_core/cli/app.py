@@ -156,12 +156,10 @@ def _complete() -> int:
 def _version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
     if not asked or context.resilient_parsing:
         return
-    import importlib.metadata
-
     output.write(f"zoo {zoo_core.__version__}")
     for package in dict.fromkeys(source.package.partition(".")[0] for source in catalog.sources()):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            output.write(f"{package.replace('_', '-')} {importlib.metadata.version(package)}")
+        if (version := catalog.plugins.version(package)) is not None:
+            output.write(f"{package.replace('_', '-')} {version}")
     context.exit()
 
 
