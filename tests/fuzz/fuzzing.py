@@ -81,32 +81,32 @@ _SPECIAL = [bytes(4), b"\xff" * 4, b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\
 
 
 def damaged(target: str) -> st.SearchStrategy[bytes]:
-    """Files of the corpus with bytes changed, cut out, repeated or put in; now and then as they are."""
-    files = corpus(target)
+    """Files of a target's corpus with bytes changed, cut out, repeated or put in; now and then as they are."""
+    return damaged_bytes(corpus(target))
 
-    @st.composite
-    def draw_file(draw: st.DrawFn) -> bytes:
-        content = bytearray(draw(st.sampled_from(files)))
-        for _ in range(draw(st.integers(0, 6))):
-            start = draw(st.integers(0, len(content)))
-            end = min(len(content), start + draw(st.integers(0, 16)))
-            match draw(st.sampled_from(["flip", "special", "bytes", "cut", "repeat", "truncate", "splice"])):
-                case "flip" if start < len(content):
-                    content[start] ^= 1 << draw(st.integers(0, 7))
-                case "special":
-                    special = draw(st.sampled_from(_SPECIAL))
-                    content[start : start + len(special)] = special
-                case "bytes":
-                    content[start:end] = draw(st.binary(max_size=16))
-                case "cut":
-                    del content[start:end]
-                case "repeat":
-                    content[start:start] = content[start:end] * draw(st.integers(1, 64))
-                case "truncate":
-                    del content[start:]
-                case "splice":
-                    other = draw(st.sampled_from(files))
-                    content[start:] = other[draw(st.integers(0, len(other))) :]
-        return bytes(content)
 
-    return draw_file()
+@st.composite
+def damaged_bytes(draw: st.DrawFn, originals: list[bytes]) -> bytes:
+    """One of several contents, damaged as :func:`damaged` does."""
+    content = bytearray(draw(st.sampled_from(originals)))
+    for _ in range(draw(st.integers(0, 6))):
+        start = draw(st.integers(0, len(content)))
+        end = min(len(content), start + draw(st.integers(0, 16)))
+        match draw(st.sampled_from(["flip", "special", "bytes", "cut", "repeat", "truncate", "splice"])):
+            case "flip" if start < len(content):
+                content[start] ^= 1 << draw(st.integers(0, 7))
+            case "special":
+                special = draw(st.sampled_from(_SPECIAL))
+                content[start : start + len(special)] = special
+            case "bytes":
+                content[start:end] = draw(st.binary(max_size=16))
+            case "cut":
+                del content[start:end]
+            case "repeat":
+                content[start:start] = content[start:end] * draw(st.integers(1, 64))
+            case "truncate":
+                del content[start:]
+            case "splice":
+                other = draw(st.sampled_from(originals))
+                content[start:] = other[draw(st.integers(0, len(other))) :]
+    return bytes(content)

@@ -1,17 +1,18 @@
 """From a file to its tensors."""
 
-import ctypes
+import functools
 import pickle
 import re
 import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from zoo_core.checkpoints.archive import MAGIC, Archive, DamagedArchiveError, Member
+from zoo_core.checkpoints.archive import MAGIC, Archive, DamagedArchiveError
 from zoo_core.checkpoints.cache import REMOTE_SCHEMES
 from zoo_core.checkpoints.errors import UnreadableCheckpointError
 from zoo_core.checkpoints.fetching import fetch
@@ -21,7 +22,8 @@ from zoo_core.text import printable
 if TYPE_CHECKING:
     import torch
 
-_TENSORS_WITH_A_NAME_SHOWN = 8
+_NAMES_SHOWN = 8
+_BEGINNING = 16
 
 
 def get_state_dict(
@@ -58,8 +60,8 @@ def read_state_dict(
       (compressed, of the older stream format) are read into memory.
 
     Args:
-        path: the file, as :func:`torch.save` writes it. It holds a state dict, or a dict with exactly one state dict
-            among its values (``{"model": ..., "epoch": ...}``), which is then taken.
+        path: the file, as :func:`torch.save` or safetensors writes it. It holds a state dict, or a dict with exactly
+            one state dict among its values (``{"model": ..., "epoch": ...}``), which is then taken.
         map_location: device for the tensors, as in :func:`torch.load`.
         mapped: map the file into memory; has an effect for the CPU only.
 
@@ -110,19 +112,45 @@ class _RefusedError(Exception):
     """The file says of itself what is not so. The message is a clause that says what."""
 
 
-def _read(file: BinaryIO, mapped_from: Path | None, map_location: Any) -> object:
+def _read(file: BufferedReader, mapped_from: Path | None, map_location: Any) -> object:
     import torch
 
-    is_zip = file.read(len(MAGIC)) == MAGIC
-    if is_zip:
+    from zoo_core.checkpoints import safetensors
+
+    beginning = file.read(_BEGINNING)
+    size = Version.of(file).size
+    if beginning.startswith(MAGIC):
         try:
             archive = Archive.open(file)
             if _is_plain(archive):
                 return _read_archive(archive, file, mapped_from, map_location)
         except DamagedArchiveError as error:
             raise _RefusedError(str(error)) from error
+    elif safetensors.is_safetensors(beginning, size):
+        try:
+            tensors = safetensors.read(file, size, mapped_from if _is_cpu(map_location) else None)
+        except safetensors.DamagedFileError as error:
+            raise _RefusedError(str(error)) from error
+        return tensors if _is_cpu(map_location) else _moved(tensors, map_location)
     file.seek(0)
     return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def _is_cpu(map_location: Any) -> bool:
+    import torch
+
+    return isinstance(map_location, str | torch.device) and torch.device(map_location) == torch.device("cpu")
+
+
+def _moved(tensors: "dict[str, torch.Tensor]", map_location: Any) -> "dict[str, torch.Tensor]":
+    """As :func:`torch.load` does with ``map_location``, for tensors that were saved without a device."""
+    import torch
+
+    if isinstance(map_location, Mapping):
+        map_location = map_location.get("cpu", "cpu")
+    if map_location is None or callable(map_location):
+        return tensors
+    return {name: tensor.to(torch.device(map_location)) for name, tensor in tensors.items()}
 
 
 def _is_plain(archive: Archive) -> bool:
@@ -132,76 +160,38 @@ def _is_plain(archive: Archive) -> bool:
     return not is_torchscript and byte_order.decode("ascii", "replace") == sys.byteorder
 
 
-def _read_archive(archive: Archive, file: BinaryIO, mapped_from: Path | None, map_location: Any) -> object:
+def _read_archive(archive: Archive, file: BufferedReader, mapped_from: Path | None, map_location: Any) -> object:
     import torch
 
+    from zoo_core.checkpoints.memory import FileMemory
     from zoo_core.checkpoints.unpickling import NotPlainError, unpickle
 
-    on_cpu = map_location == "cpu" or map_location == torch.device("cpu")
-    storages = _Storages(archive, file, mapped_from)
+    on_cpu = _is_cpu(map_location)
+    memory = FileMemory(mapped_from if on_cpu else None, Version.of(file).size)
+    storages: dict[str, torch.UntypedStorage] = {}
+
+    def storage(key: str, size: int) -> torch.UntypedStorage:
+        member = archive.members.get(f"data/{key}")
+        if member is None:
+            raise _RefusedError(f"a tensor's values, {printable(key)}, are missing")
+        if member.size != size:
+            raise _RefusedError(f"a tensor takes {size} bytes, but the file has {member.size} for it")
+        if not on_cpu:
+            return torch.UntypedStorage(size, device="meta")
+        if key not in storages:
+            fill = functools.partial(archive.read_into, member)
+            storages[key] = memory.piece(member.start, size, fill, is_plain=member.compressed is None)
+        return storages[key]
+
     try:
-        content = unpickle(archive.content("data.pkl"), storages.get if on_cpu else storages.check)
+        content = unpickle(archive.content("data.pkl"), storage)
     except NotPlainError:
         content = None
     if content is None or not on_cpu:
         file.seek(0)
         return torch.load(file, map_location=map_location, weights_only=True)
-    storages.fill()
+    memory.fill()
     return content
-
-
-class _Storages:
-    """The memory that tensors of an archive are made of: pieces of the mapped file, or memory of their own."""
-
-    def __init__(self, archive: Archive, file: BinaryIO, mapped_from: Path | None) -> None:
-        import torch
-
-        self._archive = archive
-        self._known: dict[str, torch.UntypedStorage] = {}
-        self._to_fill: list[tuple[Member, torch.UntypedStorage]] = []
-        self._mapping: torch.UntypedStorage | None = None
-        if mapped_from is not None:
-            self._mapping = torch.UntypedStorage.from_file(str(mapped_from), False, Version.of(file).size)  # type: ignore[assignment]
-
-    def check(self, key: str, size: int) -> "torch.UntypedStorage":
-        """Like :meth:`get`, but gives no memory, only bounds."""
-        import torch
-
-        self._member(key, size)
-        return torch.UntypedStorage(size, device="meta")
-
-    def get(self, key: str, size: int) -> "torch.UntypedStorage":
-        import torch
-
-        member = self._member(key, size)
-        storage = self._known.get(key)
-        if storage is None:
-            # Records of a width that divides their place can be used there.
-            if self._mapping is not None and member.compressed is None and member.start % 16 == 0 and size:
-                storage = self._mapping[member.start : member.start + size]
-            else:
-                storage = torch.UntypedStorage(size, device="cpu")
-                self._to_fill.append((member, storage))
-            self._known[key] = storage
-        return storage
-
-    def _member(self, key: str, size: int) -> Member:
-        member = self._archive.members.get(f"data/{key}")
-        if member is None:
-            raise _RefusedError(f"a tensor's values, {printable(key)}, are missing")
-        if member.size != size:
-            raise _RefusedError(f"a tensor takes {size} bytes, but the file has {member.size} for it")
-        return member
-
-    def fill(self) -> None:
-        """Reads what is not mapped, in the order of the file."""
-        for member, storage in sorted(self._to_fill, key=lambda item: item[0].start):
-            if storage.nbytes():
-                self._archive.read_into(member, _memory(storage))
-
-
-def _memory(storage: "torch.UntypedStorage") -> memoryview:
-    return memoryview((ctypes.c_char * storage.nbytes()).from_address(storage.data_ptr())).cast("B")
 
 
 def _why_unreadable(path: Path, error: Exception, map_location: "torch.serialization.MAP_LOCATION") -> str:
@@ -235,7 +225,7 @@ def unwrap(content: object, path: Path) -> "dict[str, torch.Tensor]":
         if len(state_dicts) == 1:
             return _without_attributes(next(iter(state_dicts.values())))
         if len(state_dicts) > 1:
-            names = ", ".join(printable(str(key)) for key in [*state_dicts][:_TENSORS_WITH_A_NAME_SHOWN])
+            names = ", ".join(printable(str(key)) for key in [*state_dicts][:_NAMES_SHOWN])
             raise UnreadableCheckpointError(
                 f"{shown(path)} holds several state dicts ({names}): save the one to use on its own"
             )
