@@ -1,9 +1,9 @@
 """Reads Fashion-MNIST as Debian's package `dataset-fashion-mnist` installs it.
 
 `Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms <https://arxiv.org/abs/1708.07747>`__:
-28 x 28 grey pictures of ten kinds of clothing, 60,000 for training and 10,000 held out. MIT licence.
+28 x 28 grey images of ten kinds of clothing, 60,000 for training and 10,000 held out. MIT licence.
 
-    python -m tools.fashion_mnist DIRECTORY     # writes the first held-out picture of each kind as a PNG file
+    python -m tools.fashion_mnist DIRECTORY     # writes the first held-out image of each kind as a PNG file
 """
 
 import argparse
@@ -39,7 +39,7 @@ def load(split: str, directory: Path = DIRECTORY) -> tuple[Tensor, Tensor]:
         directory: folder with the four ``*-ubyte.gz`` files.
 
     Returns:
-        Pictures, uint8 Tensor[N, 28, 28], and class indices, int64 Tensor[N].
+        Images, uint8 Tensor[N, 28, 28], and class indices, int64 Tensor[N].
 
     Raises:
         FileNotFoundError: the data set is not there.
@@ -64,7 +64,7 @@ def _read(path: Path, dims: int) -> Tensor:
 
 
 def write_samples(directory: Path) -> list[Path]:
-    """Writes the first held-out picture of each class, named by its class: ``ankle-boot.png``. Returns the files."""
+    """Writes the first held-out image of each class, named by its class: ``ankle-boot.png``. Returns the files."""
     pictures, classes = load("t10k")
     directory.mkdir(parents=True, exist_ok=True)
     written = []

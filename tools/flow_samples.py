@@ -1,4 +1,4 @@
-"""Writes the pair of pictures that `zoo demo` shows optical flow on: procedural, so free of anyone's rights.
+"""Writes the pair of images that `zoo demo` shows optical flow on: procedural, so free of anyone's rights.
 
 python -m tools.flow_samples DIRECTORY
 """

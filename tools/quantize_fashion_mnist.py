@@ -1,9 +1,9 @@
-"""Quantizes the embedded weights of ShuffleNet V2 x0.5 to int8, calibrated on pictures of Fashion-MNIST.
+"""Quantizes the embedded weights of ShuffleNet V2 x0.5 to int8, calibrated on images of Fashion-MNIST.
 
     python -m tools.quantize_fashion_mnist --output DIRECTORY
 
 Takes a few minutes on one core; deterministic for a torch build and a number of threads. Prints the accuracy of the
-float and of the int8 model on the 10,000 held-out pictures, and writes the checkpoint, named by its hash.
+float and of the int8 model on the 10,000 held-out images, and writes the checkpoint, named by its hash.
 """
 
 import argparse
@@ -24,7 +24,7 @@ BACKEND = "fbgemm"
 
 
 def calibration_batches(pictures: Tensor, count: int) -> list[Tensor]:
-    """The first ``count`` pictures, preprocessed, in batches. Pictures: uint8 Tensor[N, 28, 28]."""
+    """The first ``count`` images, preprocessed, in batches. Images: uint8 Tensor[N, 28, 28]."""
     return [PREPROCESSING(batch.unsqueeze(1).expand(-1, 3, -1, -1)) for batch in pictures[:count].split(100)]
 
 
@@ -94,7 +94,7 @@ def compacted(state_dict: Mapping[str, Any]) -> OrderedDict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("."), help="folder for the checkpoint")
-    parser.add_argument("--pictures", type=int, default=1000, help="training pictures to calibrate with")
+    parser.add_argument("--pictures", type=int, default=1000, help="training images to calibrate with")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -1,8 +1,8 @@
-"""Pairs of pictures with known optical flow: textured layers that move over each other.
+"""Pairs of images with known optical flow: textured layers that move over each other.
 
 A background and some objects in front of it, each with its own texture, take an affine and an elastic motion. The flow
-is exact, occlusion included: what is hidden in the second picture has the flow of where it went. Textures are
-procedural (coloured noise, and shapes dropped on each other) or come from pictures.
+is exact, occlusion included: what is hidden in the second image has the flow of where it went. Textures are
+procedural (coloured noise, and shapes dropped on each other) or come from images.
 
 Seeded: the same generator state gives the same pairs on any machine with the same torch and Pillow.
 """
@@ -26,11 +26,11 @@ TEXTURE_SIZE = 512
 
 @dataclass
 class Pairs:
-    """Pictures and the motion between them.
+    """Images and the motion between them.
 
     Attributes:
         image1, image2: float Tensor[N, 3, H, W] in [0, 1].
-        flow: Tensor[N, 2, H, W]: how far each pixel of ``image1`` moves to the right and down, in pixels.
+        flow: Tensor[N, 2, H, W]: displacement of each pixel of ``image1``, x and y, in pixels.
         visible: bool Tensor[N, H, W]: whether the pixel's target is inside ``image2`` and hidden by nothing.
     """
 
@@ -62,7 +62,7 @@ def noise_texture(rng: random.Random) -> Tensor:
 
 
 def shapes_texture(rng: random.Random) -> Tensor:
-    """Ellipses, polygons, lines and letters dropped on each other, large ones being rare, as a picture's edges are."""
+    """Ellipses, polygons, lines and letters dropped on each other, large ones being rare, as an image's edges are."""
     picture = Image.new("RGB", (TEXTURE_SIZE, TEXTURE_SIZE), _colour(rng, rng.random()))
     draw = ImageDraw.Draw(picture)
     hue, spread, smallest = rng.random(), rng.uniform(0.02, 0.5), rng.uniform(3, 10)
@@ -95,7 +95,7 @@ def _colour(rng: random.Random, hue: float) -> tuple[int, int, int]:
 
 
 def picture_textures(paths: Iterable[Path], rng: random.Random, views: int) -> list[Tensor]:
-    """So many square views of each picture, at scales from all of it to its own pixels."""
+    """So many square views of each image, at scales from all of it to its own pixels."""
     textures = []
     for path in sorted(paths):
         picture = open_image(path)
@@ -124,8 +124,8 @@ def texture_bank(
     Args:
         seed: of everything random.
         count: number of procedural textures, a third of them noise and the rest shapes.
-        pictures: picture files that give textures as well.
-        views: textures from each picture.
+        pictures: image files that give textures as well.
+        views: textures from each image.
         everywhere: leave out textures that are plain or blurred in parts, whose motion cannot be seen there.
 
     Returns:
@@ -151,7 +151,7 @@ def make_pairs(
     noise: float = 0.03,
     photographed: bool = True,
 ) -> Pairs:
-    """Makes pairs of pictures.
+    """Makes pairs of images.
 
     Args:
         count: number of pairs.
@@ -160,8 +160,8 @@ def make_pairs(
         textures: of :func:`texture_bank`.
         generator: source of all that is random.
         max_objects: most objects in front of a background.
-        noise: bound of the standard deviation of the noise that is added to both pictures.
-        photographed: let exposure, blur and noise differ between the pictures of a pair, as a camera's do.
+        noise: bound of the standard deviation of the noise that is added to both images.
+        photographed: let exposure, blur and noise differ between the images of a pair, as a camera's do.
     """
     margin = math.ceil(max_motion) + 8
     canvas = size + 2 * margin
@@ -282,7 +282,7 @@ def _layer_textures(count: int, canvas: int, textures: Tensor, generator: torch.
 
 
 def _inverse(motion: Tensor, places: Tensor) -> Tensor:
-    """Where what is at ``places`` in the second picture was in the first: solves g + motion(g) = places."""
+    """Where what is at ``places`` in the second image was in the first: solves g + motion(g) = places."""
     found = places.expand(len(motion), -1, -1, -1)
     # The motion of neighbours differs by far less than their distance, so this converges fast.
     for _ in range(7):
@@ -302,7 +302,7 @@ def _compose(layered: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _photograph(image1: Tensor, image2: Tensor, noise: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What a camera does to both pictures, not quite the same to each: exposure, blur and noise."""
+    """What a camera does to both images, not quite the same to each: exposure, blur and noise."""
     count = len(image1)
     blur = _uniform(0, 1, (count, 1, 1, 1), generator) ** 2
     level = noise * _uniform(0, 1, (count, 1, 1, 1), generator) ** 2

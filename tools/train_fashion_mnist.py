@@ -3,7 +3,7 @@
     python -m tools.train_fashion_mnist --output DIRECTORY
 
 Takes about 20 minutes on one core. Seeded, and deterministic for a torch build and a number of threads. Prints the
-accuracy on the 10,000 held-out pictures, which take no part in training, and writes the checkpoint, named by its hash.
+accuracy on the 10,000 held-out images, which take no part in training, and writes the checkpoint, named by its hash.
 """
 
 import argparse
@@ -27,7 +27,7 @@ PREPROCESSING = ImageClassification(crop_size=SIZE, resize_size=SIZE, mean=MEAN,
 
 
 def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirrors half of the pictures and moves each by up to 5 pixels. Tensor[N, 1, H, W] -> the same."""
+    """Mirrors half of the images and moves each by up to 5 pixels. Tensor[N, 1, H, W] -> the same."""
     count, _, height, width = pictures.shape
     mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
     pictures = torch.where(mirrored, pictures.flip(3), pictures)
@@ -46,7 +46,7 @@ def as_input(pictures: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def accuracy(model: nn.Module, pictures: Tensor, classes: Tensor) -> tuple[float, float]:
-    """Top-1 and top-5 accuracy in percent, through the published preprocessing. Pictures: uint8 Tensor[N, 28, 28]."""
+    """Top-1 and top-5 accuracy in percent, through the published preprocessing. Images: uint8 Tensor[N, 28, 28]."""
     model.eval()
     right1 = right5 = 0
     for batch, truth in zip(pictures.split(500), classes.split(500), strict=True):

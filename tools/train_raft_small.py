@@ -2,7 +2,7 @@
 
     python -m tools.train_raft_small --work DIRECTORY --pictures FOLDER --held-out-pictures FOLDER --output FOLDER
 
-Needs no GPU. `--pictures` is any folder of free pictures whose textures the layers take beside the procedural ones; the
+Needs no GPU. `--pictures` is any folder of free images whose textures the layers take beside the procedural ones; the
 shipped weights used the photographs in the wheels of scikit-image and scikit-learn, without `chelsea`, `coffee` and
 `motorcycle_*`, which are held out. Seeded and resumable: the working directory holds the pairs made so far and the
 state of the training, and the same command goes on from there. Ends with the checkpoint, in half precision and named by
@@ -89,7 +89,7 @@ class Pool:
         self.loaded: list[dict[str, Tensor]] = []
 
     def batch(self, step: int, crop: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Random crops, mirrored and turned at random: two pictures in [-1, 1] and the flow."""
+        """Random crops, mirrored and turned at random: two images in [-1, 1] and the flow."""
         wanted = min(self.chunks, FIRST_CHUNKS + step // STEPS_PER_CHUNK)
         while len(self.loaded) < wanted:
             path = chunk_path(self.work, len(self.loaded))
@@ -110,7 +110,7 @@ class Pool:
         room = CHUNK_SIZE - crop
         top, left = whole(room + 1), whole(room + 1)
         image1, flow = (chunk[name][pair, :, top : top + crop, left : left + crop] for name in ("image1", "flow"))
-        # A part elsewhere in the second picture, for half of the samples: as if the camera had moved as well.
+        # A part elsewhere in the second image, for half of the samples: as if the camera had moved as well.
         down, right = (whole(2 * LARGEST_SHIFT + 1) - LARGEST_SHIFT for _ in range(2)) if whole(2) else (0, 0)
         top2, left2 = min(max(top + down, 0), room), min(max(left + right, 0), room)
         image2 = chunk["image2"][pair, :, top2 : top2 + crop, left2 : left2 + crop]
@@ -202,8 +202,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for pairs and state; training resumes from it")
     parser.add_argument("--output", type=Path, default=Path("."), help="folder for the checkpoint")
-    parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of pictures to train on")
-    parser.add_argument("--held-out-pictures", type=Path, nargs="*", default=[], help="folders of pictures to test on")
+    parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of images to train on")
+    parser.add_argument("--held-out-pictures", type=Path, nargs="*", default=[], help="folders of images to test on")
     parser.add_argument("--steps", type=int, default=8500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

@@ -272,7 +272,7 @@ def test_wrong_use_of_new_head(weights):
     with pytest.raises(ValueError, match=r"freeze_body=True goes with new_head=True"):
         build(Net, weights, freeze_body=True)
     for wrong in (0, -1, 2.0, "3", True):
-        with pytest.raises(ValueError, match=r"num_classes must be a whole number of at least 1, not"):
+        with pytest.raises(ValueError, match=r"num_classes must be an integer of at least 1, not"):
             build(Net, weights, new_head=True, num_classes=wrong)
 
 

@@ -38,7 +38,7 @@ def main() -> None:
     torch.set_grad_enabled(False)
     rows = measure_models(list_models(module=zoo_classification), measure)
     table(
-        f"Classification, one picture, {torch.get_num_threads()} threads: milliseconds (fastest run)",
+        f"Classification, one image, {torch.get_num_threads()} threads: milliseconds (fastest run)",
         ["model", "ours", "torchvision", "ratio", "of medians", "difference"],
         rows,
     )

@@ -1,6 +1,6 @@
 """Each detector end to end in eval mode on the CPU, alternately with torchvision's on its own operators; peak memory.
 
-Both get the same parameters, filled from their names, and one picture of 480x640 pixels. With such parameters far more
+Both get the same parameters, filled from their names, and one image of 480x640 pixels. With such parameters far more
 candidates pass the thresholds than with trained ones. Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some
 of the models only.
 """
@@ -80,7 +80,7 @@ def main() -> None:
     print(f"operators: {zoo_detection.ops.backend()}")
     rows = measure_models(list_models(module=zoo_detection), measure)
     table(
-        f"Detection, one picture of {SIZE[0]}x{SIZE[1]}, {torch.get_num_threads()} threads: ms (fastest run), peak MB",
+        f"Detection, one image of {SIZE[0]}x{SIZE[1]}, {torch.get_num_threads()} threads: ms (fastest run), peak MB",
         ["model", "ours", "torchvision", "ratio", "of medians", "MB", "MB torchvision", "detections"],
         rows,
     )

@@ -1,6 +1,6 @@
 """RAFT in eval mode on the CPU: time and peak memory of both forms of the correlation, against torchvision's.
 
-Small pictures alternate in this process; large ones run in a process each, which also tells their memory. Set
+Small images alternate in this process; large ones run in a process each, which also tells their memory. Set
 ZOO_BENCH_SIZES to `HEIGHTxWIDTH` (comma-separated) for other large sizes, ZOO_BENCH_MODELS for one of the models.
 """
 

@@ -61,7 +61,7 @@ def main() -> None:
     rows = measure_models(list_models(module=zoo_quantized), measure)
     timing = ["model", "backend", "int8", "float", "ratio", "torchvision", "ratio", "of medians", "difference"]
     table(
-        f"Int8 classification, one picture, {torch.get_num_threads()} threads: milliseconds (fastest run), MB",
+        f"Int8 classification, one image, {torch.get_num_threads()} threads: milliseconds (fastest run), MB",
         [*timing, "int8 MB", "float MB", "ratio"],
         rows,
     )

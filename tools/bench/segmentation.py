@@ -10,7 +10,7 @@ from tools import oracle, reference_values
 from tools.bench.measure import compare, in_process, measure_models, table
 from zoo_core import get_model_builder, list_models
 
-# What the published weights are evaluated on: pictures whose shorter side is 520 pixels.
+# What the published weights are evaluated on: images whose shorter side is 520 pixels.
 HEIGHT, WIDTH = 520, 693
 
 
@@ -100,7 +100,7 @@ def main() -> None:
         [
             ["final upsampling (torchvision's FCN)", f"{in_process(_OURS):.2f}", f"{in_process(_REFERENCE):.2f}"],
             [
-                "labels of a larger picture (interpolate, argmax)",
+                "labels of a larger image (interpolate, argmax)",
                 f"{labels_memory('labels_at_size(scores, ({size}, {size}))'):.2f}",
                 f"{labels_memory(at_once):.2f}",
             ],

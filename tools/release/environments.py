@@ -73,7 +73,7 @@ def smoke_test(environment: Environment, package: str, directory: Path) -> str:
     Args:
         environment: has the package.
         package: its import name.
-        directory: a new folder for the cache and the pictures.
+        directory: a new folder for the cache and the images.
 
     Returns:
         What was printed.

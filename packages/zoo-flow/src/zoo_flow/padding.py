@@ -1,4 +1,4 @@
-"""Pictures of any size for models that take some sizes only."""
+"""Images of any size for models that take some sizes only."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,12 +7,12 @@ __all__ = ["Padding"]
 
 
 class Padding:
-    """Pads pictures to a height and width that RAFT takes, and crops the flow to what they were.
+    """Pads images to a height and width that RAFT takes, and crops the flow to what they were.
 
-    The border is repeated on all sides, so that it moves with the picture.
+    The border is repeated on all sides, so that it moves with the image.
 
     Args:
-        height, width: of the pictures, in pixels.
+        height, width: of the images, in pixels.
         multiple: what height and width are to be divisible by.
         min_size: what height and width are to be at least; a multiple of ``multiple``.
 
@@ -24,7 +24,7 @@ class Padding:
 
     def __init__(self, height: int, width: int, *, multiple: int = 8, min_size: int = 128) -> None:
         if height < 1 or width < 1:
-            raise ValueError(f"pictures must have at least one pixel, not {height}x{width}")
+            raise ValueError(f"images must have at least one pixel, not {height}x{width}")
         self.height = height
         self.width = width
         missing_y = max(min_size, -(-height // multiple) * multiple) - height

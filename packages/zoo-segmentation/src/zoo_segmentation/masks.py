@@ -34,7 +34,7 @@ def write_mask(labels: Tensor, path: str | os.PathLike[str]) -> None:
     """Writes a label map as an indexed PNG file in the palette of Pascal VOC.
 
     Args:
-        labels: class of each pixel, Tensor[H, W] of whole numbers in 0..255.
+        labels: class of each pixel, Tensor[H, W] of integers in 0..255.
         path: where to write.
 
     Raises:
@@ -52,7 +52,7 @@ def write_mask(labels: Tensor, path: str | os.PathLike[str]) -> None:
 
 
 def read_mask(path: str | os.PathLike[str]) -> Tensor:
-    """Reads a label map from an indexed or grey picture file, as data sets for segmentation have them.
+    """Reads a label map from an indexed or grey image file, as data sets for segmentation have them.
 
     Args:
         path: the file. Its palette does not matter.
@@ -61,13 +61,13 @@ def read_mask(path: str | os.PathLike[str]) -> Tensor:
         Tensor[H, W], uint8 in 0..255 (of a grey file with 16 bits uint16, with 32 bits int32).
 
     Raises:
-        ValueError: the file is a picture of another kind.
-        OSError: the file cannot be read, or is no picture.
+        ValueError: the file is an image of another kind.
+        OSError: the file cannot be read, or is no image.
     """
     with Image.open(path) as picture:
         if picture.mode not in ("P", "L", "I", "I;16"):
             raise ValueError(
-                f"{os.fspath(path)}: a mask is an indexed or grey picture, whose numbers are classes, not one of mode "
+                f"{os.fspath(path)}: a mask is an indexed or grey image, whose numbers are classes, not one of mode "
                 f"{picture.mode}"
             )
         return pil_to_tensor(picture)[0]

@@ -1,4 +1,4 @@
-"""What the packages of the zoo share: weights, the registry of models, preprocessing, pictures and the ``zoo`` command.
+"""What the packages of the zoo share: weights, the registry of models, preprocessing, images and the ``zoo`` command.
 
 The names below are resolved when they are first used, so that importing this package does not import torch.
 """

@@ -136,7 +136,7 @@ def _with_new_head(
     trained_classes = len(weights.meta["categories"])
     num_classes = kwargs.pop("num_classes", trained_classes)
     if type(num_classes) is not int or num_classes < 1:
-        raise ValueError(f"num_classes must be a whole number of at least 1, not {num_classes!r}")
+        raise ValueError(f"num_classes must be an integer of at least 1, not {num_classes!r}")
 
     with without_storage():
         trained = model_class(num_classes=trained_classes, **kwargs)

@@ -40,7 +40,7 @@ def make_grid(
         without padding.
 
     Raises:
-        TypeError: ``tensor`` is neither a tensor nor a list of tensors, or whole numbers are to be normalised.
+        TypeError: ``tensor`` is neither a tensor nor a list of tensors, or integers are to be normalised.
         ValueError: There are no images, their shapes differ, or an argument is out of range.
     """
     if isinstance(tensor, Tensor):

@@ -13,7 +13,7 @@ _STRIP = 2**16
 
 
 def is_16_bit(image: Image.Image) -> bool:
-    """Whether it holds whole numbers beyond 8 bits: Pillow's modes "I;16", "I;16B" and the like, or 32-bit "I"."""
+    """Whether it holds integers beyond 8 bits: Pillow's modes "I;16", "I;16B" and the like, or 32-bit "I"."""
     return image.mode == "I" or image.mode.startswith("I;16")
 
 
