@@ -1,6 +1,7 @@
 """What is common to the packages that read videos; their own tests hold it to real files."""
 
 import struct
+from enum import Flag
 from types import SimpleNamespace
 
 import pytest
@@ -46,5 +47,8 @@ def test_names(tmp_path, monkeypatch):
 
 def test_covers():
     assert is_cover(SimpleNamespace(disposition=0x0400 | 0x0001))
+    flags = Flag("Disposition", {"default": 0x0001, "attached_pic": 0x0400})
+    assert is_cover(SimpleNamespace(disposition=flags.default | flags.attached_pic))
+    assert not is_cover(SimpleNamespace(disposition=flags.default))
     assert not is_cover(SimpleNamespace(disposition=0x0001))
     assert not is_cover(SimpleNamespace())  # an old PyAV does not tell

@@ -156,7 +156,7 @@ def with_cover(path: Path, codec: str | None) -> Path:
     with av.open(str(path), "w") as container:
         cover = container.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = av.stream.Disposition.attached_pic.value
         sound = container.add_stream("libmp3lame" if path.suffix == ".mp3" else "aac", rate=44100)
         sound.layout = "stereo"
         video = None

@@ -454,7 +454,9 @@ def name_for_ffmpeg(path: str | os.PathLike[str]) -> str:
 
 def is_cover(stream: Any) -> bool:
     """Whether a video stream, ``av.video.VideoStream``, is the cover image of a record."""
-    return bool(getattr(stream, "disposition", 0) & _ATTACHED_PIC)  # PyAV tells from version 14 on
+    disposition = getattr(stream, "disposition", 0)  # PyAV tells from version 14 on
+    # A flag of Python's, which is an integer only from PyAV 18 on.
+    return bool(getattr(disposition, "value", disposition) & _ATTACHED_PIC)
 
 
 def is_stored_upright(frame: Any) -> bool:
