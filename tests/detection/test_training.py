@@ -10,7 +10,7 @@ import zoo_core
 from detection.toy import DETECTORS, pictures
 from support import reference
 from zoo_detection import RetinaNetHead, box_iou
-from zoo_detection.faster_rcnn import RegionBatchNorm2d
+from zoo_detection.building import RegionBatchNorm2d
 
 NAMES = reference.model_names("detection")
 LOSSES = {
@@ -178,7 +178,23 @@ def test_images_without_objects(name, empty):
     assert all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
-    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.backbone.parameters()) or name == "ssd"
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.backbone.parameters())
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_an_image_without_objects_pushes_scores_down(name):
+    torch.manual_seed(0)
+    images, _ = pictures()
+    model = DETECTORS[name]().eval()
+    (model.roi_heads if hasattr(model, "roi_heads") else model).score_thresh = 0.0
+
+    def best():
+        with torch.inference_mode():
+            return max(found["scores"].max().item() for found in model.eval()(images))
+
+    before = best()
+    train(model, images, [nothing(image) for image in images], steps=10, rate=1e-3)
+    assert best() < before
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -227,13 +243,14 @@ BAD_TARGETS = [
     ({"boxes": torch.zeros(4)}, ValueError, r"boxes of targets\[1\] must have shape \[N, 4\], not \[4\]"),
     ({"boxes": torch.zeros(2, 5)}, ValueError, r"not \[2, 5\]"),
     ({"boxes": [[4.0, 6, 24, 32]]}, TypeError, "must be a Tensor"),
-    ({"boxes": torch.tensor([[4, 6, 24, 32], [30, 28, 58, 56]])}, TypeError, "floating dtype, not torch.int64"),
+    ({"boxes": torch.zeros(2, 4, dtype=torch.complex64)}, TypeError, "real dtype, not torch.complex64"),
     ({"labels": torch.tensor([2])}, ValueError, r"labels of targets\[1\] must have shape.*\[2\], not \[1\]"),
     ({"labels": torch.tensor([2.0, 1.0])}, TypeError, "int64, not torch.float32"),
     ({"labels": torch.tensor([2, 3])}, ValueError, r"label of box 1 of targets\[1\] is 3.*to 2"),
     ({"labels": torch.tensor([-1, 1])}, ValueError, r"label of box 0 of targets\[1\] is -1"),
     ({"masks": torch.zeros(2, 64, 60)}, ValueError, r"masks of targets\[1\] must have shape.*not \[2, 64, 60\]"),
     ({"keypoints": torch.zeros(2, 4, 2)}, ValueError, r"keypoints of targets\[1\] must have shape"),
+    ({"labels": torch.tensor([1, 2], device="meta")}, ValueError, r"labels of targets\[1\] are on meta, but.*on cpu"),
 ]
 
 
@@ -243,6 +260,40 @@ def test_bad_targets_are_named(name, changes, error, message):
     images, targets = pictures()
     with pytest.raises(error, match=message):
         DETECTORS[name]().train()(images, spoil(targets, 1, **changes))
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(
+    "convert",
+    [
+        {"boxes": torch.int64, "labels": torch.int32, "keypoints": torch.int64},
+        {"boxes": torch.int16, "labels": torch.uint8, "masks": torch.bool},
+        {"boxes": torch.float64, "keypoints": torch.float64, "masks": torch.float32},
+        {"boxes": torch.float16, "labels": torch.int8},
+    ],
+    ids=str,
+)
+def test_targets_of_other_dtypes_give_the_same_losses(name, convert):
+    images, targets = pictures()
+    losses = []
+    for change in ({}, convert):
+        torch.manual_seed(0)
+        model = DETECTORS[name]().train()
+        changed = [{k: v.to(change.get(k, v.dtype)) for k, v in target.items()} for target in targets]
+        losses.append(model(images, changed))
+    for key, expected in losses[0].items():
+        torch.testing.assert_close(losses[1][key], expected, check_dtype=False)
+
+
+def test_images_as_one_tensor():
+    """What is a list of images to Python is one to a detector."""
+    torch.manual_seed(0)
+    images, targets = pictures()
+    model = DETECTORS["retinanet"]().train()
+    listed, together = model(images, targets), model(torch.stack(images), tuple(targets))
+    assert all(torch.equal(listed[key], together[key]) for key in listed)
+    with pytest.raises(ValueError, match=r"images\[0\] must be one image.*put it into a list"):
+        model.eval()(images[0])
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn", "ssd"])

@@ -5,42 +5,18 @@
 """
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from zoo_core.value_cache import ValueCache
 from zoo_detection.image_list import ImageList
 
 __all__ = ["AnchorGenerator", "DefaultBoxGenerator"]
 
-_CACHED_LAYOUTS = 4
-
-
-class _BoxGenerator(nn.Module):
-    """Keeps the boxes of the last few layouts: they depend on nothing but the shapes of images and feature maps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._cache: dict[Hashable, Tensor] = {}
-
-    def _cached(self, layout: Hashable, make: Callable[[], Tensor]) -> Tensor:
-        if torch.compiler.is_compiling():
-            return make()
-        boxes = self._cache.get(layout)
-        if boxes is None:
-            # Also usable in training, where inference tensors are not.
-            with torch.inference_mode(False), torch.no_grad():
-                boxes = make()
-            if type(boxes) is Tensor:  # and not a fake one
-                while len(self._cache) >= _CACHED_LAYOUTS:
-                    self._cache.pop(next(iter(self._cache)), None)
-                self._cache[layout] = boxes
-        return boxes
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cache": {}}
+_KEPT_LAYOUTS = 4  # shapes of batch and feature maps whose boxes are kept
 
 
 def _dtype_of_boxes(feature_map: Tensor) -> torch.dtype:
@@ -48,7 +24,7 @@ def _dtype_of_boxes(feature_map: Tensor) -> torch.dtype:
     return torch.promote_types(feature_map.dtype, torch.float32)
 
 
-class AnchorGenerator(_BoxGenerator):
+class AnchorGenerator(nn.Module):
     """Anchors of given sizes and aspect ratios around the places of each feature map.
 
     Args:
@@ -76,24 +52,45 @@ class AnchorGenerator(_BoxGenerator):
             )
         self.sizes = sizes
         self.aspect_ratios = aspect_ratios
-        self._cells = [
-            self._cell_anchors(level_sizes, ratios) for level_sizes, ratios in zip(sizes, aspect_ratios, strict=True)
+        self._cache = ValueCache(_KEPT_LAYOUTS)
+        self.cell_anchors = [
+            self.generate_anchors(level_sizes, ratios) for level_sizes, ratios in zip(sizes, aspect_ratios, strict=True)
         ]
 
-    @staticmethod
-    def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> list[list[float]]:
+    def generate_anchors(
+        self,
+        scales: Sequence[float],
+        aspect_ratios: Sequence[float],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """The anchors of a feature map around the origin. A subclass may make others.
+
+        Args:
+            scales: square roots of the areas.
+            aspect_ratios: heights over widths.
+            dtype, device: of the result.
+
+        Returns:
+            Tensor[A, 4] in whole pixels, ratio by ratio.
+        """
         cells = []
         for ratio in aspect_ratios:
-            for size in sizes:
+            for size in scales:
                 half_height, half_width = size * math.sqrt(ratio) / 2, size / math.sqrt(ratio) / 2
                 x, y = float(round(half_width)), float(round(half_height))
                 cells.append([-x, -y, x, y])
-        return cells
+        return torch.tensor(cells, dtype=dtype, device=device).reshape(-1, 4)
 
     @property
     def cell_anchors(self) -> list[Tensor]:
-        """For each feature map the anchors around the origin, Tensor[A, 4] in whole pixels."""
-        return [torch.tensor(cells) for cells in self._cells]
+        """For each feature map the anchors around the origin, Tensor[A, 4] in pixels of the batch. May be set."""
+        return [torch.tensor(cells, device="cpu").reshape(-1, 4) for cells in self._cells]
+
+    @cell_anchors.setter
+    def cell_anchors(self, cells: Sequence[Tensor]) -> None:
+        # Plain numbers: no device to follow, no tensor that an exported program would have to hold.
+        self._cells = tuple(tuple(map(tuple, level.tolist())) for level in cells)
 
     def num_anchors_per_location(self) -> list[int]:
         """For each feature map, how many anchors there are around each of its places."""
@@ -121,10 +118,11 @@ class AnchorGenerator(_BoxGenerator):
         height, width = image_list.tensors.shape[-2:]
         grids = tuple((feature_map.shape[-2], feature_map.shape[-1]) for feature_map in feature_maps)
         dtype, device = _dtype_of_boxes(feature_maps[0]), feature_maps[0].device
+        cells_of_levels = self._cells
 
         def make() -> Tensor:
             levels = []
-            for (rows, columns), cells in zip(grids, self._cells, strict=True):
+            for (rows, columns), cells in zip(grids, cells_of_levels, strict=True):
                 y = torch.arange(rows, dtype=dtype, device=device) * (height // rows)
                 x = torch.arange(columns, dtype=dtype, device=device) * (width // columns)
                 y, x = torch.meshgrid(y, x, indexing="ij")
@@ -132,14 +130,14 @@ class AnchorGenerator(_BoxGenerator):
                 levels.append((places + torch.tensor(cells, dtype=dtype, device=device)).reshape(-1, 4))
             return torch.cat(levels)
 
-        anchors = self._cached((height, width, grids, dtype, device), make)
+        anchors = self._cache.get(make, key=(height, width, grids, cells_of_levels, dtype, device))
         return [anchors] * len(image_list.image_sizes)
 
     def extra_repr(self) -> str:
         return f"sizes={self.sizes}, aspect_ratios={self.aspect_ratios}"
 
 
-class DefaultBoxGenerator(_BoxGenerator):
+class DefaultBoxGenerator(nn.Module):
     """SSD's default boxes: for each feature map a scale, at several aspect ratios.
 
     Args:
@@ -179,16 +177,19 @@ class DefaultBoxGenerator(_BoxGenerator):
         self.steps = steps
         self.clip = clip
         self.scales = scales
-        self._sides = [self._level_sides(k) for k in range(count)]
+        self._sides = tuple(tuple(self._level_sides(k)) for k in range(count))
+        self._cache = ValueCache(_KEPT_LAYOUTS)
 
-    def _level_sides(self, level: int) -> list[list[float]]:
+    def _level_sides(self, level: int) -> list[tuple[float, float]]:
         """Width and height of each box of a level, relative to the image's."""
         scale, between = self.scales[level], math.sqrt(self.scales[level] * self.scales[level + 1])
-        sides = [[scale, scale], [between, between]]
+        sides = [(scale, scale), (between, between)]
         for ratio in self.aspect_ratios[level]:
             long, short = scale * math.sqrt(ratio), scale / math.sqrt(ratio)
-            sides += [[long, short], [short, long]]
-        return [[min(max(side, 0.0), 1.0) for side in pair] for pair in sides] if self.clip else sides
+            sides += [(long, short), (short, long)]
+        if not self.clip:
+            return sides
+        return [(min(max(width, 0.0), 1.0), min(max(height, 0.0), 1.0)) for width, height in sides]
 
     def num_anchors_per_location(self) -> list[int]:
         """For each feature map, how many boxes there are around each of its places."""
@@ -204,15 +205,16 @@ class DefaultBoxGenerator(_BoxGenerator):
         height, width = image_list.tensors.shape[-2:]
         grids = tuple((feature_map.shape[-2], feature_map.shape[-1]) for feature_map in feature_maps)
         dtype, device = _dtype_of_boxes(feature_maps[0]), feature_maps[0].device
+        sides_of_levels, steps = self._sides, None if self.steps is None else tuple(self.steps)
 
         def make() -> Tensor:
             size = torch.tensor([width, height], dtype=dtype, device=device)
             levels = []
-            for level, ((rows, columns), sides) in enumerate(zip(grids, self._sides, strict=True)):
+            for level, ((rows, columns), sides) in enumerate(zip(grids, sides_of_levels, strict=True)):
                 rows_in_image: float = rows
                 columns_in_image: float = columns
-                if self.steps is not None:
-                    rows_in_image, columns_in_image = height / self.steps[level], width / self.steps[level]
+                if steps is not None:
+                    rows_in_image, columns_in_image = height / steps[level], width / steps[level]
                 y = (torch.arange(rows, dtype=dtype, device=device) + 0.5) / rows_in_image
                 x = (torch.arange(columns, dtype=dtype, device=device) + 0.5) / columns_in_image
                 y, x = torch.meshgrid(y, x, indexing="ij")
@@ -222,8 +224,63 @@ class DefaultBoxGenerator(_BoxGenerator):
                 levels.append(corners.reshape(-1, 4))
             return torch.cat(levels)
 
-        boxes = self._cached((height, width, grids, dtype, device), make)
+        boxes = self._cache.get(make, key=(height, width, grids, sides_of_levels, steps, dtype, device))
         return [boxes] * len(image_list.image_sizes)
 
     def extra_repr(self) -> str:
         return f"aspect_ratios={self.aspect_ratios}, scales={self.scales}, steps={self.steps}, clip={self.clip}"
+
+
+def pyramid_anchors() -> AnchorGenerator:
+    """Those of Faster R-CNN on a feature pyramid: a size for each of five levels, from 32 to 512, at three ratios."""
+    return AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)
+
+
+def anchors_per_place(anchor_generator: Any) -> int:
+    """How many anchors there are around each place, for a head that is shared by all feature maps.
+
+    Args:
+        anchor_generator: an :class:`AnchorGenerator`, or somebody's own with ``num_anchors_per_location()``.
+
+    Raises:
+        TypeError: it cannot say.
+        ValueError: there is not one number for all feature maps.
+    """
+    count = getattr(anchor_generator, "num_anchors_per_location", None)
+    if not callable(count):
+        raise TypeError(
+            "anchor_generator must be an AnchorGenerator, or a module with a method num_anchors_per_location() that "
+            f"lists the number of anchors for each feature map; {type(anchor_generator).__name__} is neither"
+        )
+    counts = list(count())
+    if len(set(counts)) != 1:
+        raise ValueError(
+            f"a head takes one number of anchors for all feature maps, but the anchor generator makes {counts} around "
+            "each place of them; give each map as many sizes times aspect ratios, or a head of your own"
+        )
+    return counts[0]
+
+
+def check_predictions(predictions: int, anchors: Sequence[Tensor]) -> None:
+    """Checks that a head has predicted for as many anchors as there are.
+
+    Args:
+        predictions: for how many anchors of an image it has.
+        anchors: for each image Tensor[A, 4].
+
+    Raises:
+        ValueError: for more or fewer.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return
+    if predictions != len(anchors[0]):
+        raise ValueError(
+            f"the head predicts for {predictions} anchors of an image, but the anchor generator makes "
+            f"{len(anchors[0])}; a head takes one number of anchors for all feature maps, that it was built with"
+        )
+
+
+def anchors_last(prediction: Tensor, values: int) -> Tensor:
+    """Tensor[N, A * values, H, W] -> Tensor[N, H * W * A, values]: in the order of the anchors."""
+    by_anchor = prediction.unflatten(1, (-1, values))
+    return by_anchor.permute(0, 3, 4, 1, 2).reshape(prediction.shape[0], -1, values)

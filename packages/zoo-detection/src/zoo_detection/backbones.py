@@ -1,23 +1,50 @@
 """Classifiers as backbones of detectors: their feature maps, most with a feature pyramid, and which of them train."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 import zoo_classification
 from zoo_classification.mobilenetv3 import MobileNetV3
-from zoo_classification.resnet import ResNet
+from zoo_classification.resnet import ResNet, resnet50
 from zoo_core.features import IntermediateLayerGetter
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import get_model_builder, takes_old_calls
 from zoo_core.weights import WeightsEnum
-from zoo_detection.ops import ExtraFPNBlock, FeaturePyramidNetwork, FrozenBatchNorm2d, LastLevelMaxPool
+from zoo_detection.ops import (
+    ExtraFPNBlock,
+    FeaturePyramidNetwork,
+    FrozenBatchNorm2d,
+    LastLevelMaxPool,
+    LastLevelP6P7,
+)
 
 __all__ = ["BackboneWithFPN", "mobilenet_backbone", "resnet_fpn_backbone"]
 
 NormLayer = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What a detector's builder says about its backbone."""
+
+    weights: Any
+    """What to load into it; ``None`` for nothing."""
+    progress: bool
+    """Show a progress bar for a download."""
+    is_trained: bool
+    """It gets trained parameters: these weights, or those of the whole detector."""
+    trainable_layers: int
+    """How many of its stages train, the last ones first."""
+
+    @property
+    def norm_layer(self) -> NormLayer:
+        """Its normalisation: frozen where it is trained, since batches of a detector are too small to go on with."""
+        return FrozenBatchNorm2d if self.is_trained else nn.BatchNorm2d
 
 
 class BackboneWithFPN(nn.Module):
@@ -203,6 +230,87 @@ def _backbone(name: str, family: type[nn.Module], **kwargs: Any) -> Any:
 def _check_trainable(layers: int, stages: int) -> None:
     if not 0 <= layers <= stages:
         raise ValueError(f"the number of trainable layers must be from 0 to {stages}, not {layers}")
+
+
+def resnet50_fpn(
+    spec: BackboneSpec,
+    *,
+    body_norm: NormLayer | None = None,
+    pyramid_norm: NormLayer | None = None,
+) -> BackboneWithFPN:
+    """ResNet-50 with the pyramid of two-stage detectors: the levels P2 to P5, and every second pixel of P5.
+
+    Args:
+        spec: what the builder says about it.
+        body_norm: makes the ResNet's normalisation; that of ``spec`` by default.
+        pyramid_norm: makes the normalisation in the pyramid; ``None`` for none.
+    """
+    return resnet_fpn(_resnet50(spec, body_norm), spec.trainable_layers, norm_layer=pyramid_norm)
+
+
+def resnet50_p3_to_p7(spec: BackboneSpec, p6_channels: int, *, body_norm: NormLayer | None = None) -> BackboneWithFPN:
+    """ResNet-50 with the pyramid of single-stage detectors: the levels P3 to P7.
+
+    Args:
+        spec: what the builder says about it.
+        p6_channels: 256 to make the level P6 from P5, or 2048 to make it from the ResNet's last stage.
+        body_norm: makes the ResNet's normalisation; that of ``spec`` by default.
+    """
+    body = _resnet50(spec, body_norm)
+    return resnet_fpn(body, spec.trainable_layers, [2, 3, 4], LastLevelP6P7(p6_channels, 256))
+
+
+def _resnet50(spec: BackboneSpec, norm_layer: NormLayer | None) -> ResNet:
+    return resnet50(weights=spec.weights, progress=spec.progress, norm_layer=norm_layer or spec.norm_layer)
+
+
+def channels_of(backbone: nn.Module) -> int:
+    """The channels of a backbone's feature maps.
+
+    Raises:
+        ValueError: it doesn't say.
+    """
+    channels: Any = getattr(backbone, "out_channels", None)
+    if channels is None:
+        raise ValueError(
+            "the backbone must have an attribute out_channels, the number of channels of each of its feature maps"
+        )
+    return channels
+
+
+def feature_maps_of(backbone: nn.Module, batch: Tensor) -> Mapping[str, Tensor]:
+    """Runs a backbone.
+
+    Args:
+        backbone: gives a feature map, or a dict of them, each Tensor[N, C_i, H_i, W_i].
+        batch: Tensor[N, C, H, W].
+
+    Returns:
+        The feature maps by name; one alone is called ``"0"``.
+
+    Raises:
+        TypeError: the backbone gives something else.
+        ValueError: in training, batch normalisation finds a single value of each channel.
+    """
+    try:
+        features = backbone(batch)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        count, _, height, width = batch.shape
+        raise ValueError(
+            f"{count} image{'s' * (count > 1)} of {height}x{width} pixels (after resizing) cannot be trained on: the "
+            "backbone's coarsest feature map has a single value of each channel, which batch normalisation cannot "
+            "normalise; give at least two images, or put the normalisation into eval mode"
+        ) from error
+    if isinstance(features, Tensor):
+        return OrderedDict([("0", features)])
+    if not isinstance(features, Mapping):
+        raise TypeError(
+            f"a backbone must give a feature map, Tensor[N, C, H, W], or a dict of them by name, not "
+            f"{type(features).__name__}"
+        )
+    return features
 
 
 def validate_trainable_layers(

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from zoo_core.builders import build
+from zoo_core.layers import scale_and_bias
 from zoo_core.weights import WeightsEnum
-from zoo_detection.backbones import validate_trainable_layers
+from zoo_detection.backbones import BackboneSpec, validate_trainable_layers
 from zoo_detection.ops import FrozenBatchNorm2d
 
 Detector = TypeVar("Detector", bound=nn.Module)
@@ -28,8 +30,8 @@ def build_detector(
     """Makes a detector: with the weights of a checkpoint, with a pretrained backbone, or with random parameters.
 
     Args:
-        construct: makes the model from ``num_classes`` and ``backbone``, a dict of ``weights``, ``progress`` and
-            ``trainable_layers`` of the backbone and whether it ``is_trained``, and from ``kwargs``.
+        construct: makes the model from ``backbone``, a :class:`~zoo_detection.backbones.BackboneSpec`, ``num_classes``
+            and ``kwargs``.
         weights: what to load; ``weights_backbone`` are then of no interest.
         weights_backbone: what to load into the backbone.
         progress: show a progress bar for a download.
@@ -41,12 +43,8 @@ def build_detector(
     if weights is not None:
         weights_backbone = None
     is_trained = weights is not None or weights_backbone is not None
-    backbone = {
-        "weights": weights_backbone,
-        "progress": progress,
-        "is_trained": is_trained,
-        "trainable_layers": validate_trainable_layers(is_trained, trainable_backbone_layers, *layers),
-    }
+    trainable_layers = validate_trainable_layers(is_trained, trainable_backbone_layers, *layers)
+    backbone = BackboneSpec(weights_backbone, progress, is_trained, trainable_layers)
     if num_classes is not None:
         kwargs["num_classes"] = num_classes
     return build(construct, weights, progress, backbone=backbone, **kwargs)
@@ -67,9 +65,36 @@ def initialize_part(model: nn.Module, module: nn.Module) -> None:
             initialize(module)
 
 
-def initialize_convolution(module: nn.Module) -> None:
-    """Draws the parameters of a convolution as Mask R-CNN's heads do; leaves other modules alone."""
+def initialize_convolution(module: nn.Module, *, zero_bias: bool = True) -> None:
+    """Draws the parameters of a convolution as Mask R-CNN's heads do; leaves other modules alone.
+
+    Args:
+        module: what to draw the weights of.
+        zero_bias: set the bias to zero, instead of leaving it as torch draws it.
+    """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
+        if zero_bias and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+class RegionBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation of the features of regions, of which there may be none.
+
+    An exported program takes any number of regions, also none, which torch's own operator has to know beforehand.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training:
+            # The statistics of nothing would be NaN, and stay so.
+            return super().forward(input) if input.shape[0] else input * self.scale_and_bias()[0].reshape(1, -1, 1, 1)
+        if not torch.compiler.is_compiling():
+            return super().forward(input)
+        scale, bias = self.scale_and_bias()
+        return input * scale.reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
+
+    def scale_and_bias(self) -> tuple[Tensor, Tensor]:
+        """The factor and the summand of each channel by the running statistics, both Tensor[C]."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        return scale_and_bias(self.running_mean, self.running_var, self.weight, self.bias, self.eps)

@@ -1,15 +1,17 @@
 """What single-stage detectors have in common: the frame, and how they choose detections."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from zoo_core.sizes import smaller
+from zoo_detection.anchors import check_predictions
+from zoo_detection.backbones import feature_maps_of
 from zoo_detection.building import initialize_part
 from zoo_detection.ops import batched_nms
-from zoo_detection.targets import check_images, check_labels, check_targets
+from zoo_detection.targets import check_images, check_labels, checked_targets
 from zoo_detection.transform import GeneralizedRCNNTransform
 
 
@@ -44,6 +46,13 @@ class DenseDetector(nn.Module):
     def _initialize(self, module: nn.Module) -> None:
         initialize_part(self, module)
 
+    def _anchors_per_level(self, feature_maps: list[Tensor], anchors: list[Tensor]) -> list[int]:
+        places = [feature_map.shape[-2] * feature_map.shape[-1] for feature_map in feature_maps]
+        counts = getattr(self.anchor_generator, "num_anchors_per_location", None)
+        if counts is None:  # somebody's own generator: as many around each place
+            return [len(anchors[0]) // sum(places) * number for number in places]
+        return [number * count for number, count in zip(places, counts(), strict=True)]
+
     def compute_loss(
         self, targets: list[dict[str, Tensor]], head_outputs: dict[str, Tensor], anchors: list[Tensor], *args: Any
     ) -> dict[str, Tensor]:
@@ -67,8 +76,8 @@ class DenseDetector(nn.Module):
 
         Args:
             images: each Tensor[C, H, W] with values in [0, 1], of any size.
-            targets: in training mode, for each image a dict of ``boxes`` (float Tensor[N, 4], ``x1, y1, x2, y2`` in
-                pixels) and ``labels`` (int64 Tensor[N]).
+            targets: in training mode, for each image a dict of ``boxes`` (Tensor[N, 4], ``x1, y1, x2, y2`` in pixels)
+                and ``labels`` (integer Tensor[N]).
 
         Returns:
             In eval mode, for each image a dict of ``boxes`` (Tensor[N, 4]), ``scores`` (Tensor[N]) and ``labels``
@@ -79,19 +88,14 @@ class DenseDetector(nn.Module):
         """
         check_images(images)
         if self.training:
-            check_targets(images, targets)
+            targets = checked_targets(images, targets)
         original_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         batch, batch_targets = self.transform(images, targets)
-        features = self.backbone(batch.tensors)
-        if isinstance(features, Tensor):
-            features = OrderedDict([("0", features)])
-        feature_maps = list(features.values())
+        feature_maps = list(feature_maps_of(self.backbone, batch.tensors).values())
         head_outputs = self.head(feature_maps)
         anchors = self.anchor_generator(batch, feature_maps)
-        anchors_per_level = [
-            feature_map.shape[-2] * feature_map.shape[-1] * count
-            for feature_map, count in zip(feature_maps, self.anchor_generator.num_anchors_per_location(), strict=True)
-        ]
+        check_predictions(head_outputs["cls_logits"].shape[1], anchors)
+        anchors_per_level = self._anchors_per_level(feature_maps, anchors)
         if self.training:
             assert batch_targets is not None
             # The head may have been replaced by one for other classes.
@@ -110,7 +114,11 @@ def normalized_transform(
 ) -> GeneralizedRCNNTransform:
     """The transform of a detector, which normalises as for ImageNet by default."""
     return GeneralizedRCNNTransform(
-        min_size, max_size, image_mean or [0.485, 0.456, 0.406], image_std or [0.229, 0.224, 0.225], **kwargs
+        min_size,
+        max_size,
+        [0.485, 0.456, 0.406] if image_mean is None else image_mean,
+        [0.229, 0.224, 0.225] if image_std is None else image_std,
+        **kwargs,
     )
 
 
@@ -128,7 +136,7 @@ def candidates_of_level(scores: Tensor, threshold: float, limit: int) -> tuple[T
     classes = scores.shape[1]
     flat = scores.flatten()
     above = torch.where(flat > threshold)[0]
-    best, order = flat[above].topk(torch.sym_min(above.shape[0], limit))
+    best, order = flat[above].topk(smaller(above.shape[0], limit))
     place = above[order]
     return best, torch.div(place, classes, rounding_mode="floor"), place % classes
 

@@ -4,29 +4,34 @@
 - `Feature Pyramid Networks for Object Detection <https://arxiv.org/abs/1612.03144>`__
 - `Benchmarking Detection Transfer Learning with Vision Transformers <https://arxiv.org/abs/2111.11429>`__ (the improved
   form, v2)
+
+An image passes :mod:`~zoo_detection.transform`, the backbone, :mod:`~zoo_detection.rpn` and
+:mod:`~zoo_detection.roi_heads`, which runs the heads of this file: see :mod:`~zoo_detection.generalized_rcnn`.
+
+Shapes: ``N`` images, ``C`` channels, ``H`` and ``W`` height and width of a feature map, ``R`` regions of all images,
+``D`` size of a region's representation, ``K`` classes, the background (0) included.
 """
 
 from collections.abc import Callable, Sequence
 from enum import auto
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights
-from zoo_classification.resnet import ResNet50_Weights, resnet50
-from zoo_core.layers import Conv2dNormActivation, scale_and_bias
+from zoo_classification.resnet import ResNet50_Weights
+from zoo_core.layers import Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_detection.anchors import AnchorGenerator
-from zoo_detection.backbones import BackboneWithFPN, mobilenet_backbone, resnet_fpn
-from zoo_detection.building import build_detector, initialize_convolution, set_frozen_eps
+from zoo_detection.anchors import AnchorGenerator, anchors_per_place, pyramid_anchors
+from zoo_detection.backbones import BackboneSpec, channels_of, mobilenet_backbone, resnet50_fpn
+from zoo_detection.building import RegionBatchNorm2d, build_detector, initialize_convolution, set_frozen_eps
+from zoo_detection.dense import normalized_transform
 from zoo_detection.generalized_rcnn import GeneralizedRCNN
-from zoo_detection.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+from zoo_detection.ops import MultiScaleRoIAlign
 from zoo_detection.roi_heads import RoIHeads
 from zoo_detection.rpn import RegionProposalNetwork, RPNHead
-from zoo_detection.transform import GeneralizedRCNNTransform
 
 __all__ = [
     "FastRCNNConvFCHead",
@@ -42,110 +47,6 @@ __all__ = [
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
 ]
-
-
-class RegionBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation of the features of regions, of which there may be none.
-
-    An exported program takes any number of regions, also none, which torch's own operator has to know beforehand.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        if self.training:
-            # The statistics of nothing would be no numbers, and stay so.
-            return super().forward(input) if input.shape[0] else input * self.scale_and_bias()[0].reshape(1, -1, 1, 1)
-        if not torch.compiler.is_compiling():
-            return super().forward(input)
-        scale, bias = self.scale_and_bias()
-        return input * scale.reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
-
-    def scale_and_bias(self) -> tuple[Tensor, Tensor]:
-        """The factor and the summand of each channel by the running statistics, both Tensor[C]."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        return scale_and_bias(self.running_mean, self.running_var, self.weight, self.bias, self.eps)
-
-
-class TwoMLPHead(nn.Module):
-    """Two fully connected layers on the features of each region.
-
-    Args:
-        in_channels: size of the flattened features.
-        representation_size: size of the output.
-
-    Shape:
-        Tensor[N, ...] -> Tensor[N, representation_size]
-    """
-
-    def __init__(self, in_channels: int, representation_size: int) -> None:
-        super().__init__()
-        self.fc6 = nn.Linear(in_channels, representation_size)
-        self.fc7 = nn.Linear(representation_size, representation_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.fc7(F.relu(self.fc6(x.flatten(1)))))
-
-
-class FastRCNNConvFCHead(nn.Sequential):
-    """3x3 convolutions and fully connected layers on the features of each region.
-
-    Args:
-        input_size: channels, height and width of the features.
-        conv_layers: channels of each convolution.
-        fc_layers: size of each fully connected layer.
-        norm_layer: makes a normalisation after each convolution; ``None`` for none.
-
-    Shape:
-        Tensor[N, C, H, W] -> Tensor[N, last of fc_layers]
-    """
-
-    def __init__(
-        self,
-        input_size: tuple[int, int, int],
-        conv_layers: list[int],
-        fc_layers: list[int],
-        norm_layer: Callable[..., nn.Module] | None = None,
-    ) -> None:
-        channels, height, width = input_size
-        layers: list[nn.Module] = []
-        for out_channels in conv_layers:
-            layers.append(Conv2dNormActivation(channels, out_channels, norm_layer=norm_layer))
-            channels = out_channels
-        layers.append(nn.Flatten())
-        size = channels * height * width
-        for out_size in fc_layers:
-            layers += [nn.Linear(size, out_size), nn.ReLU(inplace=True)]
-            size = out_size
-        super().__init__(*layers)
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        initialize_convolution(module)
-
-
-class FastRCNNPredictor(nn.Module):
-    """The classes of each region, and the offsets to a box for each class.
-
-    Replace a model's ``roi_heads.box_predictor`` by one to train it on classes of your own.
-
-    Args:
-        in_channels: size of the representation, a predictor's ``cls_score.in_features``.
-        num_classes: number of classes, the background included.
-
-    Shape:
-        Tensor[N, in_channels] -> Tensor[N, num_classes], Tensor[N, 4 * num_classes]
-    """
-
-    def __init__(self, in_channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.cls_score = nn.Linear(in_channels, num_classes)
-        self.bbox_pred = nn.Linear(in_channels, num_classes * 4)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if x.ndim == 4 and tuple(x.shape[2:]) != (1, 1):
-            raise ValueError(f"a representation must have shape [N, C] or [N, C, 1, 1], not {list(x.shape)}")
-        x = x.flatten(1)
-        return self.cls_score(x), self.bbox_pred(x)
 
 
 class FasterRCNN(GeneralizedRCNN):
@@ -182,7 +83,8 @@ class FasterRCNN(GeneralizedRCNN):
 
     Raises:
         ValueError: ``num_classes`` and ``box_predictor`` are both given or both missing, or the backbone does not say
-            its ``out_channels``.
+            its ``out_channels``, or the anchor generator makes not one number of anchors for all feature maps and no
+            ``rpn_head`` is given.
     """
 
     def __init__(
@@ -218,22 +120,17 @@ class FasterRCNN(GeneralizedRCNN):
         bbox_reg_weights: tuple[float, float, float, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        out_channels = getattr(backbone, "out_channels", None)
-        if out_channels is None:
-            raise ValueError(
-                "the backbone must have an attribute out_channels, the number of channels of each of its feature maps"
-            )
+        out_channels = channels_of(backbone)
         if (num_classes is None) == (box_predictor is None):
             raise ValueError(
                 "give either num_classes or a box_predictor, which determines it: "
                 + ("one of them is missing" if num_classes is None else "both were given")
             )
-        anchors: Any = rpn_anchor_generator or AnchorGenerator(
-            ((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5
-        )
+        transform = normalized_transform(min_size, max_size, image_mean, image_std, **kwargs)
+        anchors = pyramid_anchors() if rpn_anchor_generator is None else rpn_anchor_generator
         rpn = RegionProposalNetwork(
             anchors,
-            rpn_head or RPNHead(out_channels, anchors.num_anchors_per_location()[0]),
+            RPNHead(out_channels, anchors_per_place(anchors)) if rpn_head is None else rpn_head,
             rpn_fg_iou_thresh,
             rpn_bg_iou_thresh,
             rpn_batch_size_per_image,
@@ -243,12 +140,19 @@ class FasterRCNN(GeneralizedRCNN):
             rpn_nms_thresh,
             score_thresh=rpn_score_thresh,
         )
-        pool: Any = box_roi_pool or MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2)
-        head = box_head or TwoMLPHead(out_channels * pool.output_size[0] * pool.output_size[1], 1024)
+        if box_roi_pool is None:
+            box_roi_pool = MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2)
+        if box_head is None:
+            size: Any = box_roi_pool.output_size
+            height, width = (size, size) if isinstance(size, int) else size
+            box_head = TwoMLPHead(out_channels * height * width, 1024)
+        if box_predictor is None:
+            assert num_classes is not None
+            box_predictor = FastRCNNPredictor(1024, num_classes)
         roi_heads = RoIHeads(
-            pool,
-            head,
-            box_predictor or FastRCNNPredictor(1024, num_classes or 0),
+            box_roi_pool,
+            box_head,
+            box_predictor,
             box_fg_iou_thresh,
             box_bg_iou_thresh,
             box_batch_size_per_image,
@@ -258,14 +162,89 @@ class FasterRCNN(GeneralizedRCNN):
             box_nms_thresh,
             box_detections_per_img,
         )
-        transform = GeneralizedRCNNTransform(
-            min_size,
-            max_size,
-            image_mean or [0.485, 0.456, 0.406],
-            image_std or [0.229, 0.224, 0.225],
-            **kwargs,
-        )
         super().__init__(backbone, rpn, roi_heads, transform)
+
+
+class TwoMLPHead(nn.Module):
+    """Two fully connected layers on the features of each region.
+
+    Args:
+        in_channels: size of the flattened features.
+        representation_size: size of the output.
+
+    Shape:
+        Tensor[R, C, H, W] -> Tensor[R, D], with D the ``representation_size``
+    """
+
+    def __init__(self, in_channels: int, representation_size: int) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(in_channels, representation_size)
+        self.fc7 = nn.Linear(representation_size, representation_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.fc7(F.relu(self.fc6(x.flatten(1)))))
+
+
+class FastRCNNConvFCHead(nn.Sequential):
+    """3x3 convolutions and fully connected layers on the features of each region.
+
+    Args:
+        input_size: channels, height and width of the features.
+        conv_layers: channels of each convolution.
+        fc_layers: size of each fully connected layer.
+        norm_layer: makes a normalisation after each convolution; ``None`` for none.
+
+    Shape:
+        Tensor[R, C, H, W] -> Tensor[R, D], with D the last of ``fc_layers``
+    """
+
+    def __init__(
+        self,
+        input_size: tuple[int, int, int],
+        conv_layers: list[int],
+        fc_layers: list[int],
+        norm_layer: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        channels, height, width = input_size
+        layers: list[nn.Module] = []
+        for out_channels in conv_layers:
+            layers.append(Conv2dNormActivation(channels, out_channels, norm_layer=norm_layer))
+            channels = out_channels
+        layers.append(nn.Flatten())
+        size = channels * height * width
+        for out_size in fc_layers:
+            layers += [nn.Linear(size, out_size), nn.ReLU(inplace=True)]
+            size = out_size
+        super().__init__(*layers)
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        initialize_convolution(module)
+
+
+class FastRCNNPredictor(nn.Module):
+    """The classes of each region, and the offsets to a box for each class.
+
+    Replace a model's ``roi_heads.box_predictor`` by one to train it on classes of your own.
+
+    Args:
+        in_channels: size of the representation, a predictor's ``cls_score.in_features``.
+        num_classes: number of classes, the background included.
+
+    Shape:
+        Tensor[R, D] -> logits, Tensor[R, K], and offsets, Tensor[R, 4 * K]
+    """
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.cls_score = nn.Linear(in_channels, num_classes)
+        self.bbox_pred = nn.Linear(in_channels, num_classes * 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.ndim == 4 and tuple(x.shape[2:]) != (1, 1):
+            raise ValueError(f"a representation must have shape [N, C] or [N, C, 1, 1], not {list(x.shape)}")
+        x = x.flatten(1)
+        return self.cls_score(x), self.bbox_pred(x)
 
 
 class FasterRCNN_ResNet50_FPN_Weights(WeightsEnum):
@@ -288,53 +267,38 @@ class FasterRCNN_MobileNet_V3_Large_320_FPN_Weights(WeightsEnum):
     DEFAULT = COCO_V1
 
 
-def resnet50_fpn(
-    backbone: dict[str, Any], body_norm_layer: Callable[..., nn.Module] | None = None, **kwargs: Any
-) -> BackboneWithFPN:
-    """The backbone of a detector: see :func:`~zoo_detection.building.build_detector`.
-
-    Args:
-        backbone: what the builder says about it.
-        body_norm_layer: the ResNet's normalisation; by default batch normalisation, frozen if it is trained.
-        **kwargs: arguments of :func:`~zoo_detection.backbones.resnet_fpn`.
-    """
-    default = FrozenBatchNorm2d if backbone["is_trained"] else nn.BatchNorm2d
-    body = resnet50(weights=backbone["weights"], progress=backbone["progress"], norm_layer=body_norm_layer or default)
-    return resnet_fpn(body, backbone["trainable_layers"], **kwargs)
+def _resnet50_fpn(backbone: BackboneSpec, num_classes: int = 91, **kwargs: Any) -> FasterRCNN:
+    return FasterRCNN(resnet50_fpn(backbone), num_classes, **kwargs)
 
 
-def _resnet50_fpn(backbone: dict[str, Any], num_classes: int = 91, **kwargs: Any) -> FasterRCNN:
-    return FasterRCNN(resnet50_fpn(backbone), num_classes=num_classes, **kwargs)
+def _resnet50_fpn_v2(backbone: BackboneSpec, num_classes: int = 91, **kwargs: Any) -> FasterRCNN:
+    """Batch normalisation everywhere, and deeper heads."""
+    body = resnet50_fpn(backbone, body_norm=nn.BatchNorm2d, pyramid_norm=nn.BatchNorm2d)
+    return FasterRCNN(body, num_classes, **v2_heads(body.out_channels, kwargs))
 
 
-def v2_parts(backbone: dict[str, Any]) -> dict[str, Any]:
-    """The parts that make a two-stage detector a v2: batch normalisation everywhere, and deeper heads."""
-    body = resnet50_fpn(backbone, body_norm_layer=nn.BatchNorm2d, norm_layer=nn.BatchNorm2d)
-    anchors = AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)
-    return {
-        "backbone": body,
-        "rpn_anchor_generator": anchors,
-        "rpn_head": RPNHead(body.out_channels, anchors.num_anchors_per_location()[0], conv_depth=2),
-        "box_head": FastRCNNConvFCHead((body.out_channels, 7, 7), [256] * 4, [1024], norm_layer=RegionBatchNorm2d),
-    }
+def v2_heads(channels: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a v2: its anchors and heads, on feature maps of so many channels, where ``kwargs`` have none."""
+    kwargs = {"rpn_anchor_generator": pyramid_anchors()} | kwargs
+    if "rpn_head" not in kwargs:
+        kwargs["rpn_head"] = RPNHead(channels, anchors_per_place(kwargs["rpn_anchor_generator"]), conv_depth=2)
+    if "box_head" not in kwargs:
+        kwargs["box_head"] = FastRCNNConvFCHead((channels, 7, 7), [256] * 4, [1024], norm_layer=RegionBatchNorm2d)
+    return kwargs
 
 
-def _resnet50_fpn_v2(backbone: dict[str, Any], num_classes: int = 91, **kwargs: Any) -> FasterRCNN:
-    return FasterRCNN(**(v2_parts(backbone) | {"num_classes": num_classes} | kwargs))
-
-
-def _mobilenet_v3_large_fpn(backbone: dict[str, Any], num_classes: int = 91, **kwargs: Any) -> FasterRCNN:
+def _mobilenet_v3_large_fpn(backbone: BackboneSpec, num_classes: int = 91, **kwargs: Any) -> FasterRCNN:
     body = mobilenet_backbone(
         backbone_name="mobilenet_v3_large",
-        weights=backbone["weights"],
-        progress=backbone["progress"],
+        weights=backbone.weights,
+        progress=backbone.progress,
         fpn=True,
-        norm_layer=FrozenBatchNorm2d if backbone["is_trained"] else nn.BatchNorm2d,
-        trainable_layers=backbone["trainable_layers"],
+        norm_layer=backbone.norm_layer,
+        trainable_layers=backbone.trainable_layers,
     )
     anchors = AnchorGenerator(((32, 64, 128, 256, 512),) * 3, ((0.5, 1.0, 2.0),) * 3)
     defaults: dict[str, Any] = {"rpn_anchor_generator": anchors, "rpn_score_thresh": 0.05}
-    return FasterRCNN(body, num_classes=num_classes, **(defaults | kwargs))
+    return FasterRCNN(body, num_classes, **(defaults | kwargs))
 
 
 @register_model
@@ -353,12 +317,8 @@ def fasterrcnn_resnet50_fpn(
     <https://arxiv.org/abs/1612.03144>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters, but for the backbone's.
-        progress: show a progress bar for a download.
         num_classes: number of classes, the background included; 91 by default.
-        weights_backbone: weights of the backbone, where ``weights`` are ``None``.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 5; 3 by default.
-        **kwargs: arguments of :class:`FasterRCNN`, and of :func:`zoo_core.builders.build`.
     """
     model = build_detector(
         _resnet50_fpn,
@@ -389,12 +349,8 @@ def fasterrcnn_resnet50_fpn_v2(
     Learning with Vision Transformers <https://arxiv.org/abs/2111.11429>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters, but for the backbone's.
-        progress: show a progress bar for a download.
         num_classes: number of classes, the background included; 91 by default.
-        weights_backbone: weights of the backbone, where ``weights`` are ``None``.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 5; 3 by default.
-        **kwargs: arguments of :class:`FasterRCNN`, and of :func:`zoo_core.builders.build`.
     """
     return build_detector(
         _resnet50_fpn_v2,
@@ -424,12 +380,8 @@ def fasterrcnn_mobilenet_v3_large_fpn(
     <https://arxiv.org/abs/1905.02244>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters, but for the backbone's.
-        progress: show a progress bar for a download.
         num_classes: number of classes, the background included; 91 by default.
-        weights_backbone: weights of the backbone, where ``weights`` are ``None``.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 6; 3 by default.
-        **kwargs: arguments of :class:`FasterRCNN`, and of :func:`zoo_core.builders.build`.
     """
     return build_detector(
         _mobilenet_v3_large_fpn,
@@ -459,12 +411,8 @@ def fasterrcnn_mobilenet_v3_large_320_fpn(
     <https://arxiv.org/abs/1905.02244>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters, but for the backbone's.
-        progress: show a progress bar for a download.
         num_classes: number of classes, the background included; 91 by default.
-        weights_backbone: weights of the backbone, where ``weights`` are ``None``.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 6; 3 by default.
-        **kwargs: arguments of :class:`FasterRCNN`, and of :func:`zoo_core.builders.build`.
     """
     defaults: dict[str, Any] = {
         "min_size": 320,

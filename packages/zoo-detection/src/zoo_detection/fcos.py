@@ -1,5 +1,12 @@
 """FCOS: `Fully Convolutional One-Stage Object Detection <https://arxiv.org/abs/1904.01355>`__, with the improvements of
-`its journal form <https://arxiv.org/abs/2006.09214>`__."""
+`its journal form <https://arxiv.org/abs/2006.09214>`__.
+
+:class:`~zoo_detection.dense.DenseDetector` has the steps that an image passes. FCOS predicts for
+places: of the one anchor around each, it uses the centre, and the side as the extent of a place on that level.
+
+Shapes: ``N`` images, ``C`` channels, ``H_i`` and ``W_i`` height and width of the feature maps, ``A`` places of an image
+(the sum of ``H_i * W_i``), ``K`` classes.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,13 +21,12 @@ from torch import Tensor, nn
 from zoo_classification.resnet import ResNet50_Weights
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_detection.anchors import AnchorGenerator
+from zoo_detection.anchors import AnchorGenerator, anchors_last, anchors_per_place
+from zoo_detection.backbones import BackboneSpec, channels_of, resnet50_p3_to_p7
 from zoo_detection.box_coding import BoxLinearCoder
 from zoo_detection.building import build_detector
 from zoo_detection.dense import DenseDetector, best_detections, candidates_of_level, normalized_transform
 from zoo_detection.ops import clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
-from zoo_detection.retinanet import channels_of, check_anchors, resnet50_p3_to_p7
-from zoo_detection.rpn import anchors_last
 
 __all__ = [
     "FCOS",
@@ -30,184 +36,6 @@ __all__ = [
     "FCOS_ResNet50_FPN_Weights",
     "fcos_resnet50_fpn",
 ]
-
-
-class _Tower(nn.Module):
-    """3x3 convolutions with normalisation, shared by all feature maps: figure 2 of the paper."""
-
-    def __init__(self, in_channels: int, num_convs: int, norm_layer: Callable[..., nn.Module] | None) -> None:
-        super().__init__()
-        norm_layer = norm_layer or partial(nn.GroupNorm, 32)
-        layers: list[nn.Module] = []
-        for _ in range(num_convs):
-            layers += [
-                nn.Conv2d(in_channels, in_channels, 3, padding=1),
-                norm_layer(in_channels),
-                nn.ReLU(inplace=True),
-            ]
-        self.conv = nn.Sequential(*layers)
-
-    def _initialize(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, std=0.01)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
-class FCOSClassificationHead(_Tower):
-    """Predicts a logit of each class for each place.
-
-    Args:
-        in_channels: channels of the feature maps.
-        num_anchors: anchors around each place: 1.
-        num_classes: number of classes.
-        num_convs: convolutions before the prediction.
-        prior_probability: what every class starts with.
-        norm_layer: makes a normalisation after each of them; group normalisation in 32 groups by default.
-
-    Shape:
-        list of Tensor[N, C, H_i, W_i] -> Tensor[N, sum of H_i * W_i * num_anchors, num_classes]
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        num_anchors: int,
-        num_classes: int,
-        num_convs: int = 4,
-        prior_probability: float = 0.01,
-        norm_layer: Callable[..., nn.Module] | None = None,
-    ) -> None:
-        super().__init__(in_channels, num_convs, norm_layer)
-        self.num_classes = num_classes
-        self.num_anchors = num_anchors
-        self.prior_probability = prior_probability
-        self.cls_logits = nn.Conv2d(in_channels, num_anchors * num_classes, kernel_size=3, padding=1)
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        super()._initialize(module)
-        if module is self.cls_logits:
-            prior = math.log(self.prior_probability / (1 - self.prior_probability))
-            nn.init.constant_(cast(Tensor, self.cls_logits.bias), prior)
-
-    def forward(self, x: list[Tensor]) -> Tensor:
-        return torch.cat([anchors_last(self.cls_logits(self.conv(map)), self.num_classes) for map in x], 1)
-
-
-class FCOSRegressionHead(_Tower):
-    """Predicts for each place the distances of the box's sides, and how central the place is in it.
-
-    Args:
-        in_channels: channels of the feature maps.
-        num_anchors: anchors around each place: 1.
-        num_convs: convolutions before the predictions.
-        norm_layer: makes a normalisation after each of them; group normalisation in 32 groups by default.
-
-    Shape:
-        list of Tensor[N, C, H_i, W_i] -> Tensor[N, A, 4], not negative, and Tensor[N, A, 1], with A the sum of
-        H_i * W_i * num_anchors.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        num_anchors: int,
-        num_convs: int = 4,
-        norm_layer: Callable[..., nn.Module] | None = None,
-    ) -> None:
-        super().__init__(in_channels, num_convs, norm_layer)
-        self.bbox_reg = nn.Conv2d(in_channels, num_anchors * 4, kernel_size=3, padding=1)
-        self.bbox_ctrness = nn.Conv2d(in_channels, num_anchors, kernel_size=3, padding=1)
-        self.apply(self._initialize)
-
-    def forward(self, x: list[Tensor]) -> tuple[Tensor, Tensor]:
-        distances, centreness = [], []
-        for map in x:
-            hidden = self.conv(map)
-            distances.append(anchors_last(F.relu(self.bbox_reg(hidden)), 4))
-            centreness.append(anchors_last(self.bbox_ctrness(hidden), 1))
-        return torch.cat(distances, 1), torch.cat(centreness, 1)
-
-
-class FCOSHead(nn.Module):
-    """Classification and regression.
-
-    Args:
-        in_channels: channels of the feature maps.
-        num_anchors: anchors around each place: 1.
-        num_classes: number of classes.
-        num_convs: convolutions before the predictions.
-
-    Shape:
-        list of Tensor[N, C, H_i, W_i] -> dict of ``cls_logits``, Tensor[N, A, num_classes], ``bbox_regression``,
-        Tensor[N, A, 4], and ``bbox_ctrness``, Tensor[N, A, 1], with A the sum of H_i * W_i * num_anchors.
-    """
-
-    def __init__(self, in_channels: int, num_anchors: int, num_classes: int, num_convs: int | None = 4) -> None:
-        super().__init__()
-        self.box_coder = BoxLinearCoder(normalize_by_size=True)
-        convs = 4 if num_convs is None else num_convs
-        self.classification_head = FCOSClassificationHead(in_channels, num_anchors, num_classes, convs)
-        self.regression_head = FCOSRegressionHead(in_channels, num_anchors, convs)
-
-    def compute_loss(
-        self,
-        targets: Sequence[dict[str, Tensor]],
-        head_outputs: dict[str, Tensor],
-        anchors: list[Tensor],
-        matched_idxs: list[Tensor],
-    ) -> dict[str, Tensor]:
-        """Equation 2 of the paper, with the generalised IoU: ``classification``, ``bbox_regression``, ``bbox_ctrness``.
-
-        Each is summed over all images and divided by the number of places with an object.
-
-        Args:
-            targets: the objects of each image.
-            head_outputs: of the head.
-            anchors: for each image Tensor[A, 4].
-            matched_idxs: for each image the object of each place, negative for none.
-        """
-        matches = torch.stack(matched_idxs)
-        objects = matches >= 0
-        labels, boxes = [], []
-        for target, image, is_object in zip(targets, matches, objects, strict=True):
-            labels.append(target["labels"][image[is_object]])
-            boxes.append(target["boxes"][image[is_object]])
-        label, box = torch.cat(labels), torch.cat(boxes)
-        count = max(1, len(label))
-
-        logits = head_outputs["cls_logits"]
-        image, place = torch.where(objects)
-        truth = torch.zeros_like(logits)
-        truth[image, place, label] = 1.0
-        classification = sigmoid_focal_loss(logits, truth, reduction="sum")
-
-        anchor = torch.stack(anchors)[objects]
-        predicted = self.box_coder.decode(head_outputs["bbox_regression"][objects], anchor)
-        regression = generalized_box_iou_loss(predicted, box.to(predicted.dtype), reduction="sum")
-
-        distances = self.box_coder.encode(box.to(anchor.dtype), anchor)
-        centreness = _centreness(distances).to(logits.dtype)
-        centre_loss = F.binary_cross_entropy_with_logits(
-            head_outputs["bbox_ctrness"][objects][:, 0], centreness, reduction="sum"
-        )
-        return {
-            "classification": classification / count,
-            "bbox_regression": regression / count,
-            "bbox_ctrness": centre_loss / count,
-        }
-
-    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
-        logits = self.classification_head(x)
-        distances, centreness = self.regression_head(x)
-        return {"cls_logits": logits, "bbox_regression": distances, "bbox_ctrness": centreness}
-
-
-def _centreness(distances: Tensor) -> Tensor:
-    """Equation 3 of the paper: Tensor[N, 4] (left, top, right, bottom) -> Tensor[N]."""
-    horizontal, vertical = distances[:, 0::2], distances[:, 1::2]
-    return torch.sqrt(horizontal.amin(1) / horizontal.amax(1) * (vertical.amin(1) / vertical.amax(1)))
 
 
 class FCOS(DenseDetector):
@@ -245,7 +73,7 @@ class FCOS(DenseDetector):
         max_size: int = 1333,
         image_mean: list[float] | None = None,
         image_std: list[float] | None = None,
-        anchor_generator: AnchorGenerator | None = None,
+        anchor_generator: nn.Module | None = None,
         head: nn.Module | None = None,
         center_sampling_radius: float = 1.5,
         score_thresh: float = 0.2,
@@ -255,19 +83,19 @@ class FCOS(DenseDetector):
         **kwargs: Any,
     ) -> None:
         out_channels = channels_of(backbone)
-        anchors = (
+        anchors: Any = (
             AnchorGenerator(((8,), (16,), (32,), (64,), (128,)), ((1.0,),) * 5)
             if anchor_generator is None
-            else check_anchors(anchor_generator)
+            else anchor_generator
         )
-        if anchors.num_anchors_per_location()[0] != 1:
+        if (count := anchors_per_place(anchors)) != 1:
             raise ValueError(
-                f"FCOS takes one anchor for each place, not {anchors.num_anchors_per_location()[0]}; give one size and "
-                "one aspect ratio for each feature map"
+                f"FCOS takes one anchor for each place, not {count}; give one size and one aspect ratio for each "
+                "feature map"
             )
         transform = normalized_transform(min_size, max_size, image_mean, image_std, **kwargs)
         super().__init__(backbone, anchors, transform, background=False)
-        self.head = head or FCOSHead(out_channels, 1, num_classes)
+        self.head = FCOSHead(out_channels, 1, num_classes) if head is None else head
         self.box_coder = BoxLinearCoder(normalize_by_size=True)
         self.center_sampling_radius = center_sampling_radius
         self.score_thresh = score_thresh
@@ -348,12 +176,191 @@ class FCOS(DenseDetector):
         return detections
 
 
+class FCOSHead(nn.Module):
+    """Classification and regression.
+
+    Args:
+        in_channels: channels of the feature maps.
+        num_anchors: anchors around each place: 1.
+        num_classes: number of classes.
+        num_convs: convolutions before the predictions.
+
+    Shape:
+        list of Tensor[N, C, H_i, W_i] -> dict of ``cls_logits``, Tensor[N, A, K], ``bbox_regression``, Tensor[N, A, 4],
+        and ``bbox_ctrness``, Tensor[N, A, 1]
+    """
+
+    def __init__(self, in_channels: int, num_anchors: int, num_classes: int, num_convs: int | None = 4) -> None:
+        super().__init__()
+        self.box_coder = BoxLinearCoder(normalize_by_size=True)
+        convs = 4 if num_convs is None else num_convs
+        self.classification_head = FCOSClassificationHead(in_channels, num_anchors, num_classes, convs)
+        self.regression_head = FCOSRegressionHead(in_channels, num_anchors, convs)
+
+    def compute_loss(
+        self,
+        targets: Sequence[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """Equation 2 of the paper, with the generalised IoU: ``classification``, ``bbox_regression``, ``bbox_ctrness``.
+
+        Each is summed over all images and divided by the number of places with an object.
+
+        Args:
+            targets: the objects of each image.
+            head_outputs: of the head.
+            anchors: for each image Tensor[A, 4].
+            matched_idxs: for each image the object of each place, negative for none.
+        """
+        matches = torch.stack(matched_idxs)
+        objects = matches >= 0
+        labels, boxes = [], []
+        for target, image, is_object in zip(targets, matches, objects, strict=True):
+            labels.append(target["labels"][image[is_object]])
+            boxes.append(target["boxes"][image[is_object]])
+        label, box = torch.cat(labels), torch.cat(boxes)
+        count = max(1, len(label))
+
+        logits = head_outputs["cls_logits"]
+        image, place = torch.where(objects)
+        truth = torch.zeros_like(logits)
+        truth[image, place, label] = 1.0
+        classification = sigmoid_focal_loss(logits, truth, reduction="sum")
+
+        anchor = torch.stack(anchors)[objects]
+        predicted = self.box_coder.decode(head_outputs["bbox_regression"][objects], anchor)
+        regression = generalized_box_iou_loss(predicted, box.to(predicted.dtype), reduction="sum")
+
+        distances = self.box_coder.encode(box.to(anchor.dtype), anchor)
+        centreness = _centreness(distances).to(logits.dtype)
+        centre_loss = F.binary_cross_entropy_with_logits(
+            head_outputs["bbox_ctrness"][objects][:, 0], centreness, reduction="sum"
+        )
+        return {
+            "classification": classification / count,
+            "bbox_regression": regression / count,
+            "bbox_ctrness": centre_loss / count,
+        }
+
+    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
+        logits = self.classification_head(x)
+        distances, centreness = self.regression_head(x)
+        return {"cls_logits": logits, "bbox_regression": distances, "bbox_ctrness": centreness}
+
+
+def _centreness(distances: Tensor) -> Tensor:
+    """Equation 3 of the paper: Tensor[N, 4] (left, top, right, bottom) -> Tensor[N]."""
+    horizontal, vertical = distances[:, 0::2], distances[:, 1::2]
+    return torch.sqrt(horizontal.amin(1) / horizontal.amax(1) * (vertical.amin(1) / vertical.amax(1)))
+
+
+class _Tower(nn.Module):
+    """3x3 convolutions with normalisation, shared by all feature maps: figure 2 of the paper."""
+
+    def __init__(self, in_channels: int, num_convs: int, norm_layer: Callable[..., nn.Module] | None) -> None:
+        super().__init__()
+        norm_layer = norm_layer or partial(nn.GroupNorm, 32)
+        layers: list[nn.Module] = []
+        for _ in range(num_convs):
+            layers += [
+                nn.Conv2d(in_channels, in_channels, 3, padding=1),
+                norm_layer(in_channels),
+                nn.ReLU(inplace=True),
+            ]
+        self.conv = nn.Sequential(*layers)
+
+    def _initialize(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.01)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class FCOSClassificationHead(_Tower):
+    """Predicts a logit of each class for each place.
+
+    Args:
+        in_channels: channels of the feature maps.
+        num_anchors: anchors around each place: 1.
+        num_classes: number of classes.
+        num_convs: convolutions before the prediction.
+        prior_probability: what every class starts with.
+        norm_layer: makes a normalisation after each of them; group normalisation in 32 groups by default.
+
+    Shape:
+        list of Tensor[N, C, H_i, W_i] -> Tensor[N, A, K]
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_anchors: int,
+        num_classes: int,
+        num_convs: int = 4,
+        prior_probability: float = 0.01,
+        norm_layer: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__(in_channels, num_convs, norm_layer)
+        self.num_classes = num_classes
+        self.num_anchors = num_anchors
+        self.prior_probability = prior_probability
+        self.conv.apply(self._initialize)
+        self.cls_logits = nn.Conv2d(in_channels, num_anchors * num_classes, kernel_size=3, padding=1)
+        self._initialize(self.cls_logits)
+
+    def _initialize(self, module: nn.Module) -> None:
+        super()._initialize(module)
+        if module is getattr(self, "cls_logits", None):
+            prior = math.log(self.prior_probability / (1 - self.prior_probability))
+            nn.init.constant_(cast(Tensor, self.cls_logits.bias), prior)
+
+    def forward(self, x: list[Tensor]) -> Tensor:
+        return torch.cat([anchors_last(self.cls_logits(self.conv(map)), self.num_classes) for map in x], 1)
+
+
+class FCOSRegressionHead(_Tower):
+    """Predicts for each place the distances of the box's sides, and how central the place is in it.
+
+    Args:
+        in_channels: channels of the feature maps.
+        num_anchors: anchors around each place: 1.
+        num_convs: convolutions before the predictions.
+        norm_layer: makes a normalisation after each of them; group normalisation in 32 groups by default.
+
+    Shape:
+        list of Tensor[N, C, H_i, W_i] -> Tensor[N, A, 4], not negative, and Tensor[N, A, 1]
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_anchors: int,
+        num_convs: int = 4,
+        norm_layer: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__(in_channels, num_convs, norm_layer)
+        self.bbox_reg = nn.Conv2d(in_channels, num_anchors * 4, kernel_size=3, padding=1)
+        self.bbox_ctrness = nn.Conv2d(in_channels, num_anchors, kernel_size=3, padding=1)
+        for module in (self.bbox_reg, self.bbox_ctrness, *self.conv):
+            self._initialize(module)
+
+    def forward(self, x: list[Tensor]) -> tuple[Tensor, Tensor]:
+        distances, centreness = [], []
+        for map in x:
+            hidden = self.conv(map)
+            distances.append(anchors_last(F.relu(self.bbox_reg(hidden)), 4))
+            centreness.append(anchors_last(self.bbox_ctrness(hidden), 1))
+        return torch.cat(distances, 1), torch.cat(centreness, 1)
+
+
 class FCOS_ResNet50_FPN_Weights(WeightsEnum):
     COCO_V1 = auto()
     DEFAULT = COCO_V1
 
 
-def _resnet50_fpn(backbone: dict[str, Any], num_classes: int = 91, **kwargs: Any) -> FCOS:
+def _resnet50_fpn(backbone: BackboneSpec, num_classes: int = 91, **kwargs: Any) -> FCOS:
     return FCOS(resnet50_p3_to_p7(backbone, 256), num_classes, **kwargs)
 
 
@@ -372,12 +379,8 @@ def fcos_resnet50_fpn(
     From `FCOS: Fully Convolutional One-Stage Object Detection <https://arxiv.org/abs/1904.01355>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters, but for the backbone's.
-        progress: show a progress bar for a download.
         num_classes: number of classes; 91 by default.
-        weights_backbone: weights of the backbone, where ``weights`` are ``None``.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 5; 3 by default.
-        **kwargs: arguments of :class:`FCOS`, and of :func:`zoo_core.builders.build`.
     """
     return build_detector(
         _resnet50_fpn,

@@ -1,12 +1,12 @@
 """The frame of two-stage detectors."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from zoo_detection.backbones import feature_maps_of
 from zoo_detection.building import initialize_part
-from zoo_detection.targets import check_images, check_targets
+from zoo_detection.targets import check_images, checked_targets
 from zoo_detection.transform import GeneralizedRCNNTransform
 
 __all__ = ["GeneralizedRCNN"]
@@ -42,8 +42,8 @@ class GeneralizedRCNN(nn.Module):
 
         Args:
             images: each Tensor[C, H, W] with values in [0, 1], of any size.
-            targets: in training mode, for each image a dict of ``boxes`` (float Tensor[N, 4], ``x1, y1, x2, y2`` in
-                pixels) and ``labels`` (int64 Tensor[N], from 1), and what else the model learns from.
+            targets: in training mode, for each image a dict of ``boxes`` (Tensor[N, 4], ``x1, y1, x2, y2`` in pixels)
+                and ``labels`` (integer Tensor[N], from 1), and what else the model learns from.
 
         Returns:
             In eval mode, for each image a dict of its detections, best first, in the coordinates of the image. In
@@ -54,12 +54,10 @@ class GeneralizedRCNN(nn.Module):
         """
         check_images(images)
         if self.training:
-            check_targets(images, targets)
+            targets = checked_targets(images, targets)
         original_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         batch, batch_targets = self.transform(images, targets)
-        features = self.backbone(batch.tensors)
-        if isinstance(features, Tensor):
-            features = OrderedDict([("0", features)])
+        features = feature_maps_of(self.backbone, batch.tensors)
         proposals, proposal_losses = self.rpn(batch, features, batch_targets)
         detections, detector_losses = self.roi_heads(features, proposals, batch.image_sizes, batch_targets)
         if self.training:

@@ -1,4 +1,9 @@
-"""Keypoint R-CNN: `Mask R-CNN <https://arxiv.org/abs/1703.06870>`__, section 5."""
+"""Keypoint R-CNN: `Mask R-CNN <https://arxiv.org/abs/1703.06870>`__, section 5.
+
+:mod:`~zoo_detection.keypoints` carries keypoints between heatmaps and images.
+
+Shapes: ``R`` regions of all images, ``C`` channels, ``M`` height and width of a region's features, ``P`` keypoints.
+"""
 
 from collections.abc import Sequence
 from enum import auto
@@ -11,8 +16,9 @@ from zoo_classification.resnet import ResNet50_Weights
 from zoo_core.builders import set_from_weights
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
+from zoo_detection.backbones import BackboneSpec, channels_of, resnet50_fpn
 from zoo_detection.building import build_detector, initialize_convolution, set_frozen_eps
-from zoo_detection.faster_rcnn import FasterRCNN, resnet50_fpn
+from zoo_detection.faster_rcnn import FasterRCNN
 from zoo_detection.ops import MultiScaleRoIAlign
 
 __all__ = [
@@ -22,54 +28,6 @@ __all__ = [
     "KeypointRCNN_ResNet50_FPN_Weights",
     "keypointrcnn_resnet50_fpn",
 ]
-
-
-class KeypointRCNNHeads(nn.Sequential):
-    """3x3 convolutions on the features of each region.
-
-    Args:
-        in_channels: channels of the features.
-        layers: channels of each convolution.
-    """
-
-    def __init__(self, in_channels: int, layers: Sequence[int]) -> None:
-        modules: list[nn.Module] = []
-        channels = in_channels
-        for out_channels in layers:
-            modules += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU(inplace=True)]
-            channels = out_channels
-        super().__init__(*modules)
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        initialize_convolution(module)
-
-
-class KeypointRCNNPredictor(nn.Module):
-    """A heatmap of each keypoint, four times as large as the features.
-
-    Args:
-        in_channels: channels of the features.
-        num_keypoints: number of keypoints.
-
-    Shape:
-        Tensor[N, in_channels, M, M] -> Tensor[N, num_keypoints, 4 * M, 4 * M]
-    """
-
-    def __init__(self, in_channels: int, num_keypoints: int) -> None:
-        super().__init__()
-        self.kps_score_lowres = nn.ConvTranspose2d(in_channels, num_keypoints, 4, stride=2, padding=1)
-        self.up_scale = 2
-        self.out_channels = num_keypoints
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        initialize_convolution(module)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.kps_score_lowres(x)
-        size = (x.shape[-2] * self.up_scale, x.shape[-1] * self.up_scale)
-        return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class KeypointRCNN(FasterRCNN):
@@ -136,6 +94,11 @@ class KeypointRCNN(FasterRCNN):
     ) -> None:
         if num_keypoints is not None and keypoint_predictor is not None:
             raise ValueError("give either num_keypoints or a keypoint_predictor, which determines it: both were given")
+        # Drawn before the parts of Faster R-CNN: the order decides what a seed gives.
+        if keypoint_head is None:
+            keypoint_head = KeypointRCNNHeads(channels_of(backbone), (512,) * 8)
+        if keypoint_predictor is None:
+            keypoint_predictor = KeypointRCNNPredictor(512, 17 if num_keypoints is None else num_keypoints)
         super().__init__(
             backbone,
             num_classes,
@@ -168,12 +131,62 @@ class KeypointRCNN(FasterRCNN):
             bbox_reg_weights,
             **kwargs,
         )
-        out_channels: Any = backbone.out_channels
-        self.roi_heads.keypoint_roi_pool = keypoint_roi_pool or MultiScaleRoIAlign(
-            ["0", "1", "2", "3"], output_size=14, sampling_ratio=2
-        )
-        self.roi_heads.keypoint_head = keypoint_head or KeypointRCNNHeads(out_channels, (512,) * 8)
-        self.roi_heads.keypoint_predictor = keypoint_predictor or KeypointRCNNPredictor(512, num_keypoints or 17)
+        if keypoint_roi_pool is None:
+            keypoint_roi_pool = MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=14, sampling_ratio=2)
+        self.roi_heads.keypoint_roi_pool = keypoint_roi_pool
+        self.roi_heads.keypoint_head = keypoint_head
+        self.roi_heads.keypoint_predictor = keypoint_predictor
+
+
+class KeypointRCNNHeads(nn.Sequential):
+    """3x3 convolutions on the features of each region.
+
+    Args:
+        in_channels: channels of the features.
+        layers: channels of each convolution.
+
+    Shape:
+        Tensor[R, C, M, M] -> Tensor[R, last of layers, M, M]
+    """
+
+    def __init__(self, in_channels: int, layers: Sequence[int]) -> None:
+        modules: list[nn.Module] = []
+        channels = in_channels
+        for out_channels in layers:
+            modules += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU(inplace=True)]
+            channels = out_channels
+        super().__init__(*modules)
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        initialize_convolution(module)
+
+
+class KeypointRCNNPredictor(nn.Module):
+    """A heatmap of each keypoint, four times as large as the features.
+
+    Args:
+        in_channels: channels of the features.
+        num_keypoints: number of keypoints.
+
+    Shape:
+        Tensor[R, C, M, M] -> logits, Tensor[R, P, 4 * M, 4 * M]
+    """
+
+    def __init__(self, in_channels: int, num_keypoints: int) -> None:
+        super().__init__()
+        self.kps_score_lowres = nn.ConvTranspose2d(in_channels, num_keypoints, 4, stride=2, padding=1)
+        self.up_scale = 2
+        self.out_channels = num_keypoints
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        initialize_convolution(module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.kps_score_lowres(x)
+        size = (x.shape[-2] * self.up_scale, x.shape[-1] * self.up_scale)
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class KeypointRCNN_ResNet50_FPN_Weights(WeightsEnum):
@@ -182,8 +195,8 @@ class KeypointRCNN_ResNet50_FPN_Weights(WeightsEnum):
     DEFAULT = COCO_V1
 
 
-def _resnet50_fpn(backbone: dict[str, Any], num_classes: int = 2, **kwargs: Any) -> KeypointRCNN:
-    return KeypointRCNN(resnet50_fpn(backbone), num_classes=num_classes, **kwargs)
+def _resnet50_fpn(backbone: BackboneSpec, num_classes: int = 2, **kwargs: Any) -> KeypointRCNN:
+    return KeypointRCNN(resnet50_fpn(backbone), num_classes, **kwargs)
 
 
 @register_model
@@ -200,13 +213,9 @@ def keypointrcnn_resnet50_fpn(
     """Keypoint R-CNN on ResNet-50 with a feature pyramid, from `Mask R-CNN <https://arxiv.org/abs/1703.06870>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters, but for the backbone's.
-        progress: show a progress bar for a download.
         num_classes: number of classes, the background included; 2 by default.
         num_keypoints: number of keypoints; 17 by default.
-        weights_backbone: weights of the backbone, where ``weights`` are ``None``.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 5; 3 by default.
-        **kwargs: arguments of :class:`KeypointRCNN`, and of :func:`zoo_core.builders.build`.
     """
     kwargs["num_keypoints"] = num_keypoints
     if weights is not None:

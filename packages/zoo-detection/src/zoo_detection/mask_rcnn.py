@@ -3,6 +3,11 @@
 - `Mask R-CNN <https://arxiv.org/abs/1703.06870>`__
 - `Benchmarking Detection Transfer Learning with Vision Transformers <https://arxiv.org/abs/2111.11429>`__ (the improved
   form, v2)
+
+:mod:`~zoo_detection.masks` carries masks between the size that the network works with and that of the image.
+
+Shapes: ``R`` regions of all images, ``C`` channels, ``M`` height and width of a region's features, ``K`` classes, the
+background (0) included.
 """
 
 import itertools
@@ -18,8 +23,9 @@ from zoo_classification.resnet import ResNet50_Weights
 from zoo_core.layers import Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_detection.building import build_detector, initialize_convolution, set_frozen_eps
-from zoo_detection.faster_rcnn import FasterRCNN, RegionBatchNorm2d, resnet50_fpn, v2_parts
+from zoo_detection.backbones import BackboneSpec, channels_of, resnet50_fpn
+from zoo_detection.building import RegionBatchNorm2d, build_detector, initialize_convolution, set_frozen_eps
+from zoo_detection.faster_rcnn import FasterRCNN, v2_heads
 from zoo_detection.ops import MultiScaleRoIAlign
 
 __all__ = [
@@ -31,74 +37,6 @@ __all__ = [
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet50_fpn_v2",
 ]
-
-
-class MaskRCNNHeads(nn.Sequential):
-    """3x3 convolutions on the features of each region: figure 4 (right) of the paper.
-
-    Args:
-        in_channels: channels of the features.
-        layers: channels of each convolution.
-        dilation: spacing of the kernels' points.
-        norm_layer: makes a normalisation after each convolution; ``None`` for none.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        layers: Sequence[int],
-        dilation: int,
-        norm_layer: Callable[..., nn.Module] | None = None,
-    ) -> None:
-        channels = [in_channels, *layers]
-        super().__init__(
-            *(
-                Conv2dNormActivation(before, after, kernel_size=3, norm_layer=norm_layer, dilation=dilation)
-                for before, after in itertools.pairwise(channels)
-            )
-        )
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        initialize_convolution(module)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Old checkpoints spell the convolutions mask_fcn1.weight, mask_fcn2.weight, ...
-        old = re.compile(re.escape(prefix) + r"mask_fcn(\d+)\.(weight|bias)")
-        for key in list(state_dict):
-            if match := old.fullmatch(key):
-                state_dict[f"{prefix}{int(match[1]) - 1}.0.{match[2]}"] = state_dict.pop(key)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-class MaskRCNNPredictor(nn.Sequential):
-    """A mask of each class, twice as large as the features.
-
-    Replace a model's ``roi_heads.mask_predictor`` by one to train it on classes of your own.
-
-    Args:
-        in_channels: channels of the features, a predictor's ``conv5_mask.in_channels``.
-        dim_reduced: channels of the enlarged features.
-        num_classes: number of classes, the background included.
-
-    Shape:
-        Tensor[N, in_channels, M, M] -> Tensor[N, num_classes, 2 * M, 2 * M]
-    """
-
-    def __init__(self, in_channels: int, dim_reduced: int, num_classes: int) -> None:
-        super().__init__(
-            OrderedDict(
-                [
-                    ("conv5_mask", nn.ConvTranspose2d(in_channels, dim_reduced, 2, 2, 0)),
-                    ("relu", nn.ReLU(inplace=True)),
-                    ("mask_fcn_logits", nn.Conv2d(dim_reduced, num_classes, 1, 1, 0)),
-                ]
-            )
-        )
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        initialize_convolution(module)
 
 
 class MaskRCNN(FasterRCNN):
@@ -160,6 +98,14 @@ class MaskRCNN(FasterRCNN):
     ) -> None:
         if num_classes is not None and mask_predictor is not None:
             raise ValueError("give either num_classes or a mask_predictor, which determines it: both were given")
+        if num_classes is None and mask_predictor is None:
+            raise ValueError("without num_classes, give both a box_predictor and a mask_predictor, which determine it")
+        # Drawn before the parts of Faster R-CNN: the order decides what a seed gives.
+        if mask_head is None:
+            mask_head = MaskRCNNHeads(channels_of(backbone), (256, 256, 256, 256), 1)
+        if mask_predictor is None:
+            assert num_classes is not None
+            mask_predictor = MaskRCNNPredictor(256, 256, num_classes)
         super().__init__(
             backbone,
             num_classes,
@@ -192,14 +138,82 @@ class MaskRCNN(FasterRCNN):
             bbox_reg_weights,
             **kwargs,
         )
-        if num_classes is None and mask_predictor is None:
-            raise ValueError("with a box_predictor instead of num_classes, give a mask_predictor as well")
-        out_channels: Any = backbone.out_channels
-        self.roi_heads.mask_roi_pool = mask_roi_pool or MultiScaleRoIAlign(
-            ["0", "1", "2", "3"], output_size=14, sampling_ratio=2
+        if mask_roi_pool is None:
+            mask_roi_pool = MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=14, sampling_ratio=2)
+        self.roi_heads.mask_roi_pool = mask_roi_pool
+        self.roi_heads.mask_head = mask_head
+        self.roi_heads.mask_predictor = mask_predictor
+
+
+class MaskRCNNHeads(nn.Sequential):
+    """3x3 convolutions on the features of each region: figure 4 (right) of the paper.
+
+    Args:
+        in_channels: channels of the features.
+        layers: channels of each convolution.
+        dilation: spacing of the kernels' points.
+        norm_layer: makes a normalisation after each convolution; ``None`` for none.
+
+    Shape:
+        Tensor[R, C, M, M] -> Tensor[R, last of layers, M, M]
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        layers: Sequence[int],
+        dilation: int,
+        norm_layer: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        channels = [in_channels, *layers]
+        super().__init__(
+            *(
+                Conv2dNormActivation(before, after, kernel_size=3, norm_layer=norm_layer, dilation=dilation)
+                for before, after in itertools.pairwise(channels)
+            )
         )
-        self.roi_heads.mask_head = mask_head or MaskRCNNHeads(out_channels, (256, 256, 256, 256), 1)
-        self.roi_heads.mask_predictor = mask_predictor or MaskRCNNPredictor(256, 256, num_classes or 0)
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        initialize_convolution(module)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Old checkpoints spell the convolutions mask_fcn1.weight, mask_fcn2.weight, ...
+        old = re.compile(re.escape(prefix) + r"mask_fcn(\d+)\.(weight|bias)")
+        for key in list(state_dict):
+            if match := old.fullmatch(key):
+                state_dict[f"{prefix}{int(match[1]) - 1}.0.{match[2]}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class MaskRCNNPredictor(nn.Sequential):
+    """A mask of each class, twice as large as the features.
+
+    Replace a model's ``roi_heads.mask_predictor`` by one to train it on classes of your own.
+
+    Args:
+        in_channels: channels of the features, a predictor's ``conv5_mask.in_channels``.
+        dim_reduced: channels of the enlarged features.
+        num_classes: number of classes, the background included.
+
+    Shape:
+        Tensor[R, C, M, M] -> logits, Tensor[R, K, 2 * M, 2 * M]
+    """
+
+    def __init__(self, in_channels: int, dim_reduced: int, num_classes: int) -> None:
+        super().__init__(
+            OrderedDict(
+                [
+                    ("conv5_mask", nn.ConvTranspose2d(in_channels, dim_reduced, 2, 2, 0)),
+                    ("relu", nn.ReLU(inplace=True)),
+                    ("mask_fcn_logits", nn.Conv2d(dim_reduced, num_classes, 1, 1, 0)),
+                ]
+            )
+        )
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        initialize_convolution(module, zero_bias=False)
 
 
 class MaskRCNN_ResNet50_FPN_Weights(WeightsEnum):
@@ -212,15 +226,16 @@ class MaskRCNN_ResNet50_FPN_V2_Weights(WeightsEnum):
     DEFAULT = COCO_V1
 
 
-def _resnet50_fpn(backbone: dict[str, Any], num_classes: int = 91, **kwargs: Any) -> MaskRCNN:
-    return MaskRCNN(resnet50_fpn(backbone), num_classes=num_classes, **kwargs)
+def _resnet50_fpn(backbone: BackboneSpec, num_classes: int = 91, **kwargs: Any) -> MaskRCNN:
+    return MaskRCNN(resnet50_fpn(backbone), num_classes, **kwargs)
 
 
-def _resnet50_fpn_v2(backbone: dict[str, Any], num_classes: int = 91, **kwargs: Any) -> MaskRCNN:
-    parts = v2_parts(backbone)
-    channels = parts["backbone"].out_channels
-    parts["mask_head"] = MaskRCNNHeads(channels, [256] * 4, 1, norm_layer=RegionBatchNorm2d)
-    return MaskRCNN(**(parts | {"num_classes": num_classes} | kwargs))
+def _resnet50_fpn_v2(backbone: BackboneSpec, num_classes: int = 91, **kwargs: Any) -> MaskRCNN:
+    body = resnet50_fpn(backbone, body_norm=nn.BatchNorm2d, pyramid_norm=nn.BatchNorm2d)
+    kwargs = v2_heads(body.out_channels, kwargs)
+    if "mask_head" not in kwargs:
+        kwargs["mask_head"] = MaskRCNNHeads(body.out_channels, [256] * 4, 1, norm_layer=RegionBatchNorm2d)
+    return MaskRCNN(body, num_classes, **kwargs)
 
 
 @register_model
@@ -236,12 +251,8 @@ def maskrcnn_resnet50_fpn(
     """Mask R-CNN on ResNet-50 with a feature pyramid, from `Mask R-CNN <https://arxiv.org/abs/1703.06870>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters, but for the backbone's.
-        progress: show a progress bar for a download.
         num_classes: number of classes, the background included; 91 by default.
-        weights_backbone: weights of the backbone, where ``weights`` are ``None``.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 5; 3 by default.
-        **kwargs: arguments of :class:`MaskRCNN`, and of :func:`zoo_core.builders.build`.
     """
     model = build_detector(
         _resnet50_fpn,
@@ -272,12 +283,8 @@ def maskrcnn_resnet50_fpn_v2(
     with Vision Transformers <https://arxiv.org/abs/2111.11429>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters, but for the backbone's.
-        progress: show a progress bar for a download.
         num_classes: number of classes, the background included; 91 by default.
-        weights_backbone: weights of the backbone, where ``weights`` are ``None``.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 5; 3 by default.
-        **kwargs: arguments of :class:`MaskRCNN`, and of :func:`zoo_core.builders.build`.
     """
     return build_detector(
         _resnet50_fpn_v2,

@@ -3,6 +3,11 @@
 - `Focal Loss for Dense Object Detection <https://arxiv.org/abs/1708.02002>`__
 - `Bridging the Gap Between Anchor-based and Anchor-free Detection <https://arxiv.org/abs/1912.02424>`__ (the improved
   form, v2)
+
+:class:`~zoo_detection.dense.DenseDetector` has the steps that an image passes.
+
+Shapes: ``N`` images, ``C`` channels, ``H_i`` and ``W_i`` height and width of the feature maps, ``a`` anchors around
+each place, ``A`` anchors of an image (the sum of ``H_i * W_i * a``), ``K`` classes.
 """
 
 import math
@@ -20,15 +25,13 @@ from zoo_classification.resnet import ResNet50_Weights
 from zoo_core.layers import Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_detection.anchors import AnchorGenerator
-from zoo_detection.backbones import BackboneWithFPN
+from zoo_detection.anchors import AnchorGenerator, anchors_last, anchors_per_place
+from zoo_detection.backbones import BackboneSpec, channels_of, resnet50_p3_to_p7
 from zoo_detection.box_coding import BoxCoder
 from zoo_detection.building import build_detector, set_frozen_eps
 from zoo_detection.dense import DenseDetector, best_detections, candidates_of_level, normalized_transform
-from zoo_detection.faster_rcnn import resnet50_fpn
 from zoo_detection.matching import Matcher
 from zoo_detection.ops import (
-    LastLevelP6P7,
     box_iou,
     clip_boxes_to_image,
     complete_box_iou_loss,
@@ -36,7 +39,6 @@ from zoo_detection.ops import (
     generalized_box_iou_loss,
     sigmoid_focal_loss,
 )
-from zoo_detection.rpn import anchors_last
 
 __all__ = [
     "RetinaNet",
@@ -48,211 +50,6 @@ __all__ = [
     "retinanet_resnet50_fpn",
     "retinanet_resnet50_fpn_v2",
 ]
-
-
-class _Subnet(nn.Module):
-    """Four 3x3 convolutions, shared by all feature maps: figure 3 (c, d) of the paper."""
-
-    def __init__(self, in_channels: int, norm_layer: Callable[..., nn.Module] | None) -> None:
-        super().__init__()
-        self.conv = nn.Sequential(
-            *(Conv2dNormActivation(in_channels, in_channels, norm_layer=norm_layer) for _ in range(4))
-        )
-
-    def _initialize(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, std=0.01)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Old checkpoints count the activations between the convolutions: conv.2.weight is conv.1.0.weight.
-        old = re.compile(re.escape(prefix) + r"conv\.(\d+)\.(weight|bias)")
-        for key in list(state_dict):
-            if match := old.fullmatch(key):
-                state_dict[f"{prefix}conv.{int(match[1]) // 2}.0.{match[2]}"] = state_dict.pop(key)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-class RetinaNetClassificationHead(_Subnet):
-    """Predicts a logit of each class for each anchor.
-
-    Args:
-        in_channels: channels of the feature maps.
-        num_anchors: anchors around each place.
-        num_classes: number of classes.
-        prior_probability: what every class starts with.
-        norm_layer: makes a normalisation after each convolution; ``None`` for none.
-
-    Shape:
-        list of Tensor[N, C, H_i, W_i] -> Tensor[N, sum of H_i * W_i * num_anchors, num_classes]
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        num_anchors: int,
-        num_classes: int,
-        prior_probability: float = 0.01,
-        norm_layer: Callable[..., nn.Module] | None = None,
-    ) -> None:
-        super().__init__(in_channels, norm_layer)
-        self.num_classes = num_classes
-        self.num_anchors = num_anchors
-        self.prior_probability = prior_probability
-        self.cls_logits = nn.Conv2d(in_channels, num_anchors * num_classes, kernel_size=3, padding=1)
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        super()._initialize(module)
-        if module is self.cls_logits:
-            prior = math.log(self.prior_probability / (1 - self.prior_probability))
-            nn.init.constant_(cast(Tensor, self.cls_logits.bias), prior)
-
-    def compute_loss(
-        self, targets: Sequence[dict[str, Tensor]], head_outputs: dict[str, Tensor], matched_idxs: list[Tensor]
-    ) -> Tensor:
-        """Focal loss of an image over its number of anchors with an object; the mean of the images.
-
-        Args:
-            targets: the objects of each image.
-            head_outputs: of the head.
-            matched_idxs: for each image the object of each anchor, or what :class:`~zoo_detection.matching.Matcher`
-                gives to those without.
-        """
-        losses = []
-        for target, logits, matches in zip(targets, head_outputs["cls_logits"], matched_idxs, strict=True):
-            objects = torch.where(matches >= 0)[0]
-            truth = torch.zeros_like(logits)
-            truth[objects, target["labels"][matches[objects]]] = 1.0
-            valid = matches != Matcher.BETWEEN_THRESHOLDS
-            loss = sigmoid_focal_loss(logits[valid], truth[valid], reduction="sum")
-            losses.append(loss / max(1, objects.numel()))
-        return torch.stack(losses).mean()
-
-    def forward(self, x: list[Tensor]) -> Tensor:
-        return torch.cat([anchors_last(self.cls_logits(self.conv(map)), self.num_classes) for map in x], 1)
-
-
-class RetinaNetRegressionHead(_Subnet):
-    """Predicts the offsets for each anchor.
-
-    Args:
-        in_channels: channels of the feature maps.
-        num_anchors: anchors around each place.
-        norm_layer: makes a normalisation after each convolution; ``None`` for none.
-
-    Shape:
-        list of Tensor[N, C, H_i, W_i] -> Tensor[N, sum of H_i * W_i * num_anchors, 4]
-    """
-
-    def __init__(self, in_channels: int, num_anchors: int, norm_layer: Callable[..., nn.Module] | None = None) -> None:
-        super().__init__(in_channels, norm_layer)
-        self.bbox_reg = nn.Conv2d(in_channels, num_anchors * 4, kernel_size=3, padding=1)
-        self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
-        self._loss_type = "l1"
-        self.apply(self._initialize)
-
-    def compute_loss(
-        self,
-        targets: Sequence[dict[str, Tensor]],
-        head_outputs: dict[str, Tensor],
-        anchors: list[Tensor],
-        matched_idxs: list[Tensor],
-    ) -> Tensor:
-        """Loss of the boxes of an image over its number of anchors with an object; the mean of the images.
-
-        Args:
-            targets: the objects of each image.
-            head_outputs: of the head.
-            anchors: for each image Tensor[A, 4].
-            matched_idxs: for each image the object of each anchor, negative for none.
-        """
-        losses = []
-        for target, offsets, image_anchors, matches in zip(
-            targets, head_outputs["bbox_regression"], anchors, matched_idxs, strict=True
-        ):
-            objects = torch.where(matches >= 0)[0]
-            boxes = target["boxes"].to(image_anchors.dtype)[matches[objects]]
-            loss = box_loss(self._loss_type, self.box_coder, image_anchors[objects], boxes, offsets[objects])
-            losses.append(loss / max(1, objects.numel()))
-        return torch.stack(losses).mean()
-
-    def forward(self, x: list[Tensor]) -> Tensor:
-        return torch.cat([anchors_last(self.bbox_reg(self.conv(map)), 4) for map in x], 1)
-
-
-def box_loss(kind: str, coder: BoxCoder, anchors: Tensor, boxes: Tensor, offsets: Tensor) -> Tensor:
-    """The summed loss of predicted offsets.
-
-    Args:
-        kind: ``"l1"`` or ``"smooth_l1"`` compares the offsets; ``"giou"``, ``"diou"`` and ``"ciou"`` the boxes.
-        coder: turns boxes into offsets and back.
-        anchors, boxes: Tensor[N, 4], the anchors and the boxes they are to become.
-        offsets: Tensor[N, 4].
-
-    Raises:
-        ValueError: there is no such kind.
-    """
-    overlap = {"giou": generalized_box_iou_loss, "diou": distance_box_iou_loss, "ciou": complete_box_iou_loss}
-    if kind in overlap:
-        return overlap[kind](coder.decode_single(offsets, anchors), boxes, reduction="sum", eps=1e-7)
-    truth = coder.encode_single(boxes, anchors).to(offsets.dtype)
-    if kind == "l1":
-        return F.l1_loss(offsets, truth, reduction="sum")
-    if kind == "smooth_l1":
-        return F.smooth_l1_loss(offsets, truth, reduction="sum", beta=1.0)
-    raise ValueError(f"unknown box loss {kind!r}; there are l1, smooth_l1, {', '.join(overlap)}")
-
-
-class RetinaNetHead(nn.Module):
-    """Classification and regression.
-
-    Args:
-        in_channels: channels of the feature maps.
-        num_anchors: anchors around each place.
-        num_classes: number of classes.
-        norm_layer: makes a normalisation after each convolution; ``None`` for none.
-
-    Shape:
-        list of Tensor[N, C, H_i, W_i] -> dict of ``cls_logits``, Tensor[N, A, num_classes], and ``bbox_regression``,
-        Tensor[N, A, 4], with A the sum of H_i * W_i * num_anchors.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        num_anchors: int,
-        num_classes: int,
-        norm_layer: Callable[..., nn.Module] | None = None,
-    ) -> None:
-        super().__init__()
-        self.classification_head = RetinaNetClassificationHead(
-            in_channels, num_anchors, num_classes, norm_layer=norm_layer
-        )
-        self.regression_head = RetinaNetRegressionHead(in_channels, num_anchors, norm_layer=norm_layer)
-
-    def compute_loss(
-        self,
-        targets: Sequence[dict[str, Tensor]],
-        head_outputs: dict[str, Tensor],
-        anchors: list[Tensor],
-        matched_idxs: list[Tensor],
-    ) -> dict[str, Tensor]:
-        """The losses ``classification`` and ``bbox_regression``."""
-        return {
-            "classification": self.classification_head.compute_loss(targets, head_outputs, matched_idxs),
-            "bbox_regression": self.regression_head.compute_loss(targets, head_outputs, anchors, matched_idxs),
-        }
-
-    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
-        return {"cls_logits": self.classification_head(x), "bbox_regression": self.regression_head(x)}
-
-
-def default_anchors() -> AnchorGenerator:
-    """Section 4 of the paper: three sizes an octave, from 32 to 813, at three aspect ratios."""
-    sizes = tuple((x, int(x * 2 ** (1.0 / 3)), int(x * 2 ** (2.0 / 3))) for x in (32, 64, 128, 256, 512))
-    return AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
 
 
 class RetinaNet(DenseDetector):
@@ -279,8 +76,9 @@ class RetinaNet(DenseDetector):
         **kwargs: further arguments of :class:`~zoo_detection.transform.GeneralizedRCNNTransform`.
 
     Raises:
-        ValueError: the backbone does not say its ``out_channels``.
-        TypeError: ``anchor_generator`` is none.
+        ValueError: the backbone does not say its ``out_channels``, or the anchor generator makes not one number of
+            anchors for all feature maps and no ``head`` is given.
+        TypeError: ``anchor_generator`` is none, and no ``head`` is given.
     """
 
     def __init__(
@@ -291,7 +89,7 @@ class RetinaNet(DenseDetector):
         max_size: int = 1333,
         image_mean: list[float] | None = None,
         image_std: list[float] | None = None,
-        anchor_generator: AnchorGenerator | None = None,
+        anchor_generator: nn.Module | None = None,
         head: nn.Module | None = None,
         proposal_matcher: Matcher | None = None,
         score_thresh: float = 0.05,
@@ -303,13 +101,15 @@ class RetinaNet(DenseDetector):
         **kwargs: Any,
     ) -> None:
         out_channels = channels_of(backbone)
-        anchors = default_anchors() if anchor_generator is None else check_anchors(anchor_generator)
+        anchors: Any = default_anchors() if anchor_generator is None else anchor_generator
+        if head is None:
+            head = RetinaNetHead(out_channels, anchors_per_place(anchors), num_classes)
         transform = normalized_transform(min_size, max_size, image_mean, image_std, **kwargs)
         super().__init__(backbone, anchors, transform, background=False)
-        self.head = head or RetinaNetHead(out_channels, anchors.num_anchors_per_location()[0], num_classes)
-        self.proposal_matcher = proposal_matcher or Matcher(
-            fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True
-        )
+        self.head = head
+        if proposal_matcher is None:
+            proposal_matcher = Matcher(fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True)
+        self.proposal_matcher = proposal_matcher
         self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
         self.score_thresh = score_thresh
         self.nms_thresh = nms_thresh
@@ -363,29 +163,211 @@ def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
-def channels_of(backbone: nn.Module) -> int:
-    """The channels of a backbone's feature maps.
+def default_anchors() -> AnchorGenerator:
+    """Section 4 of the paper: three sizes an octave, from 32 to 813, at three aspect ratios."""
+    sizes = tuple((x, int(x * 2 ** (1.0 / 3)), int(x * 2 ** (2.0 / 3))) for x in (32, 64, 128, 256, 512))
+    return AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
 
-    Raises:
-        ValueError: it doesn't say.
+
+class RetinaNetHead(nn.Module):
+    """Classification and regression.
+
+    Args:
+        in_channels: channels of the feature maps.
+        num_anchors: anchors around each place.
+        num_classes: number of classes.
+        norm_layer: makes a normalisation after each convolution; ``None`` for none.
+
+    Shape:
+        list of Tensor[N, C, H_i, W_i] -> dict of ``cls_logits``, Tensor[N, A, K], and ``bbox_regression``,
+        Tensor[N, A, 4]
     """
-    channels: Any = getattr(backbone, "out_channels", None)
-    if channels is None:
-        raise ValueError(
-            "the backbone must have an attribute out_channels, the number of channels of each of its feature maps"
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_anchors: int,
+        num_classes: int,
+        norm_layer: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.classification_head = RetinaNetClassificationHead(
+            in_channels, num_anchors, num_classes, norm_layer=norm_layer
         )
-    return channels
+        self.regression_head = RetinaNetRegressionHead(in_channels, num_anchors, norm_layer=norm_layer)
+
+    def compute_loss(
+        self,
+        targets: Sequence[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """The losses ``classification`` and ``bbox_regression``."""
+        return {
+            "classification": self.classification_head.compute_loss(targets, head_outputs, matched_idxs),
+            "bbox_regression": self.regression_head.compute_loss(targets, head_outputs, anchors, matched_idxs),
+        }
+
+    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
+        return {"cls_logits": self.classification_head(x), "bbox_regression": self.regression_head(x)}
 
 
-def check_anchors(anchor_generator: object) -> AnchorGenerator:
-    """Returns it.
+class _Subnet(nn.Module):
+    """Four 3x3 convolutions, shared by all feature maps: figure 3 (c, d) of the paper."""
+
+    def __init__(self, in_channels: int, norm_layer: Callable[..., nn.Module] | None) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            *(Conv2dNormActivation(in_channels, in_channels, norm_layer=norm_layer) for _ in range(4))
+        )
+
+    def _initialize(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.01)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Old checkpoints count the activations between the convolutions: conv.2.weight is conv.1.0.weight.
+        old = re.compile(re.escape(prefix) + r"conv\.(\d+)\.(weight|bias)")
+        for key in list(state_dict):
+            if match := old.fullmatch(key):
+                state_dict[f"{prefix}conv.{int(match[1]) // 2}.0.{match[2]}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class RetinaNetClassificationHead(_Subnet):
+    """Predicts a logit of each class for each anchor.
+
+    Args:
+        in_channels: channels of the feature maps.
+        num_anchors: anchors around each place.
+        num_classes: number of classes.
+        prior_probability: what every class starts with.
+        norm_layer: makes a normalisation after each convolution; ``None`` for none.
+
+    Shape:
+        list of Tensor[N, C, H_i, W_i] -> Tensor[N, A, K]
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_anchors: int,
+        num_classes: int,
+        prior_probability: float = 0.01,
+        norm_layer: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        super().__init__(in_channels, norm_layer)
+        self.num_classes = num_classes
+        self.num_anchors = num_anchors
+        self.prior_probability = prior_probability
+        self.conv.apply(self._initialize)
+        self.cls_logits = nn.Conv2d(in_channels, num_anchors * num_classes, kernel_size=3, padding=1)
+        self._initialize(self.cls_logits)
+
+    def _initialize(self, module: nn.Module) -> None:
+        super()._initialize(module)
+        if module is getattr(self, "cls_logits", None):
+            prior = math.log(self.prior_probability / (1 - self.prior_probability))
+            nn.init.constant_(cast(Tensor, self.cls_logits.bias), prior)
+
+    def compute_loss(
+        self, targets: Sequence[dict[str, Tensor]], head_outputs: dict[str, Tensor], matched_idxs: list[Tensor]
+    ) -> Tensor:
+        """Focal loss of an image over its number of anchors with an object; the mean of the images.
+
+        Args:
+            targets: the objects of each image.
+            head_outputs: of the head.
+            matched_idxs: for each image the object of each anchor, or what :class:`~zoo_detection.matching.Matcher`
+                gives to those without.
+        """
+        losses = []
+        for target, logits, matches in zip(targets, head_outputs["cls_logits"], matched_idxs, strict=True):
+            objects = torch.where(matches >= 0)[0]
+            truth = torch.zeros_like(logits)
+            truth[objects, target["labels"][matches[objects]]] = 1.0
+            valid = matches != Matcher.BETWEEN_THRESHOLDS
+            loss = sigmoid_focal_loss(logits[valid], truth[valid], reduction="sum")
+            losses.append(loss / max(1, objects.numel()))
+        return torch.stack(losses).mean()
+
+    def forward(self, x: list[Tensor]) -> Tensor:
+        return torch.cat([anchors_last(self.cls_logits(self.conv(map)), self.num_classes) for map in x], 1)
+
+
+class RetinaNetRegressionHead(_Subnet):
+    """Predicts the offsets for each anchor.
+
+    Args:
+        in_channels: channels of the feature maps.
+        num_anchors: anchors around each place.
+        norm_layer: makes a normalisation after each convolution; ``None`` for none.
+
+    Shape:
+        list of Tensor[N, C, H_i, W_i] -> Tensor[N, A, 4]
+    """
+
+    def __init__(self, in_channels: int, num_anchors: int, norm_layer: Callable[..., nn.Module] | None = None) -> None:
+        super().__init__(in_channels, norm_layer)
+        self.bbox_reg = nn.Conv2d(in_channels, num_anchors * 4, kernel_size=3, padding=1)
+        self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+        self._loss_type = "l1"
+        self._initialize(self.bbox_reg)
+        self.conv.apply(self._initialize)
+
+    def compute_loss(
+        self,
+        targets: Sequence[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> Tensor:
+        """Loss of the boxes of an image over its number of anchors with an object; the mean of the images.
+
+        Args:
+            targets: the objects of each image.
+            head_outputs: of the head.
+            anchors: for each image Tensor[A, 4].
+            matched_idxs: for each image the object of each anchor, negative for none.
+        """
+        losses = []
+        for target, offsets, image_anchors, matches in zip(
+            targets, head_outputs["bbox_regression"], anchors, matched_idxs, strict=True
+        ):
+            objects = torch.where(matches >= 0)[0]
+            boxes = target["boxes"].to(image_anchors.dtype)[matches[objects]]
+            loss = box_loss(self._loss_type, self.box_coder, image_anchors[objects], boxes, offsets[objects])
+            losses.append(loss / max(1, objects.numel()))
+        return torch.stack(losses).mean()
+
+    def forward(self, x: list[Tensor]) -> Tensor:
+        return torch.cat([anchors_last(self.bbox_reg(self.conv(map)), 4) for map in x], 1)
+
+
+def box_loss(kind: str, coder: BoxCoder, anchors: Tensor, boxes: Tensor, offsets: Tensor) -> Tensor:
+    """The summed loss of predicted offsets.
+
+    Args:
+        kind: ``"l1"`` or ``"smooth_l1"`` compares the offsets; ``"giou"``, ``"diou"`` and ``"ciou"`` the boxes.
+        coder: turns boxes into offsets and back.
+        anchors, boxes: Tensor[N, 4], the anchors and the boxes they are to become.
+        offsets: Tensor[N, 4].
 
     Raises:
-        TypeError: it is no anchor generator.
+        ValueError: there is no such kind.
     """
-    if not isinstance(anchor_generator, AnchorGenerator):
-        raise TypeError(f"anchor_generator must be an AnchorGenerator, not {type(anchor_generator).__name__}")
-    return anchor_generator
+    overlap = {"giou": generalized_box_iou_loss, "diou": distance_box_iou_loss, "ciou": complete_box_iou_loss}
+    if kind in overlap:
+        return overlap[kind](coder.decode_single(offsets, anchors), boxes, reduction="sum", eps=1e-7)
+    truth = coder.encode_single(boxes, anchors).to(offsets.dtype)
+    if kind == "l1":
+        return F.l1_loss(offsets, truth, reduction="sum")
+    if kind == "smooth_l1":
+        return F.smooth_l1_loss(offsets, truth, reduction="sum", beta=1.0)
+    raise ValueError(f"unknown box loss {kind!r}; there are l1, smooth_l1, {', '.join(overlap)}")
 
 
 class RetinaNet_ResNet50_FPN_Weights(WeightsEnum):
@@ -398,32 +380,18 @@ class RetinaNet_ResNet50_FPN_V2_Weights(WeightsEnum):
     DEFAULT = COCO_V1
 
 
-def resnet50_p3_to_p7(backbone: dict[str, Any], p6_channels: int, **kwargs: Any) -> BackboneWithFPN:
-    """The backbone of a detector without the pyramid's finest level, and with two more coarse ones.
-
-    Args:
-        backbone: what the builder says about it.
-        p6_channels: 256 to make the level P6 from P5, or 2048 to make it from the ResNet's last stage.
-        **kwargs: further arguments of :func:`~zoo_detection.faster_rcnn.resnet50_fpn`.
-    """
-    return resnet50_fpn(backbone, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(p6_channels, 256), **kwargs)
-
-
-def _resnet50_fpn(backbone: dict[str, Any], num_classes: int = 91, **kwargs: Any) -> RetinaNet:
+def _resnet50_fpn(backbone: BackboneSpec, num_classes: int = 91, **kwargs: Any) -> RetinaNet:
     return RetinaNet(resnet50_p3_to_p7(backbone, 256), num_classes, **kwargs)
 
 
-def _resnet50_fpn_v2(backbone: dict[str, Any], num_classes: int = 91, **kwargs: Any) -> RetinaNet:
-    body = resnet50_p3_to_p7(backbone, 2048, body_norm_layer=nn.BatchNorm2d)
-    anchors = default_anchors()
-    head = RetinaNetHead(
-        body.out_channels,
-        anchors.num_anchors_per_location()[0],
-        num_classes,
-        norm_layer=partial(nn.GroupNorm, 32),
-    )
-    head.regression_head._loss_type = "giou"
-    return RetinaNet(body, num_classes, **({"anchor_generator": anchors, "head": head} | kwargs))
+def _resnet50_fpn_v2(backbone: BackboneSpec, num_classes: int = 91, **kwargs: Any) -> RetinaNet:
+    body = resnet50_p3_to_p7(backbone, 2048, body_norm=nn.BatchNorm2d)
+    kwargs = {"anchor_generator": default_anchors()} | kwargs
+    if "head" not in kwargs:
+        count = anchors_per_place(kwargs["anchor_generator"])
+        kwargs["head"] = RetinaNetHead(body.out_channels, count, num_classes, norm_layer=partial(nn.GroupNorm, 32))
+        kwargs["head"].regression_head._loss_type = "giou"
+    return RetinaNet(body, num_classes, **kwargs)
 
 
 @register_model
@@ -441,12 +409,8 @@ def retinanet_resnet50_fpn(
     From `Focal Loss for Dense Object Detection <https://arxiv.org/abs/1708.02002>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters, but for the backbone's.
-        progress: show a progress bar for a download.
         num_classes: number of classes; 91 by default.
-        weights_backbone: weights of the backbone, where ``weights`` are ``None``.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 5; 3 by default.
-        **kwargs: arguments of :class:`RetinaNet`, and of :func:`zoo_core.builders.build`.
     """
     model = build_detector(
         _resnet50_fpn,
@@ -477,12 +441,8 @@ def retinanet_resnet50_fpn_v2(
     Anchor-free Detection <https://arxiv.org/abs/1912.02424>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters, but for the backbone's.
-        progress: show a progress bar for a download.
         num_classes: number of classes; 91 by default.
-        weights_backbone: weights of the backbone, where ``weights`` are ``None``.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 5; 3 by default.
-        **kwargs: arguments of :class:`RetinaNet`, and of :func:`zoo_core.builders.build`.
     """
     return build_detector(
         _resnet50_fpn_v2,

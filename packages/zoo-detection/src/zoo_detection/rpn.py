@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_core.layers import Conv2dNormActivation
-from zoo_detection.anchors import AnchorGenerator
+from zoo_core.sizes import smaller
+from zoo_detection.anchors import anchors_last, check_predictions
 from zoo_detection.box_coding import BoxCoder
 from zoo_detection.image_list import ImageList
 from zoo_detection.matching import BalancedPositiveNegativeSampler, Matcher
@@ -60,12 +61,6 @@ class RPNHead(nn.Module):
         return logits, offsets
 
 
-def anchors_last(prediction: Tensor, values: int) -> Tensor:
-    """Tensor[N, A * values, H, W] -> Tensor[N, H * W * A, values]: in the order of the anchors."""
-    by_anchor = prediction.unflatten(1, (-1, values))
-    return by_anchor.permute(0, 3, 4, 1, 2).reshape(prediction.shape[0], -1, values)
-
-
 class RegionProposalNetwork(nn.Module):
     """Proposes regions that may hold an object.
 
@@ -84,7 +79,7 @@ class RegionProposalNetwork(nn.Module):
 
     def __init__(
         self,
-        anchor_generator: AnchorGenerator,
+        anchor_generator: nn.Module,
         head: nn.Module,
         fg_iou_thresh: float,
         bg_iou_thresh: float,
@@ -135,6 +130,7 @@ class RegionProposalNetwork(nn.Module):
         anchors = self.anchor_generator(images, feature_maps)
         objectness = [anchors_last(level, 1)[..., 0] for level in logits]
         deltas = [anchors_last(level, 4) for level in offsets]
+        check_predictions(sum(level.shape[1] for level in objectness), anchors)
         boxes = self.filter_proposals(
             [level.detach() for level in objectness], [level.detach() for level in deltas], anchors, images.image_sizes
         )
@@ -171,7 +167,7 @@ class RegionProposalNetwork(nn.Module):
         begin = 0
         for level, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
             count = level_logits.shape[1]
-            logits, index = level_logits.topk(torch.sym_min(count, self.pre_nms_top_n()), dim=1)
+            logits, index = level_logits.topk(smaller(count, self.pre_nms_top_n()), dim=1)
             top_logits.append(logits)
             top_deltas.append(level_deltas.gather(1, index[..., None].expand(-1, -1, 4)))
             top_anchors.append(index + begin)

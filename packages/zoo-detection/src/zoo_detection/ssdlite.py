@@ -1,8 +1,11 @@
-"""SSDlite.
+"""SSDlite: :class:`~zoo_detection.ssd.SSD` with separable convolutions, on MobileNetV3.
 
 - `SSD: Single Shot MultiBox Detector <https://arxiv.org/abs/1512.02325>`__
 - `MobileNetV2: Inverted Residuals and Linear Bottlenecks <https://arxiv.org/abs/1801.04381>`__, section 6.2
 - `Searching for MobileNetV3 <https://arxiv.org/abs/1905.02244>`__, section 6.3
+
+Shapes: ``N`` images, ``C_i`` channels, ``H_i`` and ``W_i`` height and width of the feature maps, ``A`` default boxes of
+an image, ``K`` classes, the background (0) included.
 """
 
 import itertools
@@ -20,7 +23,7 @@ from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_detection.anchors import DefaultBoxGenerator
-from zoo_detection.backbones import freeze_before_stage, mobilenet_stages
+from zoo_detection.backbones import BackboneSpec, freeze_before_stage, mobilenet_stages
 from zoo_detection.building import build_detector
 from zoo_detection.ssd import SSD, SSDScoringHead, without_size
 
@@ -36,85 +39,6 @@ __all__ = [
 NormLayer = Callable[..., nn.Module]
 
 
-def _initialize_normal(module: nn.Module) -> None:
-    """Draws the parameters of a convolution as the TensorFlow implementation does; leaves other modules alone."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.normal_(module.weight, mean=0.0, std=0.03)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-def _depthwise(channels: int, stride: int, norm_layer: NormLayer) -> Conv2dNormActivation:
-    return Conv2dNormActivation(
-        channels, channels, 3, stride, groups=channels, norm_layer=norm_layer, activation_layer=nn.ReLU6
-    )
-
-
-def _predictions(in_channels: list[int], num_anchors: list[int], values: int, norm_layer: NormLayer) -> nn.ModuleList:
-    """A separable convolution for each feature map."""
-    return nn.ModuleList(
-        nn.Sequential(_depthwise(channels, 1, norm_layer), nn.Conv2d(channels, anchors * values, 1))
-        for channels, anchors in zip(in_channels, num_anchors, strict=True)
-    )
-
-
-class SSDLiteClassificationHead(SSDScoringHead):
-    """Predicts a logit of each class for each default box.
-
-    Args:
-        in_channels: channels of each feature map.
-        num_anchors: boxes around each place of each feature map.
-        num_classes: number of classes, the background included.
-        norm_layer: makes the normalisation from a number of channels.
-    """
-
-    def __init__(self, in_channels: list[int], num_anchors: list[int], num_classes: int, norm_layer: NormLayer) -> None:
-        super().__init__(_predictions(in_channels, num_anchors, num_classes, norm_layer), num_classes)
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        _initialize_normal(module)
-
-
-class SSDLiteRegressionHead(SSDScoringHead):
-    """Predicts the offsets for each default box.
-
-    Args:
-        in_channels: channels of each feature map.
-        num_anchors: boxes around each place of each feature map.
-        norm_layer: makes the normalisation from a number of channels.
-    """
-
-    def __init__(self, in_channels: list[int], num_anchors: list[int], norm_layer: NormLayer) -> None:
-        super().__init__(_predictions(in_channels, num_anchors, 4, norm_layer), 4)
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        _initialize_normal(module)
-
-
-class SSDLiteHead(nn.Module):
-    """Classification and regression.
-
-    Args:
-        in_channels: channels of each feature map.
-        num_anchors: boxes around each place of each feature map.
-        num_classes: number of classes, the background included.
-        norm_layer: makes the normalisation from a number of channels.
-
-    Shape:
-        as for :class:`~zoo_detection.ssd.SSDHead`.
-    """
-
-    def __init__(self, in_channels: list[int], num_anchors: list[int], num_classes: int, norm_layer: NormLayer) -> None:
-        super().__init__()
-        self.classification_head = SSDLiteClassificationHead(in_channels, num_anchors, num_classes, norm_layer)
-        self.regression_head = SSDLiteRegressionHead(in_channels, num_anchors, norm_layer)
-
-    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
-        return {"bbox_regression": self.regression_head(x), "cls_logits": self.classification_head(x)}
-
-
 class SSDLiteFeatureExtractorMobileNet(nn.Module):
     """MobileNetV3 and further layers.
 
@@ -126,7 +50,7 @@ class SSDLiteFeatureExtractorMobileNet(nn.Module):
         min_depth: least number of channels of these.
 
     Shape:
-        Tensor[N, 3, H, W] -> dict of six feature maps by name, ``"0"`` being the finest.
+        Tensor[N, 3, H, W] -> dict of six feature maps, Tensor[N, C_i, H_i, W_i], by name, ``"0"`` being the finest
     """
 
     def __init__(
@@ -169,24 +93,103 @@ class SSDLiteFeatureExtractorMobileNet(nn.Module):
         return OrderedDict((str(index), map) for index, map in enumerate(maps))
 
 
+class SSDLiteHead(nn.Module):
+    """Classification and regression.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_anchors: boxes around each place of each feature map.
+        num_classes: number of classes, the background included.
+        norm_layer: makes the normalisation from a number of channels.
+
+    Shape:
+        as for :class:`~zoo_detection.ssd.SSDHead`.
+    """
+
+    def __init__(self, in_channels: list[int], num_anchors: list[int], num_classes: int, norm_layer: NormLayer) -> None:
+        super().__init__()
+        self.classification_head = SSDLiteClassificationHead(in_channels, num_anchors, num_classes, norm_layer)
+        self.regression_head = SSDLiteRegressionHead(in_channels, num_anchors, norm_layer)
+
+    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
+        return {"bbox_regression": self.regression_head(x), "cls_logits": self.classification_head(x)}
+
+
+class SSDLiteClassificationHead(SSDScoringHead):
+    """Predicts a logit of each class for each default box.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_anchors: boxes around each place of each feature map.
+        num_classes: number of classes, the background included.
+        norm_layer: makes the normalisation from a number of channels.
+    """
+
+    def __init__(self, in_channels: list[int], num_anchors: list[int], num_classes: int, norm_layer: NormLayer) -> None:
+        super().__init__(_predictions(in_channels, num_anchors, num_classes, norm_layer), num_classes)
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        _initialize_normal(module)
+
+
+class SSDLiteRegressionHead(SSDScoringHead):
+    """Predicts the offsets for each default box.
+
+    Args:
+        in_channels: channels of each feature map.
+        num_anchors: boxes around each place of each feature map.
+        norm_layer: makes the normalisation from a number of channels.
+    """
+
+    def __init__(self, in_channels: list[int], num_anchors: list[int], norm_layer: NormLayer) -> None:
+        super().__init__(_predictions(in_channels, num_anchors, 4, norm_layer), 4)
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        _initialize_normal(module)
+
+
+def _depthwise(channels: int, stride: int, norm_layer: NormLayer) -> Conv2dNormActivation:
+    return Conv2dNormActivation(
+        channels, channels, 3, stride, groups=channels, norm_layer=norm_layer, activation_layer=nn.ReLU6
+    )
+
+
+def _predictions(in_channels: list[int], num_anchors: list[int], values: int, norm_layer: NormLayer) -> nn.ModuleList:
+    """A separable convolution for each feature map."""
+    return nn.ModuleList(
+        nn.Sequential(_depthwise(channels, 1, norm_layer), nn.Conv2d(channels, anchors * values, 1))
+        for channels, anchors in zip(in_channels, num_anchors, strict=True)
+    )
+
+
+def _initialize_normal(module: nn.Module) -> None:
+    """Draws the parameters of a convolution as the TensorFlow implementation does; leaves other modules alone."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, mean=0.0, std=0.03)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 class SSDLite320_MobileNet_V3_Large_Weights(WeightsEnum):
     COCO_V1 = auto()
     DEFAULT = COCO_V1
 
 
 def _mobilenet_v3_large(
-    backbone: dict[str, Any], num_classes: int = 91, norm_layer: NormLayer | None = None, **kwargs: Any
+    backbone: BackboneSpec, num_classes: int = 91, norm_layer: NormLayer | None = None, **kwargs: Any
 ) -> SSD:
     norm_layer = norm_layer or partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
-    weights = backbone["weights"]
+    weights = backbone.weights
     # The ImageNet checkpoint has the full tail; the one trained on COCO, the reduced one.
     features: nn.Sequential = mobilenet_v3_large(
-        weights=weights, progress=backbone["progress"], norm_layer=norm_layer, reduced_tail=weights is None
+        weights=weights, progress=backbone.progress, norm_layer=norm_layer, reduced_tail=weights is None
     ).features
     if weights is None:
         features.apply(_initialize_normal)
     stages = mobilenet_stages(features)
-    freeze_before_stage(features, stages, backbone["trainable_layers"])
+    freeze_before_stage(features, stages, backbone.trainable_layers)
     body = SSDLiteFeatureExtractorMobileNet(features, stages[-2], norm_layer)
     boxes = DefaultBoxGenerator([[2, 3]] * 6, min_ratio=0.2, max_ratio=0.95)
     head = SSDLiteHead(body.out_channels, boxes.num_anchors_per_location(), num_classes, norm_layer)
@@ -220,13 +223,9 @@ def ssdlite320_mobilenet_v3_large(
     <https://arxiv.org/abs/1801.04381>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for random parameters, but for the backbone's.
-        progress: show a progress bar for a download.
         num_classes: number of classes, the background included; 91 by default.
-        weights_backbone: weights of the backbone, where ``weights`` are ``None``.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 6; 6 by default.
         norm_layer: makes the normalisation; batch normalisation of eps 0.001 and momentum 0.03 by default.
-        **kwargs: arguments of :class:`~zoo_detection.ssd.SSD`, and of :func:`zoo_core.builders.build`.
     """
     return build_detector(
         _mobilenet_v3_large,

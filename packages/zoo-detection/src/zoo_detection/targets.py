@@ -1,11 +1,11 @@
-"""Checks of what detectors are given, in words that name the image and the object."""
+"""Checks of the images and targets that detectors are given, with errors that name the image and the object."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["check_images", "check_labels", "check_targets"]
+__all__ = ["check_images", "check_labels", "checked_targets"]
 
 
 def check_images(images: Sequence[Tensor]) -> None:
@@ -17,14 +17,18 @@ def check_images(images: Sequence[Tensor]) -> None:
     """
     if torch.compiler.is_compiling():
         return
+    if not isinstance(images, Sequence | Tensor):
+        raise TypeError(f"images must be a list of Tensor[C, H, W], not {type(images).__name__}")
     if len(images) == 0:
         raise ValueError("there are no images; give a list of at least one Tensor[C, H, W]")
     for index, image in enumerate(images):
         if not isinstance(image, Tensor):
             raise TypeError(f"images[{index}] must be a Tensor[C, H, W], not {type(image).__name__}")
         if image.ndim != 3 or image.numel() == 0:
+            hint = "; put it into a list" if isinstance(images, Tensor) and images.ndim == 3 else ""
             raise ValueError(
-                f"images[{index}] must be one image, Tensor[C, H, W] that is not empty, not shape {list(image.shape)}"
+                f"images[{index}] must be one image, Tensor[C, H, W] that is not empty, not shape "
+                f"{list(image.shape)}{hint}"
             )
         if not image.is_floating_point():
             raise TypeError(
@@ -33,11 +37,22 @@ def check_images(images: Sequence[Tensor]) -> None:
             )
 
 
-def check_targets(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None) -> None:
+def checked_targets(
+    images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None
+) -> list[dict[str, Tensor]]:
     """Checks the objects of each image: boxes and labels, and masks and keypoints where there are any.
 
+    Args:
+        images: as for :func:`check_images`, which has passed.
+        targets: for each image ``boxes`` (Tensor[N, 4] of any real dtype), ``labels`` (Tensor[N] of any integer dtype),
+            perhaps ``masks`` (Tensor[N, H, W]) and ``keypoints`` (Tensor[N, K, 3] of any real dtype), and others.
+
+    Returns:
+        The targets with boxes and keypoints of a floating dtype of at least single precision, and int64 labels.
+
     Raises:
-        ValueError: something is missing, has a wrong shape, or a box is empty or not finite.
+        ValueError: something is missing, has a wrong shape, lies on another device than the image, or a box is empty or
+            not finite.
         TypeError: a wrong type or dtype.
     """
     if targets is None:
@@ -47,32 +62,47 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]
         )
     if len(targets) != len(images):
         raise ValueError(f"there must be one target per image, but there are {len(targets)} for {len(images)} images")
-    for index, (image, target) in enumerate(zip(images, targets, strict=True)):
-        if not isinstance(target, Mapping):
-            raise TypeError(f"targets[{index}] must be a dict with boxes and labels, not {type(target).__name__}")
-        missing = [key for key in ("boxes", "labels") if key not in target]
-        if missing:
-            raise ValueError(f"targets[{index}] lacks {' and '.join(missing)}; it has {', '.join(target) or 'nothing'}")
-        _check_boxes(index, target["boxes"])
-        count = len(target["boxes"])
-        _check_shape(index, "labels", target["labels"], (count,), "[N]")
-        if target["labels"].dtype != torch.int64:
-            raise TypeError(f"labels of targets[{index}] must be of dtype int64, not {target['labels'].dtype}")
-        if "masks" in target:
-            size = tuple(image.shape[-2:])
-            _check_shape(index, "masks", target["masks"], (count, *size), "[N, H, W] of the image's size")
-        if "keypoints" in target:
-            _check_keypoints(index, target["keypoints"], count)
+    return [_checked(index, *pair) for index, pair in enumerate(zip(images, targets, strict=True))]
 
 
-def _check_boxes(index: int, boxes: object) -> None:
+def _checked(index: int, image: Tensor, target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if not isinstance(target, Mapping):
+        raise TypeError(f"targets[{index}] must be a dict with boxes and labels, not {type(target).__name__}")
+    missing = [key for key in ("boxes", "labels") if key not in target]
+    if missing:
+        raise ValueError(f"targets[{index}] lacks {' and '.join(missing)}; it has {', '.join(target) or 'nothing'}")
+    target = dict(target)
+    target["boxes"] = _checked_boxes(index, target["boxes"])
+    count = len(target["boxes"])
+    target["labels"] = _checked_labels(index, target["labels"], count)
+    if "masks" in target:
+        size = tuple(image.shape[-2:])
+        _check_shape(index, "masks", target["masks"], (count, *size), "[N, H, W] of the image's size")
+    if "keypoints" in target:
+        target["keypoints"] = _checked_keypoints(index, target["keypoints"], count)
+    for key in ("boxes", "labels", "masks", "keypoints"):
+        if key in target and target[key].device != image.device:
+            raise ValueError(
+                f"{key} of targets[{index}] are on {target[key].device}, but the image is on {image.device}; move them "
+                "there"
+            )
+    return target
+
+
+def _real(name: str, values: Tensor) -> Tensor:
+    """Of a floating dtype that can tell the pixels of large images apart."""
+    if values.is_complex():
+        raise TypeError(f"{name} must be of a real dtype, not {values.dtype}")
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _checked_boxes(index: int, boxes: object) -> Tensor:
     name = f"boxes of targets[{index}]"
     if not isinstance(boxes, Tensor):
         raise TypeError(f"{name} must be a Tensor[N, 4], not {type(boxes).__name__}")
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"{name} must have shape [N, 4], not {list(boxes.shape)}; use torch.zeros(0, 4) for no object")
-    if not boxes.is_floating_point():
-        raise TypeError(f"{name} must be of a floating dtype, not {boxes.dtype}; convert them with boxes.float()")
+    boxes = _real(name, boxes)
     wrong = ~((boxes[:, 2:] > boxes[:, :2]).all(1) & boxes.isfinite().all(1))
     if wrong.any():
         first = int(wrong.nonzero()[0])
@@ -80,6 +110,17 @@ def _check_boxes(index: int, boxes: object) -> None:
             f"box {first} of targets[{index}] is {boxes[first].tolist()}: boxes are [x1, y1, x2, y2], finite, with a "
             "positive width and height; remove the box or correct it"
         )
+    return boxes
+
+
+def _checked_labels(index: int, labels: Tensor, count: int) -> Tensor:
+    _check_shape(index, "labels", labels, (count,), "[N]")
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(
+            f"labels of targets[{index}] must be of an integer dtype such as int64, not {labels.dtype}; convert them "
+            "with labels.long()"
+        )
+    return labels.to(torch.int64)
 
 
 def _check_shape(index: int, key: str, value: object, shape: tuple[int, ...], meaning: str) -> None:
@@ -91,7 +132,7 @@ def _check_shape(index: int, key: str, value: object, shape: tuple[int, ...], me
         )
 
 
-def _check_keypoints(index: int, keypoints: object, count: int) -> None:
+def _checked_keypoints(index: int, keypoints: object, count: int) -> Tensor:
     name = f"keypoints of targets[{index}]"
     if not isinstance(keypoints, Tensor):
         raise TypeError(f"{name} must be a Tensor[N, K, 3], not {type(keypoints).__name__}")
@@ -100,15 +141,14 @@ def _check_keypoints(index: int, keypoints: object, count: int) -> None:
             f"{name} must have shape [N, K, 3] with x, y and visibility, here [{count}, K, 3], not "
             f"{list(keypoints.shape)}"
         )
-    if not keypoints.is_floating_point():
-        raise TypeError(f"{name} must be of a floating dtype, not {keypoints.dtype}")
+    return _real(name, keypoints)
 
 
 def check_labels(targets: Sequence[dict[str, Tensor]], num_classes: int, *, background: bool) -> None:
     """Checks that the labels are classes of the model.
 
     Args:
-        targets: as for :func:`check_targets`, which has passed.
+        targets: from :func:`checked_targets`.
         num_classes: the number of classes of the model, the background's included where it has one.
         background: class 0 is the background, and no label of an object.
 

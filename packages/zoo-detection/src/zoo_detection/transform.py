@@ -1,6 +1,5 @@
 """From images of any size to a batch for a detector, and from its results back to the images."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo_core.sizes import floor, larger, smaller
 from zoo_detection.image_list import ImageList
 from zoo_detection.masks import paste_masks_in_image
 
@@ -84,9 +84,11 @@ class GeneralizedRCNNTransform(nn.Module):
         """
         if not image.is_floating_point():
             raise TypeError(f"images must be of a floating dtype with values in [0, 1], not {image.dtype}")
-        if image.shape[-3] != len(self.image_mean):
+        channels = len(self.image_mean)
+        if channels != 1 and image.shape[-3] != channels:
             raise ValueError(
-                f"images must have {len(self.image_mean)} channels, as image_mean has, not {image.shape[-3]}"
+                f"images must have {channels} channels, as image_mean has, not {image.shape[-3]}; a model for other "
+                "images takes an image_mean and an image_std for each of their channels"
             )
         mean = torch.tensor(self.image_mean, dtype=image.dtype, device=image.device)
         std = torch.tensor(self.image_std, dtype=image.dtype, device=image.device)
@@ -111,28 +113,30 @@ class GeneralizedRCNNTransform(nn.Module):
             target["keypoints"] = resize_keypoints(target["keypoints"], old, new)
         return image, target
 
-    def _new_size(self, height: int, width: int) -> tuple[int, int]:
+    def _new_size(self, height: Any, width: Any) -> tuple[int, int]:
         if self.fixed_size is not None:
             return self.fixed_size[1], self.fixed_size[0]
         min_size = self.min_size[-1]
         if self.training and len(self.min_size) > 1:
-            min_size = self.min_size[int(torch.randint(len(self.min_size), ()))]
-        scale = torch.sym_min(min_size / torch.sym_min(height, width), self.max_size / torch.sym_max(height, width))
+            min_size = self.min_size[int(torch.empty(1).uniform_(0, len(self.min_size)))]
+        if isinstance(height, Tensor):  # of torch.jit.trace: in single precision it would round otherwise
+            height, width = height.double(), width.double()
+        scale = smaller(min_size / smaller(height, width), self.max_size / larger(height, width))
         # A long thin image keeps at least one pixel.
-        return torch.sym_max(math.floor(height * scale), 1), torch.sym_max(math.floor(width * scale), 1)
+        return larger(floor(height * scale), 1), larger(floor(width * scale), 1)
 
     def batch_images(self, images: list[Tensor], size_divisible: int = 32) -> Tensor:
         """Pads images with zeros, on the right and at the bottom, to one size of multiples of ``size_divisible``."""
         height, width = images[0].shape[-2:]
         for image in images[1:]:
-            height, width = torch.sym_max(height, image.shape[-2]), torch.sym_max(width, image.shape[-1])
+            height, width = larger(height, image.shape[-2]), larger(width, image.shape[-1])
         height = (height + size_divisible - 1) // size_divisible * size_divisible
         width = (width + size_divisible - 1) // size_divisible * size_divisible
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return torch.stack([F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2])) for x in images])
         batch = images[0].new_zeros(len(images), images[0].shape[0], height, width)
-        for place, image in zip(batch, images, strict=True):
-            place[:, : image.shape[-2], : image.shape[-1]] = image
+        for index, image in enumerate(images):
+            batch[index, :, : image.shape[-2], : image.shape[-1]] = image
         return batch
 
     def postprocess(
