@@ -13,15 +13,11 @@ from torch import Tensor, nn
 
 from zoo_core.value_cache import ValueCache
 from zoo_detection.image_list import ImageList
+from zoo_detection.precision import single_or_better
 
 __all__ = ["AnchorGenerator", "DefaultBoxGenerator"]
 
 _KEPT_LAYOUTS = 4  # shapes of batch and feature maps whose boxes are kept
-
-
-def _dtype_of_boxes(feature_map: Tensor) -> torch.dtype:
-    """Half precision cannot tell pixels of large images apart."""
-    return torch.promote_types(feature_map.dtype, torch.float32)
 
 
 class AnchorGenerator(nn.Module):
@@ -117,7 +113,7 @@ class AnchorGenerator(nn.Module):
             )
         height, width = image_list.tensors.shape[-2:]
         grids = tuple((feature_map.shape[-2], feature_map.shape[-1]) for feature_map in feature_maps)
-        dtype, device = _dtype_of_boxes(feature_maps[0]), feature_maps[0].device
+        dtype, device = single_or_better(feature_maps[0].dtype), feature_maps[0].device
         cells_of_levels = self._cells
 
         def make() -> Tensor:
@@ -204,7 +200,7 @@ class DefaultBoxGenerator(nn.Module):
             )
         height, width = image_list.tensors.shape[-2:]
         grids = tuple((feature_map.shape[-2], feature_map.shape[-1]) for feature_map in feature_maps)
-        dtype, device = _dtype_of_boxes(feature_maps[0]), feature_maps[0].device
+        dtype, device = single_or_better(feature_maps[0].dtype), feature_maps[0].device
         sides_of_levels, steps = self._sides, None if self.steps is None else tuple(self.steps)
 
         def make() -> Tensor:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from zoo_detection.precision import single_or_better
+
 __all__ = ["BoxCoder", "BoxLinearCoder"]
 
 
@@ -59,7 +61,7 @@ class BoxCoder:
         Returns:
             Tensor[N, 4 * K], of at least single precision.
         """
-        boxes = boxes.to(torch.promote_types(rel_codes.dtype, torch.float32))
+        boxes = boxes.to(single_or_better(rel_codes.dtype))
         codes = rel_codes.to(boxes.dtype).unflatten(-1, (-1, 4)) / boxes.new_tensor(self.weights)
         sides = (boxes[:, 2:] - boxes[:, :2])[:, None]
         centres = boxes[:, None, :2] + 0.5 * sides + codes[..., :2] * sides
@@ -90,7 +92,7 @@ class BoxLinearCoder:
 
     def decode(self, rel_codes: Tensor, boxes: Tensor) -> Tensor:
         """The boxes at distances ``rel_codes`` from the centres of ``boxes``, both Tensor[..., 4], as is the result."""
-        boxes = boxes.to(torch.promote_types(rel_codes.dtype, torch.float32))
+        boxes = boxes.to(single_or_better(rel_codes.dtype))
         centres = 0.5 * (boxes[..., :2] + boxes[..., 2:])
         distances = rel_codes * self._sizes(boxes) if self.normalize_by_size else rel_codes
         return torch.cat((centres - distances[..., :2], centres + distances[..., 2:]), -1)

@@ -27,6 +27,7 @@ from zoo_detection.box_coding import BoxLinearCoder
 from zoo_detection.building import build_detector
 from zoo_detection.dense import DenseDetector, best_detections, candidates_of_level, normalized_transform
 from zoo_detection.ops import clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
+from zoo_detection.precision import in_single_or_better
 
 __all__ = [
     "FCOS",
@@ -157,8 +158,10 @@ class FCOS(DenseDetector):
             boxes, scores, labels = [], [], []
             begin = 0
             for count in anchors_per_level:
-                probabilities = head_outputs["cls_logits"][image].narrow(0, begin, count).float().sigmoid()
-                centreness = head_outputs["bbox_ctrness"][image].narrow(0, begin, count).float().sigmoid()
+                probabilities, centreness = (
+                    in_single_or_better(head_outputs[key][image].narrow(0, begin, count)).sigmoid()
+                    for key in ("cls_logits", "bbox_ctrness")
+                )
                 best, anchor, label = candidates_of_level(
                     (probabilities * centreness).sqrt(), self.score_thresh, self.topk_candidates
                 )

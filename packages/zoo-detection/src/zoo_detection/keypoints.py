@@ -1,4 +1,4 @@
-"""Keypoints as places in heatmaps over the box of a person.
+"""Keypoints as peaks of heatmaps over the box of a person.
 
 `Mask R-CNN <https://arxiv.org/abs/1703.06870>`__, section 5.
 """
@@ -6,6 +6,8 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from zoo_detection.precision import in_single_or_better
 
 __all__ = ["heatmaps_to_keypoints", "keypointrcnn_inference", "keypointrcnn_loss", "keypoints_to_heatmap"]
 
@@ -68,9 +70,7 @@ def keypointrcnn_loss(
     return F.cross_entropy(logits[chosen], torch.cat(places)[chosen])
 
 
-@torch.library.custom_op("zoo::heatmaps_to_keypoints", mutates_args=())
-def _peaks(maps: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
-    """An operator of its own, because the size that each heatmap is enlarged to depends on the values of the boxes."""
+def _find_peaks(maps: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
     points = maps.new_zeros(*maps.shape[:2], 3)
     scores = maps.new_zeros(maps.shape[:2])
     sides = (rois[:, 2:] - rois[:, :2]).clamp(min=1)
@@ -83,6 +83,10 @@ def _peaks(maps: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         points[index, :, :2] = (cells + 0.5) * correction[index] + rois[index, :2]
     points[..., 2] = 1
     return points, scores
+
+
+# An operator of its own, because the size that each heatmap is enlarged to depends on the values of the boxes.
+_peaks = torch.library.custom_op("zoo::heatmaps_to_keypoints", _find_peaks, mutates_args=())
 
 
 @_peaks.register_fake
@@ -101,7 +105,11 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         Keypoints, Tensor[N, K, 3] (x, y and 1), and the heights of the peaks, Tensor[N, K]; both of at least single
         precision, since half precision cannot tell pixels of large images apart.
     """
-    return _peaks(maps.to(torch.promote_types(maps.dtype, torch.float32)), rois)
+    maps = in_single_or_better(maps)
+    # The operator has no gradient; torch finds that of its steps.
+    needs_gradient = torch.is_grad_enabled() and (maps.requires_grad or rois.requires_grad)
+    is_recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return _find_peaks(maps, rois) if needs_gradient and not is_recorded else _peaks(maps, rois)
 
 
 def keypointrcnn_inference(x: Tensor, boxes: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

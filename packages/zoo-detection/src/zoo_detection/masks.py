@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zoo_core.layers import without_autocast
 from zoo_detection.ops import roi_align
+from zoo_detection.precision import in_single_or_better
 
 __all__ = ["maskrcnn_inference", "maskrcnn_loss", "paste_masks_in_image", "project_masks_on_boxes"]
 
@@ -24,7 +25,7 @@ def maskrcnn_inference(x: Tensor, labels: list[Tensor]) -> list[Tensor]:
         For each image the probabilities, Tensor[n, 1, M, M], of at least single precision.
     """
     label = torch.cat(labels)
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    x = in_single_or_better(x)
     of_class = x.gather(1, label[:, None, None, None].expand(-1, 1, *x.shape[2:])).sigmoid()
     return [of_class] if len(labels) == 1 else list(of_class.split([image.shape[0] for image in labels]))
 

@@ -39,6 +39,7 @@ from zoo_detection.ops import (
     generalized_box_iou_loss,
     sigmoid_focal_loss,
 )
+from zoo_detection.precision import in_single_or_better
 
 __all__ = [
     "RetinaNet",
@@ -145,7 +146,7 @@ class RetinaNet(DenseDetector):
                 offsets = head_outputs["bbox_regression"][image][anchor]
                 decoded = self.box_coder.decode_single(offsets, anchors[image][anchor])
                 boxes.append(clip_boxes_to_image(decoded, size))
-                scores.append(best.float().sigmoid())
+                scores.append(in_single_or_better(best).sigmoid())
                 labels.append(label)
                 begin += count
             detections.append(

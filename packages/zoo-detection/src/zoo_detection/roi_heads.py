@@ -15,6 +15,7 @@ from zoo_detection.keypoints import keypointrcnn_inference, keypointrcnn_loss
 from zoo_detection.masks import maskrcnn_inference, maskrcnn_loss
 from zoo_detection.matching import BalancedPositiveNegativeSampler, Matcher
 from zoo_detection.ops import batched_nms, box_iou, clip_boxes_to_image
+from zoo_detection.precision import in_single_or_better
 from zoo_detection.targets import check_labels
 
 __all__ = ["RoIHeads", "fastrcnn_loss"]
@@ -194,7 +195,7 @@ class RoIHeads(nn.Module):
         Returns:
             For each image its boxes, Tensor[n, 4], scores, Tensor[n], and labels, int64 Tensor[n]; best first.
         """
-        probabilities = class_logits.float().softmax(-1)
+        probabilities = in_single_or_better(class_logits).softmax(-1)
         offsets = box_regression.unflatten(1, (-1, 4))
         classes = class_logits.shape[-1]
         counts = [image.shape[0] for image in proposals]

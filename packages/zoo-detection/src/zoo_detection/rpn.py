@@ -14,6 +14,7 @@ from zoo_detection.box_coding import BoxCoder
 from zoo_detection.image_list import ImageList
 from zoo_detection.matching import BalancedPositiveNegativeSampler, Matcher
 from zoo_detection.ops import batched_nms, box_iou, clip_boxes_to_image
+from zoo_detection.precision import in_single_or_better
 
 __all__ = ["RPNHead", "RegionProposalNetwork"]
 
@@ -173,7 +174,7 @@ class RegionProposalNetwork(nn.Module):
             top_anchors.append(index + begin)
             levels.append(torch.full_like(index[0], level))
             begin += count
-        scores = torch.cat(top_logits, 1).float().sigmoid()
+        scores = in_single_or_better(torch.cat(top_logits, 1)).sigmoid()
         deltas_of_top, places, level_of_top = torch.cat(top_deltas, 1), torch.cat(top_anchors, 1), torch.cat(levels)
 
         proposals = []

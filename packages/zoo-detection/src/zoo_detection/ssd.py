@@ -28,6 +28,7 @@ from zoo_detection.building import build_detector
 from zoo_detection.dense import DenseDetector, best_detections, normalized_transform
 from zoo_detection.matching import SSDMatcher
 from zoo_detection.ops import box_iou, clip_boxes_to_image
+from zoo_detection.precision import in_single_or_better
 
 __all__ = [
     "SSD",
@@ -167,7 +168,7 @@ class SSD(DenseDetector):
     ) -> list[dict[str, Tensor]]:
         detections = []
         for image, size in enumerate(image_shapes):
-            probabilities = head_outputs["cls_logits"][image].float().softmax(-1)
+            probabilities = in_single_or_better(head_outputs["cls_logits"][image]).softmax(-1)
             of_class = probabilities[:, 1:].t().contiguous()
             best, anchor = of_class.topk(smaller(of_class.shape[1], self.topk_candidates), dim=1)
             label, rank = torch.where(best > self.score_thresh)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from zoo_detection.precision import in_single_or_better
+
 __all__ = ["check_images", "check_labels", "checked_targets"]
 
 
@@ -93,7 +95,7 @@ def _real(name: str, values: Tensor) -> Tensor:
     """Of a floating dtype that can tell the pixels of large images apart."""
     if values.is_complex():
         raise TypeError(f"{name} must be of a real dtype, not {values.dtype}")
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+    return in_single_or_better(values)
 
 
 def _checked_boxes(index: int, boxes: object) -> Tensor:

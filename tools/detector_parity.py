@@ -1,0 +1,149 @@
+"""What scripts do with detectors beyond reading their outputs, compared with torchvision as a black box.
+
+For a builder: the parameters that a seed gives, the losses of a training step, the gradients that reach the images and
+the parameters from them, the gradients that reach an image from its detections, and how often the hooks of each module
+are called. All in double precision, where sums in another order make no difference.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tools import oracle, reference_values
+from tools.torchvision_operators import torchvision_operators
+from zoo_core import get_model_builder
+
+TOLERANCE = 1e-4  # of gradients, relative to the largest
+
+
+def checks(name: str) -> Iterator[tuple[str, float]]:
+    """Each check of a builder by its name, and the largest difference found relative to the largest value.
+
+    Raises:
+        AssertionError: something differs that has no size.
+    """
+    torchvision_operators()
+    yield "initial parameters", initial_parameters(name)
+    yield from training(name)
+    yield "gradient of detections", gradient_of_detections(name)
+    yield "calls of hooks", calls_of_hooks(name)
+
+
+def builders(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
+    return get_model_builder(name), oracle.builder(name)
+
+
+def small(name: str) -> dict[str, Any]:
+    """Arguments with which a model resizes images to few pixels, unless its size is fixed."""
+    return {"weights": None, "weights_backbone": None} | (
+        {} if name.startswith("ssd") else {"min_size": (96, 128), "max_size": 256}
+    )
+
+
+def initial_parameters(name: str) -> float:
+    states = []
+    for builder in builders(name):
+        torch.manual_seed(0)
+        model = builder(weights=None, weights_backbone=None)
+        # What is drawn next must be the same as well: training goes on with it.
+        states.append(model.state_dict() | {"next": torch.rand(4)})
+    ours, theirs = states
+    differing = [key for key in theirs if not torch.equal(ours[key], theirs[key])]
+    assert not differing, f"{len(differing)} initial parameters differ, {differing[0]} first"
+    return 0.0
+
+
+def samples(name: str) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Two images with objects, and one without."""
+    images = [reference_values.image(seed, 3, *size) for seed, size in enumerate([(120, 150), (170, 110), (90, 100)])]
+    boxes = [[[10, 12, 80, 90], [60, 30, 140, 110]], [[5, 20, 100, 160]], []]
+    targets = []
+    for image, objects in zip(images, boxes, strict=True):
+        count = len(objects)
+        box = torch.tensor(objects, dtype=torch.float32).reshape(-1, 4)
+        masks = torch.zeros(count, *image.shape[1:], dtype=torch.uint8)
+        for mask, (x1, y1, x2, y2) in zip(masks, objects, strict=True):
+            mask[y1:y2, x1 : (x1 + x2) // 2] = 1
+        keypoints = torch.cat((box[:, None, :2] + torch.arange(17.0)[:, None] * 3, torch.ones(count, 17, 1)), -1)
+        targets.append(
+            {"boxes": box, "labels": torch.ones(count, dtype=torch.int64), "masks": masks, "keypoints": keypoints}
+        )
+    if name.startswith("ssd"):
+        # An image without objects teaches our SSD, and not torchvision's.
+        return images[:2], targets[:2]
+    return images, targets
+
+
+def training(name: str) -> Iterator[tuple[str, float]]:
+    results = []
+    for builder in builders(name):
+        torch.manual_seed(0)
+        model = builder(**small(name)).double().train()
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()  # of so few values it would make noise of rounding
+        images, targets = samples(name)
+        images = [image.double().requires_grad_() for image in images]
+        torch.manual_seed(1)
+        losses = model(images, targets)
+        sum(losses.values()).backward()
+        gradients = {key: parameter.grad for key, parameter in model.named_parameters() if parameter.grad is not None}
+        results.append((losses, {str(i): image.grad for i, image in enumerate(images)}, gradients))
+    for what, ours, theirs in zip(("losses", "gradient of images", "gradient of parameters"), *results, strict=True):
+        assert ours.keys() == theirs.keys(), f"{what}: {sorted(ours.keys() ^ theirs.keys())}"
+        yield what, max(difference(ours[key].detach(), theirs[key].detach()) for key in theirs)
+
+
+def filled(name: str) -> tuple[nn.Module, nn.Module]:
+    """Both models with the same parameters, with which they detect something."""
+    kwargs = small(name)
+    if "rcnn" in name:
+        kwargs |= {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0}
+    with reference_values.no_random_init():
+        ours, theirs = (builder(**kwargs) for builder in builders(name))
+    reference_values.fill_parameters(ours)
+    theirs.load_state_dict(ours.state_dict())
+    return ours.double().eval(), theirs.double().eval()
+
+
+def gradient_of_detections(name: str) -> float:
+    """Of sums over all detections, whose order may differ where scores are equal."""
+    gradients = []
+    for model in filled(name):
+        image = samples(name)[0][0].double().requires_grad_()
+        found = model([image])[0]
+        assert len(found["scores"]), "nothing is detected"
+        total = sum(found[key].sum() / max(1.0, float(found[key].detach().abs().max())) for key in found)
+        (gradient,) = torch.autograd.grad(total, image)
+        gradients.append(gradient)
+    return difference(*gradients)
+
+
+def calls_of_hooks(name: str) -> float:
+    """A forward hook and a pre-hook on every module that both have."""
+    images = [image.double() for image in samples(name)[0][:2]]
+    ours, theirs = (calls_by_module(model, images) for model in filled(name))
+    differing = [path for path in sorted(ours.keys() & theirs.keys()) if ours[path] != theirs[path]]
+    assert not differing, f"hooks differ: {[(path, ours[path], theirs[path]) for path in differing[:3]]}"
+    return 0.0
+
+
+def calls_by_module(model: nn.Module, images: list[Tensor]) -> dict[str, int]:
+    """How many hooks of each module a run calls."""
+    calls = dict.fromkeys((path for path, _ in model.named_modules()), 0)
+
+    def count(path: str) -> None:
+        calls[path] += 1
+
+    for path, module in model.named_modules():
+        module.register_forward_hook(lambda *_, path=path: count(path))
+        module.register_forward_pre_hook(lambda *_, path=path: count(path))
+    with torch.inference_mode():
+        model(images)
+    return calls
+
+
+def difference(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12))
