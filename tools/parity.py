@@ -3,7 +3,8 @@
     python -m tools.parity [PATTERN ...]        # shell patterns of model names; all that can run by default
 
 Both get the same parameters through `load_state_dict`, so the names, shapes and order of the state dict are compared as
-well. Detections are compared as sets: with random parameters many scores are equal, and their order is anyone's.
+well. Detections are compared as sets: with random parameters many scores are equal, and their order is anyone's. More
+is compared of detectors: see `tools/detector_parity.py`.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import inspect
 import torch
 from torch import Tensor, nn
 
-from tools import oracle, reference_values
+from tools import detector_parity, oracle, reference_values
 from tools.torchvision_operators import torchvision_operators
 from zoo_core import catalog, get_model_builder
 
@@ -103,6 +104,9 @@ def main() -> None:
             error = difference(name, task)
             verdict = "equal" if error <= TOLERANCE else "DIFFERS"
             print(f"{name:40s} {error:.1e}  {verdict}", flush=True)
+            for check, found in detector_parity.checks(name) if task == "detection" else ():
+                verdict = verdict if found <= detector_parity.TOLERANCE else "DIFFERS"
+                print(f"    {check:36s} {found:.1e}  {verdict}", flush=True)
         except AssertionError as problem:
             verdict = f"DIFFERS: {problem}"
             print(f"{name:40s} {verdict}", flush=True)
