@@ -1,5 +1,6 @@
 """What all commands have in common: help, errors, exit codes, terminals and pipes."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -7,8 +8,9 @@ import sys
 
 import pytest
 
+from support import toy_package
 from zoo_core import catalog
-from zoo_core.cli import facts, output
+from zoo_core.cli import facts, main, output
 
 from .running import environment, in_terminal, run, zoo
 
@@ -26,6 +28,8 @@ TORCH_FREE = [
     "cache",
     "cache --clear --yes",
     "predict --help",
+    "predict brightnet --help",
+    "predict brightnet --topk 3 photo.jpg",
     "predict",
 ]
 
@@ -82,6 +86,8 @@ def test_version(toys, capsys):
         ("predict brightnet x.png --task toys", r"--task is for calls without a model"),
         ("predict brightnet x.png --batch-size 0", r"--batch-size.*1"),
         ("predict brightnet x.png --tweak 1", r"No such option: --tweak"),
+        ("predict brightnet x.png --topk 3", r"No such option: --topk"),
+        ("predict brightnet x.png --level nan", r"--level"),
         ("predict brightnet x.png --levl 1", r"No such option: --levl.*--level"),
         ("predict brightnet x.png --level high", r"--level.*(valid float|number)"),
         ("predict brightnet x.png --level 1.5", r"--level.*1"),
@@ -197,6 +203,43 @@ def test_a_narrow_terminal_gets_fewer_columns(toys):
     assert "\x1b" not in in_terminal(toys.path, 30, "list", "bright", NO_COLOR="1")
     # The name itself stays whole, however narrow it gets.
     assert "brightnet" in in_terminal(toys.path, 5, "list", "bright")
+
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egpj.exe\x7f\r"
+
+
+def test_nothing_steers_the_terminal(tmp_path, cache, pictures, capsys):
+    """Names of files, labels, facts and urls come from elsewhere."""
+    package = toy_package.write(tmp_path / "site")
+    in_toml = json.dumps(EVIL)[1:-1]
+    text = (package.root / "catalog" / "brightnet.toml").read_text()
+    (package.root / "catalog" / "evil.toml").write_text(text.replace("brightnet", "evilnet").replace("dark", in_toml))
+    shutil.copy("night.png", f"{EVIL}.png")
+    with toy_package.installed(package.path):
+        for words in (
+            ["list", "--json"],
+            ["list", "bright"],
+            ["list", EVIL],
+            ["info", "brightnet"],
+            ["info", "brightnet", "--json"],
+            ["info", EVIL],
+            ["info", "--debug", EVIL],
+            [EVIL],
+            ["list", f"--{EVIL}"],
+            ["list", "--sort", EVIL],
+            ["predict", "brightnet", f"{EVIL}.png", "--output", f"out{EVIL}"],
+            ["predict", "brightnet", f"{EVIL}.png", "--json"],
+            ["predict", "brightnet", f"{EVIL}{EVIL}.png"],
+            ["predict", "brightnet", "night.png", "--prefix", EVIL],
+            ["predict", "brightnet", "night.png", "--device", EVIL],
+            ["cache", EVIL],
+        ):
+            main(words)
+            printed = capsys.readouterr()
+            for text in (printed.out, printed.err):
+                assert not re.findall(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", text), words
+        main(["predict", "brightnet", f"{EVIL}.png"])
+        assert capsys.readouterr().out.startswith(r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202egpj.exe\x7f\r.png")
 
 
 def test_text_that_the_terminal_cannot_show(toys, pictures):

@@ -82,7 +82,8 @@ def complete_weights(*others: str) -> Completer:
     """
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        words: list[str] = []
+        # An option that waits for its value leaves the words before it in ``args``.
+        words = list(context.args)
         for value in context.params.values():
             words += [value] if isinstance(value, str) else list(value) if isinstance(value, tuple | list) else []
         named = [catalog.models()[word.lower()] for word in words if word.lower() in catalog.models()]
