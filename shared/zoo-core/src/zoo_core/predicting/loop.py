@@ -190,9 +190,11 @@ class _Runner:
         self.most: int | None = None
 
     def run(self, batch: Sequence[_Item]) -> Iterator[Prediction | Failure]:
-        size = self.most or len(batch)
-        for start in range(0, len(batch), max(1, size)):
+        start = 0
+        while start < len(batch):
+            size = self.most or len(batch)
             yield from self._run(batch[start : start + size])
+            start += size
 
     def _run(self, batch: Sequence[_Item]) -> Iterator[Prediction | Failure]:
         # Not in the except block: there, the error keeps alive what filled the memory.
