@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKPOINT_SUFFIXES", "ModelSpec", "build", "find"]
 
-CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth"})
+CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
 """Endings, in lower case, of the files that hold a state dict."""
 
 
@@ -130,14 +130,8 @@ def _from_catalog(model: Model, checkpoint: Checkpoint) -> ModelSpec:
 
 def _from_checkpoint(path: Path, overrides: Mapping[str, Any]) -> ModelSpec:
     """A checkpoint that says what it is has a spec's fields under ``"spec"``, beside its state dict."""
-    import torch
-
-    try:
-        # Without their data, tensors cost nothing.
-        content = torch.load(path, map_location="meta", weights_only=True)
-    except Exception:
-        checkpoints.read_state_dict(path)  # says what is wrong with the file
-        raise
+    # Without their data, tensors cost nothing.
+    content = checkpoints.read_content(path, map_location="meta")
     described = content.get("spec") if isinstance(content, dict) else None
     if isinstance(described, dict):
         try:
@@ -189,7 +183,17 @@ def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "nn
         return builder(weights=None, **arguments).train(train)
     with builders.without_storage():
         model = builder(weights=None, **arguments)
-    return builders.load(model, _OfFile(spec), progress).train(train)  # type: ignore[arg-type]
+    file = _OfFile(spec)
+    try:
+        return builders.load(model, file, progress).train(train)  # type: ignore[arg-type]
+    except checkpoints.StateDictError as error:
+        from zoo_core.recognition import recognize
+
+        found = recognize(file.get_state_dict(progress=False))
+        likeness = (
+            f"is most like {', '.join(map(str, found))}" if found else "is like no model of the installed packages"
+        )
+        raise checkpoints.StateDictError(f"{error}\n  The file {likeness}.") from None
 
 
 class _OfFile:
@@ -201,8 +205,9 @@ class _OfFile:
     def get_state_dict(self, **options: Any) -> Any:
         assert self._spec.file is not None
         if "://" in self._spec.file or self._spec.file.startswith(("file:", "package:")):
-            return checkpoints.get_state_dict(self._spec.file, progress=options.get("progress", True))
-        return checkpoints.read_state_dict(self._spec.file)
+            progress = options.get("progress", True)
+            return checkpoints.without_wrappers(checkpoints.get_state_dict(self._spec.file, progress=progress))
+        return checkpoints.read_own_state_dict(self._spec.file)
 
     def __str__(self) -> str:
         return str(self._spec)

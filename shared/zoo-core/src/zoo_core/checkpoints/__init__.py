@@ -32,7 +32,14 @@ from zoo_core.checkpoints.errors import (
     UnreadableCheckpointError,
 )
 from zoo_core.checkpoints.fetching import fetch
-from zoo_core.checkpoints.reading import get_state_dict, load_state_dict, read_state_dict
+from zoo_core.checkpoints.own_files import without_wrappers
+from zoo_core.checkpoints.reading import (
+    get_state_dict,
+    load_state_dict,
+    read_content,
+    read_own_state_dict,
+    read_state_dict,
+)
 
 __all__ = [
     "CacheWriteError",
@@ -55,6 +62,9 @@ __all__ = [
     "load_state_dict",
     "locate",
     "matches_hash",
+    "read_content",
+    "read_own_state_dict",
     "read_state_dict",
     "verify",
+    "without_wrappers",
 ]

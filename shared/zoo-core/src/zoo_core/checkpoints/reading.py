@@ -5,13 +5,13 @@ import pickle
 import re
 import sys
 import warnings
-from collections import OrderedDict
 from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from zoo_core.checkpoints import own_files
 from zoo_core.checkpoints.archive import MAGIC, Archive, DamagedArchiveError
 from zoo_core.checkpoints.cache import REMOTE_SCHEMES
 from zoo_core.checkpoints.errors import UnreadableCheckpointError
@@ -22,7 +22,6 @@ from zoo_core.text import printable
 if TYPE_CHECKING:
     import torch
 
-_NAMES_SHOWN = 8
 _BEGINNING = 16
 
 
@@ -45,7 +44,11 @@ def get_state_dict(
 
 
 def read_state_dict(
-    path: Path | str, *, map_location: "torch.serialization.MAP_LOCATION" = "cpu", mapped: bool = False
+    path: Path | str,
+    *,
+    key: str | None = None,
+    map_location: "torch.serialization.MAP_LOCATION" = "cpu",
+    mapped: bool = False,
 ) -> "dict[str, torch.Tensor]":
     """Reads a checkpoint. No code that it may hold is ever run.
 
@@ -61,7 +64,8 @@ def read_state_dict(
 
     Args:
         path: the file, as :func:`torch.save` or safetensors writes it. It holds a state dict, or a dict with exactly
-            one state dict among its values (``{"model": ..., "epoch": ...}``), which is then taken.
+            one state dict of a model among its values (``{"model": ..., "epoch": ...}``), which is then taken.
+        key: which one, where there are several.
         map_location: device for the tensors, as in :func:`torch.load`.
         mapped: map the file into memory; has an effect for the CPU only.
 
@@ -74,7 +78,24 @@ def read_state_dict(
         UnreadableCheckpointError: the file is damaged or no checkpoint, or holds other objects than tensors and plain
             values.
     """
-    return unwrap(read_content(path, map_location=map_location, mapped=mapped), Path(path))
+    return own_files.choose(read_content(path, map_location=map_location, mapped=mapped), Path(path), key)
+
+
+def read_own_state_dict(
+    path: Path | str, *, key: str | None = None, map_location: "torch.serialization.MAP_LOCATION" = "cpu"
+) -> "dict[str, torch.Tensor]":
+    """Reads a checkpoint that a user has written, into memory: :func:`read_state_dict`, with plain names.
+
+    Args:
+        path: the file; so are the other arguments, and what is raised, those of :func:`read_state_dict`.
+        key: which state dict, where there are several.
+        map_location: device for the tensors.
+
+    Returns:
+        The tensors by the names that the model has itself: what wrappers put in front of them (``module.``,
+        ``_orig_mod.``) is left out.
+    """
+    return own_files.without_wrappers(read_state_dict(path, key=key, map_location=map_location))
 
 
 def load_state_dict(
@@ -177,6 +198,7 @@ def _read_archive(archive: Archive, file: BufferedReader, mapped_from: Path | No
         if member.size != size:
             raise _RefusedError(f"a tensor takes {size} bytes, but the file has {member.size} for it")
         if not on_cpu:
+            # Enough to see whether the file has what it says.
             return torch.UntypedStorage(size, device="meta")
         if key not in storages:
             fill = functools.partial(archive.read_into, member)
@@ -187,7 +209,7 @@ def _read_archive(archive: Archive, file: BufferedReader, mapped_from: Path | No
         content = unpickle(archive.content("data.pkl"), storage)
     except NotPlainError:
         content = None
-    if content is None or not on_cpu:
+    if content is None or not (on_cpu or map_location == "meta"):
         file.seek(0)
         return torch.load(file, map_location=map_location, weights_only=True)
     memory.fill()
@@ -209,44 +231,4 @@ def _why_unreadable(path: Path, error: Exception, map_location: "torch.serializa
     return (
         f"cannot read {shown(path)} ({cause}): it is no checkpoint, or is truncated or damaged{place}. If it lies in "
         f"the cache, check it with `zoo verify`, or delete it so that it is downloaded again"
-    )
-
-
-def unwrap(content: object, path: Path) -> "dict[str, torch.Tensor]":
-    """The one state dict in what a file holds.
-
-    Raises:
-        UnreadableCheckpointError: there is none, or there are several.
-    """
-    if isinstance(content, dict):
-        if holds_tensors(content) or not content:
-            return _without_attributes(content)
-        state_dicts = {key: value for key, value in content.items() if isinstance(value, dict) and holds_tensors(value)}
-        if len(state_dicts) == 1:
-            return _without_attributes(next(iter(state_dicts.values())))
-        if len(state_dicts) > 1:
-            names = ", ".join(printable(str(key)) for key in [*state_dicts][:_NAMES_SHOWN])
-            raise UnreadableCheckpointError(
-                f"{shown(path)} holds several state dicts ({names}): save the one to use on its own"
-            )
-    raise UnreadableCheckpointError(
-        f"{shown(path)} holds no state dict ({type(content).__name__}): expected tensors by name, as "
-        f"torch.save(model.state_dict(), path) writes them"
-    )
-
-
-def _without_attributes(state_dict: dict[str, Any]) -> dict[str, Any]:
-    """A pickle can set any attribute of an ordered dict, its methods' names included."""
-    if type(state_dict) is OrderedDict:
-        for name in [name for name in vars(state_dict) if name != "_metadata"]:
-            delattr(state_dict, name)
-    return state_dict
-
-
-def holds_tensors(mapping: Mapping[Any, object]) -> bool:
-    """Whether this is a state dict: only strings as keys, and tensors among the values."""
-    import torch
-
-    return all(isinstance(key, str) for key in mapping) and any(
-        isinstance(value, torch.Tensor) for value in mapping.values()
     )

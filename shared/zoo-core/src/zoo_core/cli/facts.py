@@ -8,6 +8,7 @@ from typing import Any
 
 from zoo_core import catalog, checkpoints
 from zoo_core.catalog import Checkpoint, Model
+from zoo_core.text import redacted
 
 
 def place(checkpoint: Checkpoint) -> str | None:
@@ -91,4 +92,4 @@ def describe(checkpoint: Checkpoint, *, brief: bool = True) -> dict[str, Any]:
     Args:
         brief: only what lists show, without labels and preprocessing.
     """
-    return checkpoint.as_dict(brief=brief) | {"available": place(checkpoint)}
+    return checkpoint.as_dict(brief=brief) | {"url": redacted(checkpoint.url), "available": place(checkpoint)}
