@@ -1,6 +1,7 @@
 """Video classification as a task: clips, results, words, contact sheets, records, the command."""
 
 import json
+import weakref
 
 import pytest
 import torch
@@ -56,8 +57,9 @@ def test_the_entry_point_names_it():
 def test_probabilities_are_the_mean_over_clips(video):
     task = bits_task(clips=3)
     read = task.read(video)
-    assert [clip.frames.shape for clip in read.clips] == [(3, 4, 32, 40)] * 3
-    assert [clip.times[0] for clip in read.clips] == pytest.approx([0, 26 / 30, 53 / 30])
+    clips = list(read.clips())
+    assert [clip.frames.shape for clip in clips] == [(3, 4, 32, 40)] * 3
+    assert [clip.times[0] for clip in clips] == pytest.approx([0, 26 / 30, 53 / 30])
     (result,) = run(task, Bits(), read)
     assert isinstance(result, ClassifiedVideo)
     torch.testing.assert_close(result.probabilities, torch.stack([clip.probabilities for clip in result.clips]).mean(0))
@@ -65,7 +67,7 @@ def test_probabilities_are_the_mean_over_clips(video):
     assert first.top(1)[0][1] == "bright"
     assert last.top(1)[0][1] == "late"
     # The clip's logits by hand: 5 for late, the mean brightness for bright.
-    frames = read.clips[2].frames
+    frames = clips[2].frames
     logits = torch.stack((torch.zeros(()), 10 * frames[:, :, 24, 4].mean() - 5, frames.mean()))
     torch.testing.assert_close(last.probabilities, logits.softmax(0))
 
@@ -74,9 +76,29 @@ def test_frames_are_preprocessed_as_a_whole_clip_would_be(video):
     from zoo_video import read_clips
 
     (clip,) = read_clips(video, 4, frame_rate=15)
-    (ours,) = bits_task(clips=1).read(video).clips
+    (ours,) = bits_task(clips=1).read(video).clips()
     torch.testing.assert_close(ours.frames, bits_task().preprocess(clip.frames), rtol=0, atol=0)
     assert ours.times == clip.times
+
+
+def test_many_clips_are_run_while_they_are_read(video):
+    """Whatever their number, no more are in memory than overlap; the sheet shows some of them."""
+    alive, most = weakref.WeakSet(), 0
+
+    class Watched(Bits):
+        def forward(self, x: Tensor) -> Tensor:
+            nonlocal most
+            alive.add(x.untyped_storage())
+            most = max(most, len(alive))
+            return super().forward(x)
+
+    task = bits_task(clips=500)
+    read = task.read(video)
+    (result,) = run(task, Watched(), read)
+    assert len(result.clips) == len(read.spans) == 500
+    assert most <= 2
+    assert sorted(read.thumbnails) == sorted({round(row * 499 / 23) for row in range(24)})
+    assert task.draw(read, result).height < 24 * 200
 
 
 def test_words_and_json(video):
@@ -128,7 +150,7 @@ def test_contact_sheet_of_one_tiny_frame_is_wide_enough_for_its_caption(tmp_path
 
 
 def test_options_override_what_the_weights_say(video):
-    (clip,) = bits_task(clips=1, frames=6, frame_rate=5.0).read(video).clips
+    (clip,) = bits_task(clips=1, frames=6, frame_rate=5.0).read(video).clips()
     assert clip.frames.shape[1] == 6
     assert clip.times[-1] - clip.times[0] == pytest.approx(1.0, abs=0.04)
 
@@ -214,7 +236,7 @@ def test_predict_a_folder_with_a_bad_file(offline, tmp_path, capsys):
     results = json.loads(captured.out)["results"]
     assert [result["file"].rpartition("/")[2] for result in results] == ["a.mp4", "bad.mp4", "b.MKV"]
     assert ["error" in result for result in results] == [False, True, False]
-    assert "bad.mp4: not a video" in captured.err
+    assert "bad.mp4: cannot be decoded: not a video" in captured.err
 
 
 def test_a_size_that_the_model_does_not_take_is_said(video, publish, capsys):

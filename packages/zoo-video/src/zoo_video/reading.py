@@ -174,6 +174,7 @@ def read_clips(
     num_clips: int = 1,
     frame_rate: float | Fraction | None = None,
     transform: Callable[[Tensor], Tensor] | None = None,
+    watch: Callable[[float, Tensor], None] | None = None,
 ) -> Iterator[Clip]:
     """Reads clips that are spread evenly over a video, one after the other: what a classifier looks at.
 
@@ -190,6 +191,7 @@ def read_clips(
             default the average rate of the video.
         transform: is given each frame as soon as it is decoded, uint8 Tensor[3, H, W], and returns what is kept of it,
             smaller for instance.
+        watch: is shown each frame that a clip takes once, before ``transform``, with its time in seconds.
 
     Yields:
         The clips in order. A video that is shorter than a clip gives only one, of frames spread over the whole video;
@@ -206,7 +208,13 @@ def read_clips(
         raise ValueError(f"clip_length and num_clips must be at least 1, not {clip_length} and {num_clips}")
     if frame_rate is not None and not 0 < frame_rate < math.inf:
         raise ValueError(f"frame_rate must be more than 0, not {frame_rate}")
-    return _read_clips(path, clip_length, num_clips, frame_rate, transform or (lambda frame: frame))
+
+    def keep(time: float, frame: Tensor) -> Tensor:
+        if watch is not None:
+            watch(time, frame)
+        return frame if transform is None else transform(frame)
+
+    return _read_clips(path, clip_length, num_clips, frame_rate, keep)
 
 
 def _read_clips(
@@ -214,7 +222,7 @@ def _read_clips(
     clip_length: int,
     num_clips: int,
     frame_rate: float | Fraction | None,
-    transform: Callable[[Tensor], Tensor],
+    keep: Callable[[float, Tensor], Tensor],
 ) -> Iterator[Clip]:
     with VideoFile(path) as video:
         start, last = video.extent()
@@ -227,7 +235,7 @@ def _read_clips(
         ]
         waiting = deque(_Wanted([begin + i * step + _ROUNDING for i in range(clip_length)]) for begin in begins)
         found_any = False
-        for clip in _filled(video, waiting, transform):
+        for clip in _filled(video, waiting, keep):
             found_any = True
             yield clip
         video.warn()
@@ -251,7 +259,7 @@ class _Wanted:
         return Clip(torch.stack(self.kept), self.shown)
 
 
-def _filled(video: VideoFile, waiting: deque[_Wanted], transform: Callable[[Tensor], Tensor]) -> Iterator[Clip]:
+def _filled(video: VideoFile, waiting: deque[_Wanted], keep: Callable[[float, Tensor], Tensor]) -> Iterator[Clip]:
     """Clips in the order in which they begin, filled in as few passes over the file as can be.
 
     Each frame that is decoded goes to all clips that it belongs to; only the clips that have begun hold frames.
@@ -275,7 +283,7 @@ def _filled(video: VideoFile, waiting: deque[_Wanted], transform: Callable[[Tens
         for wanted in begun:
             while not wanted.is_full and (ends is None or wanted.times[len(wanted.kept)] < ends):
                 if pixels is None:
-                    pixels = transform(video.pixels(frame).permute(2, 0, 1))
+                    pixels = keep(float(time), video.pixels(frame).permute(2, 0, 1))
                 wanted.kept.append(pixels)
                 wanted.shown.append(float(time))
         while begun and begun[0].is_full:

@@ -1,8 +1,8 @@
 """Video classification: which labels fit a video best, and when."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from zoo_core.drawing import draw_labels
 from zoo_core.engines import Engine
 from zoo_core.images import to_pil_image
 from zoo_core.tasks import Sample, Task, check_finite
+from zoo_core.video_files import VideoFile
 from zoo_video.reading import read_clips
 
 __all__ = ["ClassifiedClip", "ClassifiedVideo", "Video", "VideoClassificationTask", "VideoClip"]
@@ -22,6 +23,7 @@ __all__ = ["ClassifiedClip", "ClassifiedVideo", "Video", "VideoClassificationTas
 # Of the contact sheet, in pixels.
 _THUMBNAIL = (160, 120)
 _COLUMNS = 6
+_ROWS = 24
 _GAP = 4
 _TEXT = 15
 _GROUND = (24, 26, 31)
@@ -36,7 +38,7 @@ class VideoClip:
     Args:
         frames: float32 Tensor[3, T, H, W], preprocessed.
         times: when each frame is shown first, in seconds.
-        thumbnails: some of the frames, small, with their times.
+        thumbnails: some of the frames, small, with their times; none if the contact sheet leaves the clip out.
     """
 
     frames: Tensor
@@ -44,11 +46,66 @@ class VideoClip:
     thumbnails: Sequence[tuple[float, Image.Image]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Video:
-    """The clips of a video."""
+    """A video file, of which a model sees clips.
 
-    clips: Sequence[VideoClip]
+    The clips are read each time that they are asked for, one after the other: however many they are, only those that
+    overlap are in memory.
+
+    Args:
+        path: the file.
+        clip_length, num_clips, frame_rate: see :func:`~zoo_video.reading.read_clips`.
+        prepare: uint8 Tensor[3, H, W] -> float32 Tensor[3, H, W]: what is kept of a frame.
+
+    Attributes:
+        spans: times of the first and the last frame of each clip that was read, in seconds.
+        thumbnails: those of some clips, by the clip's number.
+    """
+
+    path: Path
+    clip_length: int
+    num_clips: int
+    frame_rate: float | None
+    prepare: Callable[[Tensor], Tensor]
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    thumbnails: dict[int, Sequence[tuple[float, Image.Image]]] = field(default_factory=dict)
+
+    def clips(self) -> Iterator[VideoClip]:
+        """Reads the clips."""
+        self.spans.clear()
+        self.thumbnails.clear()
+        shown = _spread(self.num_clips, _ROWS)
+        frames: dict[float, Image.Image] = {}
+
+        def watch(time: float, frame: Tensor) -> None:
+            frames[time] = _thumbnail(frame)
+
+        found = read_clips(
+            self.path,
+            self.clip_length,
+            num_clips=self.num_clips,
+            frame_rate=self.frame_rate,
+            transform=self.prepare,
+            watch=watch,
+        )
+        for number, clip in enumerate(found):
+            times = list(dict.fromkeys(clip.times))
+            chosen = [(times[place], frames[times[place]]) for place in _spread(len(times), _COLUMNS)]
+            # Clips that come later begin later.
+            for time in [time for time in frames if time < times[0]]:
+                del frames[time]
+            self.spans.append((times[0], times[-1]))
+            if number in shown:
+                self.thumbnails[number] = chosen
+            yield VideoClip(clip.frames.transpose(0, 1), clip.times, chosen if number in shown else ())
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most so many of the numbers below ``count``, evenly spread, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})
 
 
 @dataclass(frozen=True)
@@ -76,38 +133,40 @@ class ClassifiedVideo(Classification):
     clips: Sequence[ClassifiedClip]
 
 
+@dataclass(frozen=True)
+class _Clips:
+    """The prepared clips of a video, read anew each time."""
+
+    video: Video
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (clip.frames for clip in self.video.clips())
+
+
 class VideoClassificationTask(Task[Video, ClassifiedVideo]):
     """Finds the ``topk`` most likely labels of a video from clips of it, and when they fit best."""
 
     def read(self, path: Path) -> Video:
         facts = self.spec.facts
-        thumbnails: list[Image.Image] = []
-
-        def prepare(frame: Tensor) -> Tensor:
-            """Large frames are not kept: only what the model takes of them, and what is shown."""
-            assert self.preprocess is not None
-            thumbnails.append(_thumbnail(frame))
-            return self.preprocess(frame[None])[:, 0]
-
-        clips = []
-        for clip in read_clips(
+        with VideoFile(path):  # says now what cannot be opened
+            pass
+        return Video(
             path,
             self.options["frames"] or facts.get("clip_length") or facts.get("min_temporal_size") or 16,
-            num_clips=self.options["clips"],
-            frame_rate=self.options["frame_rate"] or facts.get("frame_rate"),
-            transform=prepare,
-        ):
-            # A frame that was taken more than once was prepared once.
-            shown = list(zip(dict.fromkeys(clip.times), thumbnails, strict=True))
-            thumbnails.clear()
-            step = (len(shown) - 1) / max(_COLUMNS - 1, 1)
-            chosen = sorted({round(column * step) for column in range(_COLUMNS)})
-            clips.append(VideoClip(clip.frames.transpose(0, 1), clip.times, [shown[index] for index in chosen]))
-        return Video(clips)
+            self.options["clips"],
+            self.options["frame_rate"] or facts.get("frame_rate"),
+            self._prepare_frame,
+        )
+
+    def _prepare_frame(self, frame: Tensor) -> Tensor:
+        """Large frames are not kept: only what the model takes of them."""
+        assert self.preprocess is not None
+        prepared: Tensor = self.preprocess(frame[None])[:, 0]
+        return prepared
 
     def prepare(self, input: Video) -> Sample:
-        """The clips, float32 Tensor[3, T, H, W] each."""
-        return tuple(clip.frames for clip in input.clips)
+        """The clips, float32 Tensor[3, T, H, W] each, as they are read."""
+        return _Clips(input)
 
     def run(self, engine: Engine, samples: Sequence[Sample]) -> list[Tensor]:
         """Runs one clip at a time, so that memory does not grow with their number.
@@ -123,8 +182,8 @@ class VideoClassificationTask(Task[Video, ClassifiedVideo]):
         probabilities = output.softmax(dim=1)
         labels = self.labels_for(probabilities.shape[1])
         clips = [
-            ClassifiedClip(row, labels, clip.times[0], clip.times[-1])
-            for row, clip in zip(probabilities, input.clips, strict=True)
+            ClassifiedClip(row, labels, start, end)
+            for row, (start, end) in zip(probabilities, input.spans, strict=True)
         ]
         return ClassifiedVideo(probabilities.mean(dim=0), labels, clips)
 
@@ -178,21 +237,22 @@ def _thumbnail(frame: Tensor) -> Image.Image:
 
 
 def _contact_sheet(video: Video, result: ClassifiedVideo) -> Image.Image:
-    """A row of frames for each clip, under the clip's time and likeliest label."""
+    """A row of frames for each clip, or for some of many, under the clip's time and likeliest label."""
     font = ImageFont.load_default(_TEXT)
-    pictures = [picture for clip in video.clips for _, picture in clip.thumbnails]
+    rows = [(result.clips[number], thumbnails) for number, thumbnails in sorted(video.thumbnails.items())]
+    pictures = [picture for _, thumbnails in rows for _, picture in thumbnails]
     width, height = max(p.width for p in pictures), max(p.height for p in pictures)
     caption = math.ceil(1.6 * _TEXT)
     row_height = caption + height + caption + _GAP
-    columns = max(len(clip.thumbnails) for clip in video.clips)
-    captions = ["{}   {}  {:.1%}".format(_span(clip), *clip.top(1)[0][1:]) for clip in result.clips]
+    columns = max(len(thumbnails) for _, thumbnails in rows)
+    captions = ["{}   {}  {:.1%}".format(_span(clip), *clip.top(1)[0][1:]) for clip, _ in rows]
     sheet_width = max(columns * (width + _GAP), *(math.ceil(font.getlength(text)) for text in captions)) + _GAP
-    sheet = Image.new("RGB", (sheet_width, _GAP + len(video.clips) * row_height), _GROUND)
+    sheet = Image.new("RGB", (sheet_width, _GAP + len(rows) * row_height), _GROUND)
     draw = ImageDraw.Draw(sheet)
-    for row, (clip, text) in enumerate(zip(video.clips, captions, strict=True)):
+    for row, ((_, thumbnails), text) in enumerate(zip(rows, captions, strict=True)):
         top = _GAP + row * row_height
         draw.text((_GAP, top), text, fill=_INK, font=font)
-        for column, (time, picture) in enumerate(clip.thumbnails):
+        for column, (time, picture) in enumerate(thumbnails):
             left = _GAP + column * (width + _GAP)
             sheet.paste(picture, (left + (width - picture.width) // 2, top + caption + (height - picture.height) // 2))
             draw.text((left, top + caption + height + 2), _time(time), fill=_FAINT_INK, font=font)

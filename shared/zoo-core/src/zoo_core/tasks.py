@@ -13,7 +13,7 @@ its input, :meth:`Task.result` makes a *result* of that, which can be described,
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -41,8 +41,9 @@ __all__ = [
 Input = TypeVar("Input")
 Result = TypeVar("Result")
 
-Sample = tuple[Tensor, ...]
-"""What a model takes for one input, without a batch dimension."""
+Sample = Iterable[Tensor]
+"""What a model takes for one input, without a batch dimension: a tuple of tensors as a rule. A task with a
+:meth:`Task.run` of its own may make them one by one, as they are asked for."""
 
 
 class NonFiniteError(ValueError):
