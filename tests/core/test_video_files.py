@@ -51,4 +51,3 @@ def test_covers():
     assert is_cover(SimpleNamespace(disposition=flags.default | flags.attached_pic))
     assert not is_cover(SimpleNamespace(disposition=flags.default))
     assert not is_cover(SimpleNamespace(disposition=0x0001))
-    assert not is_cover(SimpleNamespace())  # an old PyAV does not tell

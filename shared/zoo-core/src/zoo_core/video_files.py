@@ -454,9 +454,8 @@ def name_for_ffmpeg(path: str | os.PathLike[str]) -> str:
 
 def is_cover(stream: Any) -> bool:
     """Whether a video stream, ``av.video.VideoStream``, is the cover image of a record."""
-    disposition = getattr(stream, "disposition", 0)  # PyAV tells from version 14 on
     # A flag of Python's, which is an integer only from PyAV 18 on.
-    return bool(getattr(disposition, "value", disposition) & _ATTACHED_PIC)
+    return bool(getattr(stream.disposition, "value", stream.disposition) & _ATTACHED_PIC)
 
 
 def is_stored_upright(frame: Any) -> bool:
@@ -501,7 +500,7 @@ def _is_cut_off(stream: Any, file_format: str, name: str) -> bool:
     size = os.path.getsize(name)
     if file_format == "mpegts":
         return all(size % packet for packet in (188, 192, 204))
-    entries: Any = getattr(stream, "index_entries", ())  # PyAV tells from version 17 on
+    entries: Any = stream.index_entries
     return "mp4" in file_format and len(entries) > 0 and entries[-1].pos + entries[-1].size > size
 
 
