@@ -11,8 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_detection.box_coding import BoxCoder
+from zoo_detection.keypoints import heatmaps_to_keypoints as heatmaps_to_keypoints
 from zoo_detection.keypoints import keypointrcnn_inference, keypointrcnn_loss
+from zoo_detection.keypoints import keypoints_to_heatmap as keypoints_to_heatmap
 from zoo_detection.masks import maskrcnn_inference, maskrcnn_loss
+from zoo_detection.masks import paste_masks_in_image as paste_masks_in_image
+from zoo_detection.masks import project_masks_on_boxes as project_masks_on_boxes
 from zoo_detection.matching import BalancedPositiveNegativeSampler, Matcher
 from zoo_detection.ops import batched_nms, box_iou, clip_boxes_to_image
 from zoo_detection.precision import in_single_or_better

@@ -1,0 +1,27 @@
+"""The names of torchvision.models are in zoo_classification, and old calls of its builders work."""
+
+from support import reference, torchvision_names
+from zoo_core import get_model_builder
+
+LEFT_OUT = {
+    "feature_extraction": "torchvision's own works on our models; zoo_core.features has IntermediateLayerGetter",
+    "maxvit.SwapAxes": "a step of torchvision's attention, which ours takes without a module",
+    "maxvit.WindowDepartition": "likewise",
+    "maxvit.WindowPartition": "likewise",
+    "swin_transformer.shifted_window_attention": "a step of torchvision's ShiftedWindowAttention; use the module",
+}
+
+
+def test_names():
+    torchvision_names.assert_names("torchvision.models", "zoo_classification", LEFT_OUT)
+
+
+def test_weights():
+    torchvision_names.assert_enums("torchvision.models", "zoo_classification")
+
+
+def test_old_calls():
+    builders = {name: get_model_builder(name) for name in reference.model_names("classification")}
+    # Torchvision refuses these two, whose only weights are newer than such calls.
+    refused = {"regnet_y_128gf": "regnet_y_128gf_swag-c8ce3e52.pth", "vit_h_14": "vit_h_14_swag-80465313.pth"}
+    torchvision_names.assert_old_calls(builders, refused)
