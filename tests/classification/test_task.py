@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import zoo_classification
-from support.tasks import check_score, run, save
+from support.tasks import check_pickles, check_score, run, save
 from zoo_classification.task import Accuracy, Classification, ImageClassificationTask
 from zoo_core import predicting, specs
 from zoo_core.engines import EagerEngine
@@ -56,6 +56,10 @@ def result_of(probabilities, labels=LABELS) -> Classification:
 
 def test_the_entry_point_names_it():
     assert task_class("classification") is ImageClassificationTask
+
+
+def test_it_goes_to_worker_processes():
+    check_pickles(ImageClassificationTask(specs.find("resnet18"), {"topk": 2}), picture(9, 2, 1))
 
 
 def test_a_batch_of_different_sizes_is_what_each_gives_alone():

@@ -9,7 +9,7 @@ from torch import nn
 
 import zoo_detection
 from support import reference
-from support.tasks import check_score, run
+from support.tasks import check_pickles, check_score, run
 from zoo_core import specs
 from zoo_core.cli import main
 from zoo_core.images import pil_to_tensor, to_pil_image
@@ -71,6 +71,10 @@ def found(model=OBJECTS, threshold=None, **extras):
 
 def test_it_is_the_tasks_adapter():
     assert task_class("detection") is ObjectDetectionTask
+
+
+def test_it_goes_to_worker_processes():
+    check_pickles(task(threshold=0.3), picture())
 
 
 def test_words():
@@ -212,6 +216,43 @@ def test_a_truth_that_does_not_fit_changes_nothing():
         score.update(0, result, {"labels": truth["labels"], "masks": result.masks})
     score.update(0, result, truth)
     assert score.compute()["mask_map"] == pytest.approx(100)
+
+
+def test_a_value_that_looks_like_a_model(tmp_path, monkeypatch, capsys):
+    """The word behind `--output` is a folder, even if a model of another task is called so."""
+    monkeypatch.chdir(tmp_path)
+    picture().save("photo.jpg")
+    monkeypatch.setattr(specs, "build", lambda spec: Found(masks=True))
+    line = "predict --output resnet50 maskrcnn_resnet50_fpn photo.jpg --threshold 0.7"
+    assert main(line.split()) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "photo.jpg",
+        "  1 person",
+        "   98.0%  person  at (10, 20), 30 x 40 pixels",
+        "  -> resnet50/photo.png",
+    ]
+    assert main([*line.split(), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["model"] == "maskrcnn_resnet50_fpn"
+    assert document["results"][0]["output"] == ["resnet50/photo.png"]
+
+
+def test_options_of_other_tasks_are_refused_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    picture().save("photo.jpg")
+    assert main(["predict", "resnet50", "photo.jpg", "--threshold", "0.7"]) == 2
+    assert capsys.readouterr().err == (
+        "error: No such option: --threshold for resnet50, a model of the task classification; it is one of object "
+        "detection (see `zoo predict resnet50 --help`)\n"
+    )
+    assert main(["predict", "maskrcnn_resnet50_fpn", "photo.jpg", "--topk", "3"]) == 2
+    assert "--topk for maskrcnn_resnet50_fpn, a model of the task detection; it is one of image classification" in (
+        capsys.readouterr().err
+    )
+    assert main(["predict", "maskrcnn_resnet50_fpn", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--threshold N" in text
+    assert "--topk" not in text.partition("Options of object detection")[2].partition("Examples")[0]
 
 
 def test_command(tmp_path, publish, capsys):

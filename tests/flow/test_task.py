@@ -12,7 +12,7 @@ from torch import nn
 
 from support.painted import ORIENTATIONS, encode, number, set_display_matrix, with_cover
 from support.reference import image
-from support.tasks import check_score, run, save
+from support.tasks import check_pickles, check_score, run, save
 from zoo_core import predicting, specs
 from zoo_core.drawing import flow_to_image
 from zoo_core.engines import EagerEngine
@@ -66,6 +66,10 @@ def write_video(path, count, size=(64, 48), codec="mpeg4"):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def test_it_goes_to_worker_processes():
+    check_pickles(task(updates=3), Pair(plain((30, 20), "red"), plain((30, 20), "blue")))
 
 
 # Which files belong together -----------------------------------------------------------------------------------------

@@ -10,8 +10,12 @@ from PIL import Image
 
 import zoo_quantized
 from support import reference
+from support.tasks import check_pickles, check_score
+from zoo_core import specs
+from zoo_core.classifying import Classification
 from zoo_core.cli import main
 from zoo_core.declarations import declaration
+from zoo_core.images import open_image
 from zoo_core.tasks import task_class
 from zoo_quantized import ResNet18_QuantizedWeights, quantize_model
 from zoo_quantized.task import QuantizedClassificationTask
@@ -67,6 +71,20 @@ def test_demo(capsys):
     assert len(found) == 10
     assert len([name for name, label in found if name.startswith(re.sub(r"\W+", "-", label.lower()))]) >= 9
     assert len(list(Path("shown").rglob("*.png"))) == 10
+
+
+def test_it_goes_to_worker_processes(samples):
+    task = QuantizedClassificationTask(specs.find("quantized_resnet18"), {"topk": 2})
+    check_pickles(task, open_image(samples[0]))
+
+
+def test_the_score_does_not_depend_on_order_or_division():
+    generator = torch.Generator().manual_seed(0)
+    labels = [str(index) for index in range(7)]
+    samples = [
+        (Classification(torch.rand(7, generator=generator).softmax(0), labels), index % 7) for index in range(19)
+    ]
+    check_score(QuantizedClassificationTask(specs.find("quantized_resnet18")).score, samples)
 
 
 def test_only_on_the_cpu(samples, capsys):

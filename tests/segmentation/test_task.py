@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo_segmentation
 from support import reference
-from support.tasks import check_score, run, save
+from support.tasks import check_pickles, check_score, run, save
 from zoo_core import predicting, specs
 from zoo_core.engines import EagerEngine
 from zoo_core.images import open_image, to_pil_image
@@ -55,6 +55,10 @@ def half_bright(width, height):
 
 def test_it_is_the_tasks_adapter():
     assert task_class("segmentation") is SemanticSegmentationTask
+
+
+def test_it_goes_to_worker_processes():
+    check_pickles(task(mask=True), half_bright(60, 40))
 
 
 def test_pictures_of_several_sizes():

@@ -1,5 +1,6 @@
 """Runs tasks on inputs that are at hand, and divides scores as processes and machines do."""
 
+import pickle
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,15 @@ def save(task: Task[Any, Any], input: Any, result: Any, directory: Path, stem: s
         paths.append(directory / f"{stem}{ending}")
         write(paths[-1])
     return paths
+
+
+def check_pickles(task: Task[Any, Any], *inputs: Any) -> None:
+    """Worker processes prepare inputs with a copy of the task."""
+    again = pickle.loads(pickle.dumps(task))
+    assert (again.spec, again.options, again.declaration) == (task.spec, task.options, task.declaration)
+    for input in inputs:
+        for ours, theirs in zip(task.prepare(input), again.prepare(input), strict=True):
+            assert torch.equal(ours, theirs)
 
 
 def check_score(new_score: Callable[[], Score[Any]], samples: Sequence[tuple[Any, Any]], rounds: int = 12) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import zoo_core
 from support import cache, reference
 from support.painted import encode
-from support.tasks import check_score, run, save
+from support.tasks import check_pickles, check_score, run, save
 from zoo_core.cli import main
 from zoo_core.images import open_image
 from zoo_core.specs import ModelSpec
@@ -52,6 +52,10 @@ def video(tmp_path_factory):
 
 def test_the_entry_point_names_it():
     assert task_class("video") is VideoClassificationTask
+
+
+def test_it_goes_to_worker_processes(video):
+    check_pickles(bits_task(clips=1), bits_task(clips=1).read(video))
 
 
 def test_probabilities_are_the_mean_over_clips(video):
