@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from support import toy_package
+from support.painted import encode
 from zoo_core import catalog, video_files
 from zoo_core.predicting import files
 
@@ -293,6 +294,33 @@ def test_tasks_that_read_pairs_and_sequences(tmp_path, cache, pictures, capsys, 
         assert capsys.readouterr().err == (
             "error: night.png: looking at pairs needs two images (or a video), and this one is alone\n"
         )
+
+
+def test_image_tasks_take_the_frames_of_videos(toys, pictures, capsys):
+    encode(pictures / "count.mp4", count=3)
+    zoo("predict", "brightnet", "count.mp4", "night.png", "--output", "out", "--level", "0")
+    assert capsys.readouterr().out.splitlines() == [
+        line
+        for name in ("count.mp4 [0]", "count.mp4 [1]", "count.mp4 [2]", "night.png")
+        for line in (
+            name,
+            "  bright",
+            f"  -> out/{name.replace('.mp4 [', '.0000').replace(']', '.png')}",
+        )
+    ]
+    zoo("predict", "brightnet", ".", "--json")
+    files = [result["file"] for result in json.loads(capsys.readouterr().out)["results"]]
+    assert "count.mp4" not in files, "of a folder, only the kinds of file that the task declares"
+
+
+def test_debug_shows_why_a_file_failed(toys, pictures, capsys):
+    Path("text.png").write_text("no picture")
+    zoo("predict", "brightnet", "text.png", "night.png", "--debug", expect=1)
+    printed = capsys.readouterr()
+    assert printed.out == "night.png\n  dark\n"
+    first, second, *_ = printed.err.splitlines()
+    assert first.startswith("error: text.png: ")
+    assert second.startswith("Traceback") or "ImageReadError" in printed.err
 
 
 def test_the_progress_bar_goes_to_the_terminal_and_the_results_to_the_pipe(toys, pictures):

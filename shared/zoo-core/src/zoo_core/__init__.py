@@ -29,7 +29,21 @@ _HOMES = {
     "list_models": "registry",
     "register_model": "registry",
 }
-_MODULES = ("catalog", "checkpoints", "drawing", "features", "images", "inference", "layers", "presets", "tasks")
+_MODULES = (
+    "catalog",
+    "checkpoints",
+    "declarations",
+    "drawing",
+    "engines",
+    "features",
+    "images",
+    "inference",
+    "layers",
+    "predicting",
+    "presets",
+    "specs",
+    "tasks",
+)
 
 __all__ = [
     "Weights",

@@ -121,6 +121,8 @@ def command(
             if isinstance(outcome, predicting.Failure):
                 failed = True
                 output.error(outcome.message)
+                if context.obj.debug and outcome.error is not None:
+                    output.traceback(outcome.error)
                 if as_json:
                     records.append(outcome.record())
                 continue
