@@ -1,5 +1,6 @@
 """The catalogue: the schema and its errors, sources, patterns, and what is said about names that are not there."""
 
+import dataclasses
 import inspect
 import os
 import subprocess
@@ -267,3 +268,136 @@ def test_no_torch(tmp_path):
         [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_a_model_is_one_object(tmp_path):
+    """Whoever asks, by whatever path: the file is read once, and for the source that it has."""
+    toys = toy_package.write(tmp_path / "real")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with toy_package.installed(tmp_path / "real"):
+        model = catalog.models()["brightnet"]
+        path = catalog.file_of_module(toys.root / "brightnet.py")
+        for same in (path, tmp_path / "link" / "toyzoo" / "catalog" / "brightnet.toml"):
+            assert catalog.weights_in_file(same, "BrightNet_Weights") is model
+        assert catalog.read_file(path, model.source)["brightnet"] is model
+        catalog.clear_cache()
+        # The other way round.
+        first = catalog.weights_in_file(path, "BrightNet_Weights")
+        assert first is not model
+        assert catalog.models()["brightnet"] is first
+
+
+def test_clearing_forgets_labels(tmp_path):
+    text = GOOD.replace('["cat", "dog"]', '"animals"')
+    labels = tmp_path / "pack" / "catalog" / "labels" / "animals.txt"
+    labels.parent.mkdir(parents=True)
+    for names in ("cat\ndog\n", "eel\nfox\n"):
+        labels.write_text(names)
+        assert read(tmp_path, text)["net"].checkpoint("A").categories == tuple(names.split())
+
+
+def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
+    text = GOOD.replace(
+        "min_size = [32, 64]",
+        "min_size = [32, 64]\nmin_temporal_size = 8\nclip_length = 16\nframe_rate = 7.5\nops = 1.5\nfile_size = 2.25\n"
+        'num_params = 1234567\nrecipe = "by hand"\nlicense = "MIT"\nbackend = "fbgemm"\nunquantized = "Net_Weights.A"\n'
+        'docs = """Two\n  lines."""\nkeypoint_names = ["nose"]\ncategories = ["a", "b", "c", "d", "e", "f"]',
+    )
+    checkpoint = read(tmp_path, text)["net"].checkpoint("B")
+    assert all(
+        getattr(checkpoint, field.name) for field in dataclasses.fields(checkpoint) if field.name != "sha256_prefix"
+    )
+    assert checkpoint.meta() == {
+        "categories": ["a", "b", "c", "d", "e", "f"],
+        "keypoint_names": ["nose"],
+        "num_params": 1234567,
+        "min_size": (32, 64),
+        "min_temporal_size": 8,
+        "clip_length": 16,
+        "frame_rate": 7.5,
+        "recipe": "by hand",
+        "license": "MIT",
+        "backend": "fbgemm",
+        "unquantized": "Net_Weights.A",
+        "_metrics": {"Data": {"acc@1": 80, "acc@5": 95.5}},
+        "_ops": 1.5,
+        "_file_size": 2.25,
+        "_docs": "Two\n  lines.",
+    }
+    checkpoint.meta()["categories"].clear()
+    checkpoint.meta()["_metrics"]["Data"].clear()
+    assert checkpoint.meta()["categories"][0] == "a"
+    assert checkpoint.meta()["_metrics"]["Data"]
+    brief = checkpoint.as_dict(brief=True)
+    assert brief == {
+        "name": "B",
+        "metrics": {"Data": {"acc@1": 80, "acc@5": 95.5}},
+        "num_params": 1234567,
+        "gflops": 1.5,
+        "file_size_mb": 2.25,
+        "url": "package:pack/net.pth",
+        "sha256_prefix": None,
+    }
+    whole = checkpoint.as_dict()
+    assert brief.items() <= whole.items()
+    assert whole["preprocessing"] == {"preset": "ImageClassification", "crop_size": (224, 192), "mean": (0.5, 0.5, 0.5)}
+    assert len(whole) == len(dataclasses.fields(checkpoint))
+    assert checkpoint.described() == {
+        "Data": "acc@1 80, acc@5 95.5",
+        "parameters": "1,234,567",
+        "GFLOPs": "1.5",
+        "smallest input": "32x64 (height x width)",
+        "fewest frames": "8",
+        "frames of a clip": "16",
+        "frames per second": "7.5",
+        "preprocessing": "ImageClassification(crop_size=(224, 192), mean=(0.5, 0.5, 0.5))",
+        "labels": "6: a, b, c, d, e, ...",
+        "keypoints": "1: nose",
+        "file": "2.25 MB",
+        "url": "package:pack/net.pth",
+        "recipe": "by hand",
+        "license": "MIT",
+        "backend": "fbgemm",
+        "unquantized": "Net_Weights.A",
+        "notes": "Two lines.",
+    }
+
+
+ENUMS = {"One_Weights": ["V1", "V2", "DEFAULT"], "Two_Weights": ["V2", "v2", "B", "DEFAULT"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("V1", [("One_Weights", "V1")]),
+        ("v1", [("One_Weights", "V1")]),
+        ("One_Weights.v1", [("One_Weights", "V1")]),
+        ("one_weights.V1", [("One_Weights", "V1")]),
+        ("ONE_WEIGHTS.default", [("One_Weights", "DEFAULT")]),
+        ("V2", [("One_Weights", "V2"), ("Two_Weights", "V2")]),
+        ("Two_Weights.V2", [("Two_Weights", "V2")]),
+        ("Two_Weights.v2", [("Two_Weights", "v2")]),
+        ("v2", [("Two_Weights", "v2")]),
+        ("b", [("Two_Weights", "B")]),
+        ("default", [("One_Weights", "DEFAULT"), ("Two_Weights", "DEFAULT")]),
+        ("V3", []),
+        ("Three_Weights.V1", []),
+        ("One_Weights.", []),
+        (".V1", []),
+        ("One_Weights.V1.x", []),
+        ("", []),
+    ],
+)
+def test_names_of_weights(name, expected):
+    assert catalog.members_named(name, ENUMS) == expected
+
+
+def test_ambiguous_letter_case():
+    assert catalog.members_named("ab", {"W": ["AB", "aB"]}) == [("W", "AB"), ("W", "aB")]
+    assert catalog.members_named("w.x", {"W": ["X"], "w": ["X"]}) == [("w", "X")]
+
+
+def test_letter_case_of_checkpoints(tmp_path):
+    model = read(tmp_path, GOOD)["net"]
+    for name in ("b", "default", "net_weights.B", "NET_WEIGHTS.default"):
+        assert model.checkpoint(name).name == "B"

@@ -3,6 +3,8 @@
 import copy
 import functools
 import pickle
+import subprocess
+import sys
 from enum import auto
 
 import pytest
@@ -134,7 +136,7 @@ def test_copies_of_weights_are_equal():
 
 def test_verify():
     member = Written_Weights.V1
-    for obj in (member, "V1", "Written_Weights.V1"):
+    for obj in (member, "V1", "Written_Weights.V1", "v1", "written_weights.v1"):
         assert Written_Weights.verify(obj) is member
     assert Written_Weights.verify("DEFAULT") is Written_Weights.verify("Written_Weights.DEFAULT") is Written_Weights.V2
     assert Written_Weights.verify(None) is None
@@ -153,3 +155,44 @@ def test_get_state_dict(toyzoo, tmp_path):
             state_dict = weights.get_state_dict(progress=False, check_hash=True)
             assert list(state_dict) == ["body.weight", "body.bias", "fc.weight", "fc.bias"]
             assert state_dict["fc.weight"].tolist() == [[-10], [10]]
+
+
+def test_weights_named_in_meta_are_found_when_they_are_read(tmp_path):
+    """To find them means to import their module, which is to cost those nothing who do not ask."""
+    toys = toy_package.write(tmp_path)
+    file = toys.root / "catalog" / "brightnet.toml"
+    file.write_text(file.read_text().replace("num_params = 8", 'unquantized = "other_weights.v1"\nnum_params = 8'))
+    (toys.root / "catalog" / "other.toml").write_text(
+        """
+        [othernet]
+        builder = "toyzoo.other:othernet"
+        weights = "Other_Weights"
+        default = "V1"
+        [othernet.checkpoints.V1]
+        url = "https://example.invalid/other.pth"
+        transforms = { preset = "ObjectDetection" }
+        """
+    )
+    (toys.root / "other.py").write_text(
+        "from enum import auto\nfrom zoo_core.weights import WeightsEnum\n"
+        "class Other_Weights(WeightsEnum):\n    V1 = auto()\n"
+    )
+    with toy_package.installed(tmp_path):
+        from toyzoo.brightnet import BrightNet_Weights
+
+        meta = BrightNet_Weights.HAND_V1.meta
+        assert isinstance(meta, dict)
+        assert meta["num_params"] == 8
+        assert "unquantized" in meta
+        assert "toyzoo.other" not in sys.modules
+        from toyzoo.other import Other_Weights
+
+        assert meta["unquantized"] is Other_Weights.V1
+        assert pickle.loads(pickle.dumps(BrightNet_Weights.HAND_V1.value)) == BrightNet_Weights.HAND_V1.value
+
+
+def test_weights_do_not_need_the_registry():
+    code = (
+        "import sys, zoo_core.weights; print([m for m in sys.modules if m in ('zoo_core.registry', 'zoo_core.legacy')])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

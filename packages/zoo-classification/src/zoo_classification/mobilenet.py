@@ -1,21 +1,10 @@
-"""Both MobileNets under one name, as in torchvision: :mod:`.mobilenetv2` and :mod:`.mobilenetv3`."""
+"""MobileNetV2 and V3 in one module, as torchvision has them."""
 
-from zoo_classification.mobilenetv2 import MobileNet_V2_Weights, MobileNetV2, mobilenet_v2
-from zoo_classification.mobilenetv3 import (
-    MobileNet_V3_Large_Weights,
-    MobileNet_V3_Small_Weights,
-    MobileNetV3,
-    mobilenet_v3_large,
-    mobilenet_v3_small,
-)
-
-__all__ = [
-    "MobileNetV2",
-    "MobileNetV3",
-    "MobileNet_V2_Weights",
-    "MobileNet_V3_Large_Weights",
-    "MobileNet_V3_Small_Weights",
-    "mobilenet_v2",
-    "mobilenet_v3_large",
-    "mobilenet_v3_small",
-]
+from zoo_classification.mobilenetv2 import MobileNet_V2_Weights as MobileNet_V2_Weights
+from zoo_classification.mobilenetv2 import MobileNetV2 as MobileNetV2
+from zoo_classification.mobilenetv2 import mobilenet_v2 as mobilenet_v2
+from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights as MobileNet_V3_Large_Weights
+from zoo_classification.mobilenetv3 import MobileNet_V3_Small_Weights as MobileNet_V3_Small_Weights
+from zoo_classification.mobilenetv3 import MobileNetV3 as MobileNetV3
+from zoo_classification.mobilenetv3 import mobilenet_v3_large as mobilenet_v3_large
+from zoo_classification.mobilenetv3 import mobilenet_v3_small as mobilenet_v3_small

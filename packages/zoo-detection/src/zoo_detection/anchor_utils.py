@@ -1,8 +1,4 @@
 """Torchvision's name for :mod:`zoo_detection.anchors`."""
 
-from zoo_detection.anchors import AnchorGenerator, DefaultBoxGenerator
-
-__all__ = [
-    "AnchorGenerator",
-    "DefaultBoxGenerator",
-]
+from zoo_detection.anchors import AnchorGenerator as AnchorGenerator
+from zoo_detection.anchors import DefaultBoxGenerator as DefaultBoxGenerator
