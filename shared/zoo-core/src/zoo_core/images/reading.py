@@ -251,7 +251,7 @@ def decode_avif(input: Tensor, mode: ImageReadMode | str = ImageReadMode.UNCHANG
         uint8 Tensor[C, H, W]; of an image of 10 or 12 bits, the upper 8.
 
     Raises:
-        ImageReadError: The input is damaged, too large or not an AVIF image, or Pillow (before 11.3) cannot read AVIF.
+        ImageReadError: The input is damaged, too large or not an AVIF image, or this Pillow was built without AVIF.
     """
     return _decode(input, mode, False, ("AVIF",))
 
