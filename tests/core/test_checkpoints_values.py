@@ -234,7 +234,7 @@ def test_all_that_is_wrong_is_reported_at_once() -> None:
         ([("first", {})], "list where a dict is expected"),
         ({"first": 5}, "entry 'first' should be a dict"),
         ({5: {}}, "entry 5 should be a dict"),
-        ({"first": {"version": "two"}}, "version of 'first' is 'two', no whole number"),
+        ({"first": {"version": "two"}}, "version of 'first' is 'two', no integer"),
         ({"fir\x1bst": {"version": 1.5}}, r"version of 'fir\\x1bst' is 1.5"),
         ({"first": {"version": torch.ones(1)}}, "version of 'first' is tensor"),
     ],

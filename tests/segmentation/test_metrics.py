@@ -85,7 +85,7 @@ def test_many_classes():
     [
         (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(3, 2, dtype=torch.int64), ValueError, "same shape"),
         (torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.int64), TypeError, "argmax"),
-        (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3), TypeError, "target must hold whole numbers"),
+        (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3), TypeError, "target must hold integers"),
         (torch.tensor([[3]]), torch.tensor([[0]]), ValueError, "prediction has the label 3.*from 0 to 2"),
         (torch.tensor([[0]]), torch.tensor([[-2]]), ValueError, "target has the label -2"),
         (torch.tensor([[0]]), torch.tensor([[254]]), ValueError, "target has the label 254.*255 is ignored"),

@@ -123,7 +123,7 @@ def resnet_fpn(
     """The pyramid of :func:`resnet_fpn_backbone` on a ResNet that there is.
 
     Args:
-        norm_layer: makes the normalisation in the pyramid; ``None`` for none.
+        norm_layer: builds the normalisation in the pyramid; ``None`` for none.
     """
     _check_trainable(trainable_layers, 5)
     trainable = ["layer4", "layer3", "layer2", "layer1", "conv1", "bn1"]
@@ -243,7 +243,7 @@ def resnet50_fpn(
     Args:
         spec: what the builder says about it.
         body_norm: makes the ResNet's normalisation; that of ``spec`` by default.
-        pyramid_norm: makes the normalisation in the pyramid; ``None`` for none.
+        pyramid_norm: builds the normalisation in the pyramid; ``None`` for none.
     """
     return resnet_fpn(_resnet50(spec, body_norm), spec.trainable_layers, norm_layer=pyramid_norm)
 

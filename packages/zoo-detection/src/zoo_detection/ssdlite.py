@@ -45,7 +45,7 @@ class SSDLiteFeatureExtractorMobileNet(nn.Module):
     Args:
         backbone: the layers of MobileNetV3.
         c4_pos: the block in which the fourth feature map is taken, after its expansion.
-        norm_layer: makes the normalisation from a number of channels.
+        norm_layer: builds the normalisation for a number of channels.
         width_mult: factor for the channels of the further layers.
         min_depth: least number of channels of these.
 
@@ -100,7 +100,7 @@ class SSDLiteHead(nn.Module):
         in_channels: channels of each feature map.
         num_anchors: boxes around each place of each feature map.
         num_classes: number of classes, the background included.
-        norm_layer: makes the normalisation from a number of channels.
+        norm_layer: builds the normalisation for a number of channels.
 
     Shape:
         as for :class:`~zoo_detection.ssd.SSDHead`.
@@ -122,7 +122,7 @@ class SSDLiteClassificationHead(SSDScoringHead):
         in_channels: channels of each feature map.
         num_anchors: boxes around each place of each feature map.
         num_classes: number of classes, the background included.
-        norm_layer: makes the normalisation from a number of channels.
+        norm_layer: builds the normalisation for a number of channels.
     """
 
     def __init__(self, in_channels: list[int], num_anchors: list[int], num_classes: int, norm_layer: NormLayer) -> None:
@@ -139,7 +139,7 @@ class SSDLiteRegressionHead(SSDScoringHead):
     Args:
         in_channels: channels of each feature map.
         num_anchors: boxes around each place of each feature map.
-        norm_layer: makes the normalisation from a number of channels.
+        norm_layer: builds the normalisation for a number of channels.
     """
 
     def __init__(self, in_channels: list[int], num_anchors: list[int], norm_layer: NormLayer) -> None:
@@ -225,7 +225,7 @@ def ssdlite320_mobilenet_v3_large(
     Args:
         num_classes: number of classes, the background included; 91 by default.
         trainable_backbone_layers: how many stages of the backbone train, from 0 to 6; 6 by default.
-        norm_layer: makes the normalisation; batch normalisation of eps 0.001 and momentum 0.03 by default.
+        norm_layer: builds the normalisation; batch normalisation of eps 0.001 and momentum 0.03 by default.
     """
     return build_detector(
         _mobilenet_v3_large,

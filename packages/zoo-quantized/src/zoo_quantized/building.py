@@ -89,7 +89,7 @@ def build(
     Raises:
         ValueError: an argument contradicts the checkpoint or the form of the model.
         RuntimeError: torch has no engine for the backend on this machine.
-        zoo_core.checkpoints.CheckpointError: the checkpoint cannot be had, read, or does not fit the model.
+        zoo_core.checkpoints.CheckpointError: the checkpoint cannot be obtained, read, or does not fit the model.
     """
     if not quantize:
         if backend is not None:

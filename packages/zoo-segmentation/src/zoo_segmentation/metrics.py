@@ -29,17 +29,17 @@ class ConfusionMatrix:
         """Counts the pixels of one label map or of a batch of them.
 
         Args:
-            prediction: predicted classes, Tensor[..., H, W] of whole numbers.
+            prediction: predicted classes, Tensor[..., H, W] of integers.
             target: true classes, of the same shape.
 
         Raises:
             ValueError: the shapes differ, or there is a label that is no class.
-            TypeError: a tensor does not hold whole numbers.
+            TypeError: a tensor does not hold integers.
         """
         for name, labels in (("prediction", prediction), ("target", target)):
             if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
                 hint = "; take scores.argmax(dim=1)" if name == "prediction" else ""
-                raise TypeError(f"{name} must hold whole numbers, the indices of classes, not {labels.dtype}{hint}")
+                raise TypeError(f"{name} must hold integers, the indices of classes, not {labels.dtype}{hint}")
         if prediction.shape != target.shape:
             raise ValueError(
                 f"prediction and target must have the same shape, not {list(prediction.shape)} and "

@@ -143,7 +143,7 @@ class SegmentationScore(Score[Segmentation]):
         Args:
             index: the sample's number.
             result: what the model made of the image.
-            truth: the true class of each pixel: whole numbers, Tensor[H, W], or an indexed or grey image file.
+            truth: the true class of each pixel: integers, Tensor[H, W], or an indexed or grey image file.
 
         Raises:
             ValueError: sizes differ, or a true label is no class; the message names the file.

@@ -82,7 +82,7 @@ def read_video(
 
     Warns:
         UserWarning: parts of the file are damaged or missing; what can be decoded is returned. Or a time in units of
-            the time base is no whole number, so that seconds may have been meant.
+            the time base is no integer, so that seconds may have been meant.
     """
     output_format = output_format.upper()
     if output_format not in ("THWC", "TCHW"):
@@ -97,7 +97,7 @@ def read_video(
     given = [time for time in (start_pts, end_pts or 0) if math.isfinite(time)]
     if pts_unit == "pts" and any(time != math.floor(time) for time in given):
         warnings.warn(
-            f"times {start_pts} and {end_pts} are taken in units of the video's time base, which are whole numbers; "
+            f"times {start_pts} and {end_pts} are taken in units of the video's time base, which are integers; "
             "for seconds, pass pts_unit='sec'",
             UserWarning,
             stacklevel=3,
@@ -139,7 +139,7 @@ def read_video_timestamps(
         pts_unit: unit of the times: ``"sec"`` for seconds, or ``"pts"`` for the time base of the video stream.
 
     Returns:
-        The times in ascending order, whole numbers for ``"pts"``, and the average frames per second if the file tells.
+        The times in ascending order, integers for ``"pts"``, and the average frames per second if the file tells.
 
     Raises:
         VideoReadError: the file is missing, damaged beyond reading, or has no video.

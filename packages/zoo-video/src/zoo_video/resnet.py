@@ -124,7 +124,7 @@ class BasicBlock(nn.Module):
         inplanes: channels of the input.
         planes: channels of the output.
         conv_builder: kind of the convolutions.
-        stride: step of the first convolution.
+        stride: stride of the first convolution.
         downsample: what the shortcut applies where shapes differ.
     """
 
@@ -233,7 +233,7 @@ class VideoResNet(nn.Module):
         conv_makers: kind of convolution in each of the four stages.
         layers: number of blocks in each of the four stages.
         stem: makes the first layers.
-        num_classes: size of the output.
+        num_classes: number of classes.
         zero_init_residual: start each block as the identity, by a zero scale in its last normalisation
             (`Accurate, Large Minibatch SGD <https://arxiv.org/abs/1706.02677>`__).
 

@@ -36,9 +36,9 @@ class TemporalSeparableConv(nn.Sequential):
         in_planes: channels of the input.
         out_planes: channels of the output.
         kernel_size: size of the kernels, in space and in time.
-        stride: step of the kernels, in space and in time.
+        stride: stride of the kernels, in space and in time.
         padding: zeros on each side, in space and in time.
-        norm_layer: makes the normalisation from a number of channels.
+        norm_layer: builds the normalisation for a number of channels.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class SepInceptionBlock3D(nn.Module):
         b1_mid, b1_out: channels of the first branch with a 3x3x3 convolution: before it, and of the output.
         b2_mid, b2_out: the same for the second one.
         b3_out: channels of the branch with pooling.
-        norm_layer: makes the normalisation from a number of channels.
+        norm_layer: builds the normalisation for a number of channels.
     """
 
     def __init__(
@@ -111,9 +111,9 @@ class S3D(nn.Module):
     """Separable 3D Inception network, figure 5 of the paper with the blocks of figure 8.
 
     Args:
-        num_classes: size of the output.
+        num_classes: number of classes.
         dropout: probability of an element to be zeroed before the classifier.
-        norm_layer: makes the normalisation from a number of channels; batch normalisation by default.
+        norm_layer: builds the normalisation for a number of channels; batch normalisation by default.
 
     Shape:
         Tensor[N, 3, T, H, W] -> Tensor[N, num_classes]; at least 13 frames of at least 209x209 pixels.

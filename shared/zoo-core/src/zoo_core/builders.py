@@ -1,4 +1,4 @@
-"""How a builder makes a model: with fresh parameters, or with those of a checkpoint and no time lost on others."""
+"""How a builder makes a model: with fresh parameters, or with those of a checkpoint, without drawing others first."""
 
 import contextlib
 import inspect
@@ -41,7 +41,7 @@ def build(
 
     Raises:
         ValueError: an argument contradicts the checkpoint, or ``new_head`` is asked for where it means nothing.
-        zoo_core.checkpoints.CheckpointError: the checkpoint cannot be had, read, or does not fit the model.
+        zoo_core.checkpoints.CheckpointError: the checkpoint cannot be obtained, read, or does not fit the model.
     """
     if freeze_body and not new_head:
         raise ValueError("freeze_body=True goes with new_head=True: without a new head nothing would be left to train")
@@ -65,7 +65,7 @@ def build(
 
 @contextlib.contextmanager
 def without_storage() -> Iterator[None]:
-    """Constructs modules on the meta device, for a checkpoint to fill: no memory is taken, no number drawn."""
+    """Constructs modules on the meta device, for a checkpoint to fill: no memory is allocated, no number drawn."""
     with torch.device("meta"), _NoDraws():
         yield
 
@@ -165,7 +165,7 @@ def _with_new_head(
 
 
 def _initialize(model: nn.Module, module: nn.Module) -> None:
-    """Draws a module's own parameters anew: as torch does, and then as the model's family does."""
+    """Reinitialises a module's own parameters: as torch does, and then as the model's family does."""
     reset = getattr(module, "reset_parameters", None)
     if reset is not None:
         reset()

@@ -75,7 +75,7 @@ _OPTION_KEYS: dict[str, tuple[type, ...]] = {
 
 
 class DeclarationError(ValueError):
-    """A declaration that does not hold to the schema. The message names the file, the table and the key."""
+    """A declaration that violates the schema. The message names the file, the table and the key."""
 
 
 class DeclarationWarning(UserWarning):

@@ -1,4 +1,4 @@
-"""Which model a state dict is of."""
+"""Which model a state dict belongs to."""
 
 import inspect
 import math
@@ -22,7 +22,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Likeness:
-    """A model, and how like it a state dict is.
+    """A model, and how much a state dict resembles its own.
 
     Attributes:
         name: of the builder.
@@ -37,7 +37,7 @@ class Likeness:
 
 
 def recognize(state_dict: Mapping[str, Any], *, task: str | None = None, limit: int = 3) -> list[Likeness]:
-    """The models that a state dict is most like, the most like first.
+    """The models that a state dict resembles most, the best match first.
 
     Compared are those of the installed packages that have about as many parameters, at most a dozen, which takes about
     a second. They are built without storage, and nothing is read or downloaded.

@@ -29,7 +29,7 @@ def register_model(function: None = None, /, *, name: str | None = None) -> Call
 @overload
 def register_model(function: str, /) -> Callable[[Builder], Builder]: ...
 def register_model(function: Any = None, /, *, name: str | None = None) -> Any:
-    """Registers a builder under its own name or under ``name``, and gives it the manners of the zoo.
+    """Registers a builder under its own name or under ``name``, and gives it the zoo's calling conventions.
 
     Use as ``@register_model``, ``@register_model()`` or ``@register_model(name="quantized_resnet50")``. The builder has
     keyword-only parameters, of which ``weights`` and others that begin with ``weights_`` are annotated with a

@@ -158,7 +158,7 @@ def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "nn
 
     Raises:
         zoo_core.catalog.UnknownModelError: no installed package has the builder.
-        zoo_core.checkpoints.CheckpointError: the checkpoint cannot be had, read, or does not fit the model.
+        zoo_core.checkpoints.CheckpointError: the checkpoint cannot be obtained, read, or does not fit the model.
         ValueError: an argument contradicts the checkpoint, or the file is of a format that is not built from.
     """
     from zoo_core import builders

@@ -51,21 +51,21 @@ class NonFiniteError(ValueError):
 
 
 class Score(ABC, Generic[Result]):
-    """Compares results with what is true.
+    """Compares results with the ground truth.
 
     The figures do not depend on the order of the samples, nor on how they were divided among scores that were then
-    merged, down to the last bit. Subclasses keep what adds up exactly: whole numbers, or values for :func:`math.fsum`.
+    merged, down to the last bit. Subclasses keep what adds up exactly: integers, or values for :func:`math.fsum`.
     """
 
     def __init__(self) -> None:
         self._indices: set[int] = set()
 
     def __len__(self) -> int:
-        """How many samples were taken."""
+        """Number of samples so far."""
         return len(self._indices)
 
     def update(self, index: int, result: Result, truth: Any) -> None:
-        """Takes one result and what should have come out.
+        """Adds one result and its ground truth.
 
         Args:
             index: the sample's number in its data set, which tells it from all others.
@@ -107,7 +107,7 @@ class Score(ABC, Generic[Result]):
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """The metrics over all that was taken, by name: ``{"acc@1": 91.2, "acc@5": 99.7}``.
+        """The metrics over all samples so far, by name: ``{"acc@1": 91.2, "acc@5": 99.7}``.
 
         Raises:
             ValueError: nothing was taken yet.
@@ -153,7 +153,7 @@ class Task(ABC, Generic[Input, Result]):
         return {}
 
     def labels_for(self, count: int) -> Sequence[str]:
-        """Names for so many classes: those of the model, or ``"class 0"``, ``"class 1"``, ... if it names none."""
+        """Names for that many classes: those of the model, or ``"class 0"``, ``"class 1"``, ... if it names none."""
         return self.labels or [f"class {index}" for index in range(count)]
 
     def read(self, path: Path) -> Input:
@@ -211,7 +211,7 @@ class Task(ABC, Generic[Input, Result]):
 
     @abstractmethod
     def draw(self, input: Input, result: Result) -> Image.Image:
-        """The result as an image, of the input as a rule."""
+        """The result as an image, usually the input with the result drawn on it."""
 
     def files(self, result: Result) -> Mapping[str, Callable[[Path], None]]:
         """What is written beside the image, if anything: endings (``".mask.png"``), and what writes such a file."""
@@ -226,7 +226,7 @@ class Task(ABC, Generic[Input, Result]):
 
     @abstractmethod
     def score(self) -> Score[Result]:
-        """A new score, for comparing results of this task with what is true."""
+        """A new score, which compares results of this task with the ground truth."""
 
 
 def _of_one_shape(samples: Sequence[Sample]) -> Iterator[list[int]]:

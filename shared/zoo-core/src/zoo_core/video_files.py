@@ -224,7 +224,7 @@ class VideoFile:
     # What a file says of itself ----------------------------------------------------------------------------------
 
     def exact(self, time: float | Fraction, unit: str) -> Fraction:
-        """A time in seconds, as a multiple of the time base: what a float fails to say exactly is forgiven.
+        """A time in seconds, as a multiple of the time base: rounding errors of a float are tolerated.
 
         Args:
             time: The time.

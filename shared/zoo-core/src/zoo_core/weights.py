@@ -62,7 +62,7 @@ class Weights:
             map_location: device for the tensors, as in :func:`torch.load`.
 
         Raises:
-            zoo_core.checkpoints.CheckpointError: the file cannot be had or read; the message says why.
+            zoo_core.checkpoints.CheckpointError: the file cannot be obtained or read; the message says why.
         """
         from zoo_core import checkpoints
 

@@ -41,7 +41,7 @@ class FrozenBatchNorm2d(nn.Module):
         return x * scale.reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
 
     def scale_and_bias(self) -> tuple[Tensor, Tensor]:
-        """The factor and the summand of each channel, both Tensor[C]."""
+        """Scale and shift of each channel, both Tensor[C]."""
         return scale_and_bias(self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:

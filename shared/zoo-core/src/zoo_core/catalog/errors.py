@@ -2,7 +2,7 @@
 
 
 class CatalogError(ValueError):
-    """A catalogue file that does not hold to the schema. The message names the file, the table and the key."""
+    """A catalogue file that violates the schema. The message names the file, the table and the key."""
 
     __module__ = "zoo_core.catalog"  # as users import it
 
@@ -14,6 +14,6 @@ class CatalogWarning(UserWarning):
 
 
 class UnknownModelError(ValueError):
-    """No installed package has a model, or weights, of the asked name."""
+    """No installed package has a model, or weights, of that name."""
 
     __module__ = "zoo_core.catalog"  # as users import it

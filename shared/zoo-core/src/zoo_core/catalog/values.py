@@ -146,7 +146,7 @@ def sha256_prefix(value: Any) -> str:
 
 
 def whole(value: Any) -> int:
-    """A whole number from 1 on."""
+    """An integer from 1 on."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise WrongValueError("must be int")
     if not 0 < value <= MAX_WHOLE:

@@ -163,7 +163,7 @@ def _checked_metadata(metadata: Any, source: str) -> dict[str, dict[str, Any]]:
         if version is not None and type(version) is not int:
             raise StateDictError(
                 f"{source} has a damaged _metadata: the version of {printable(repr(path))} is "
-                f"{printable(repr(version)[:80])}, no whole number"
+                f"{printable(repr(version)[:80])}, no integer"
             )
     return {path: dict(facts) for path, facts in metadata.items()}
 

@@ -1,4 +1,4 @@
-"""Where checkpoints lie on this machine. The cache is torch.hub's own, so files that users already have are found."""
+"""Where checkpoints are stored. The cache is torch.hub's own, so files that users already have are found."""
 
 import hashlib
 import importlib.util

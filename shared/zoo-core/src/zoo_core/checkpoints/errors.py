@@ -10,7 +10,7 @@ from zoo_core.text import printable
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint cannot be had, read, or used."""
+    """A checkpoint cannot be obtained, read, or used."""
 
 
 class CheckpointNotFoundError(CheckpointError):

@@ -35,7 +35,7 @@ def converted(value: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
     """The value in another dtype. Floating-point numbers are rounded; NaN and infinity stay what they are.
 
     Raises:
-        UnfitError: a number is beyond the range of the dtype, or no whole number where only those can be held.
+        UnfitError: a number is beyond the range of the dtype, or no integer where only those can be held.
     """
     import torch
 

@@ -49,7 +49,7 @@ def max_pixels() -> int | None:
     """The most pixels of an image that are decoded: as the environment says, or else Pillow; ``None`` for any number.
 
     Raises:
-        ValueError: The environment variable is no whole number above 0.
+        ValueError: The environment variable is no integer above 0.
     """
     text = os.environ.get(PIXELS_VARIABLE, "").strip().replace("_", "")
     if not text:

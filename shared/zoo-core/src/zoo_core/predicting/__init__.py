@@ -81,6 +81,6 @@ def load(task: Task[Any, Any], device: Any = "cpu") -> EagerEngine:
     """Builds the model of a task, ready to run.
 
     Raises:
-        zoo_core.checkpoints.CheckpointError: its weights cannot be had, read, or do not fit.
+        zoo_core.checkpoints.CheckpointError: its weights cannot be obtained, read, or do not fit.
     """
     return EagerEngine(specs.build(task.spec), device, task.forward_arguments)
