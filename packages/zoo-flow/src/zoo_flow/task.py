@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo_core.drawing import flow_to_image
 from zoo_core.images import to_pil_image
 from zoo_core.tasks import Sample, Score, Task
-from zoo_flow.flo import read_flo, write_flo
+from zoo_flow.flo import read_flow, write_flo
 from zoo_flow.padding import Padding
 
 __all__ = ["EndPointError", "Flow", "OpticalFlowTask", "Pair"]
@@ -122,12 +122,12 @@ class EndPointError(Score[Flow]):
         Args:
             index: the sample's number.
             result: what the model found.
-            truth: Tensor[2, H, W] in pixels, NaN where unknown; or the path of a `.flo` file.
+            truth: Tensor[2, H, W] in pixels, NaN where unknown; or a path, of a `.flo` file or of KITTI's PNG.
 
         Raises:
             ValueError: the truth has another shape.
         """
-        flow = truth if isinstance(truth, Tensor) else read_flo(truth)
+        flow = truth if isinstance(truth, Tensor) else read_flow(truth)
         if flow.shape != result.vectors.shape:
             raise ValueError(f"the true flow must have the shape {list(result.vectors.shape)}, not {list(flow.shape)}")
         flow = flow.float().cpu()

@@ -45,7 +45,8 @@ def flow_to_image(flow: Tensor) -> Tensor:
     above = (below + 1) % len(wheel)
     fraction = (position - below).unsqueeze(-1)
     hue = (1 - fraction) * (wheel[below] / 255) + fraction * (wheel[above] / 255)
-    color = 1 - length.unsqueeze(-1) * (1 - hue)
+    # The longest vectors may come out longer than 1 by a rounding error, and 0 less than that must not become 255.
+    color = (1 - length.unsqueeze(-1) * (1 - hue)).clamp_(min=0)
     return (color * 255).floor().to(torch.uint8).movedim(-1, -3).contiguous()
 
 
