@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo_core.sizes import floor, larger, smaller
+from zoo_core.sizes import floor, larger, ratio, smaller
 
 
 def test_numbers():
     assert (smaller(3, 5), larger(3, 5), floor(2.7)) == (3, 5, 2)
     assert smaller(2.5, 3) == 2.5
+    assert ratio(7, 2) == 3.5
+    assert ratio(1, torch.tensor(49)).item() == 1 / 49
 
 
 class Sized(nn.Module):

@@ -278,5 +278,6 @@ def check_predictions(predictions: int, anchors: Sequence[Tensor]) -> None:
 
 def anchors_last(prediction: Tensor, values: int) -> Tensor:
     """Tensor[N, A * values, H, W] -> Tensor[N, H * W * A, values]: in the order of the anchors."""
-    by_anchor = prediction.unflatten(1, (-1, values))
-    return by_anchor.permute(0, 3, 4, 1, 2).reshape(prediction.shape[0], -1, values)
+    count, _, height, width = prediction.shape
+    by_anchor = prediction.reshape(count, -1, values, height, width)
+    return by_anchor.permute(0, 3, 4, 1, 2).reshape(count, -1, values)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo_core.sizes import floor, larger, smaller
+from zoo_core.sizes import floor, larger, ratio, smaller
 from zoo_detection.image_list import ImageList
 from zoo_detection.masks import paste_masks_in_image
 
@@ -119,9 +119,7 @@ class GeneralizedRCNNTransform(nn.Module):
         min_size = self.min_size[-1]
         if self.training and len(self.min_size) > 1:
             min_size = self.min_size[int(torch.empty(1).uniform_(0, len(self.min_size)))]
-        if isinstance(height, Tensor):  # of torch.jit.trace: in single precision it would round otherwise
-            height, width = height.double(), width.double()
-        scale = smaller(min_size / smaller(height, width), self.max_size / larger(height, width))
+        scale = smaller(ratio(min_size, smaller(height, width)), ratio(self.max_size, larger(height, width)))
         # A long thin image keeps at least one pixel.
         return larger(floor(height * scale), 1), larger(floor(width * scale), 1)
 

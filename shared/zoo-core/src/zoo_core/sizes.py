@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["floor", "larger", "smaller"]
+__all__ = ["floor", "larger", "ratio", "smaller"]
 
 
 def smaller(a: Any, b: Any) -> Any:
@@ -25,6 +25,15 @@ def larger(a: Any, b: Any) -> Any:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return torch.maximum(*_as_tensors(a, b))
     return torch.sym_max(a, b)
+
+
+def ratio(a: Any, b: Any) -> Any:
+    """One size over another, in double precision as Python computes it."""
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        # Written as a division of a number by a tensor, torch would multiply by the reciprocal.
+        first, second = _as_tensors(a, b)
+        return first.double() / second.double()
+    return a / b
 
 
 def floor(number: Any) -> Any:
