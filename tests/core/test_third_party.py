@@ -309,3 +309,46 @@ def test_builders_of_the_zoo_cannot_be_registered_by_others(monkeypatch):
 
         @registry.register_model(name="vgg16")
         def mine() -> None: ...
+
+
+def test_demo_among_packages_that_break_when_they_run(site, tmp_path):
+    """What only shows when a package is imported."""
+    raising = "raise RuntimeError('boom')"
+    good = f"{toy_package.ADAPTER}\n\nTask = ToyTask\n"
+    for package, module, adapter, declaration in (
+        ("amodule", raising, good, toy_package.DECLARATION),
+        ("abuilder", "", good, toy_package.DECLARATION),
+        ("atask", "", raising, toy_package.DECLARATION),
+        ("aclass", "", "Task = 1", toy_package.DECLARATION),
+        ("adeclaration", "", "", f"title = {'[' * 50_000}"),
+        ("anothing", "", None, None),
+    ):
+        url = f"https://example.invalid/{package}.pth", f"package:{package}/net.pth"
+        entry_points = f"[zoo.catalogs]\n{package} = {package}:catalog\n"
+        entry_points += f"[zoo.tasks]\n{package} = {package}.task:Task\n" if adapter is not None else ""
+        root = third_party.write(site, package, replace=url, entry_points=entry_points).parents[1]
+        (root / "net.pth").touch()
+        (root / "nets.py").write_text(module)
+        (root / "samples").mkdir()
+        Image.new("RGB", (8, 8)).save(root / "samples" / "night.png")
+        if adapter is not None and declaration is not None:
+            (root / "task.py").write_text(adapter)
+            (root / "task.toml").write_text(declaration)
+    (site / "toyzoo" / "samples").mkdir()
+    image = site / "toyzoo" / "samples" / "night.png"
+    Image.new("RGB", (8, 8)).save(image)
+    done = run(site, "demo", "--output", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "toys" / "brightnet").is_dir()
+    assert "Traceback" not in done.stderr
+    for package, message in (
+        ("amodule", "RuntimeError: boom"),
+        ("abuilder", "the module abuilder.nets has no "),
+        ("atask", "RuntimeError: boom"),
+        ("aclass", "Task"),
+        ("adeclaration", "no installed package can show results of the task"),
+        ("anothing", "no installed package can show results of the task"),
+    ):
+        lines = [line for line in done.stderr.splitlines() if f"{package} is left out: " in line]
+        assert len(lines) == 1, done.stderr
+        assert message in lines[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from zoo_core import checkpoints, specs
-from zoo_core.catalog import Model
+from zoo_core.catalog import Checkpoint, Model
 from zoo_core.cli import facts, output
 from zoo_core.cli.parser import Command, complete_tasks
 from zoo_core.declarations import declaration, declarations
@@ -38,38 +38,55 @@ def command(task: str | None, output_directory: Path) -> int:
         of_task = "" if task is None else f" of the task {task}"
         raise ValueError(f"no installed package ships weights{of_task}; {_what_works(models)}")
 
+    shown = failed = 0
+    for model, checkpoint in ready:
+        try:
+            counts = _show(model, checkpoint, output_directory / model.task / model.name)
+        except Exception as error:
+            # Whatever is wrong with a package from elsewhere, the others are shown.
+            if model.source.ours:
+                raise
+            problem = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
+            output.warning(f"the package {model.source.package}: {model.name} is left out: {problem}")
+            continue
+        shown += counts[0]
+        failed += counts[1]
+    if not shown:
+        raise ValueError("there was nothing to show")
+    return 1 if failed else 0
+
+
+def _show(model: Model, checkpoint: Checkpoint, directory: Path) -> tuple[int, int]:
+    """Runs a model on the samples of its package. Returns how many it could show, and how many it could not."""
     from zoo_core import predicting
     from zoo_core.cli.predict import print_prediction
     from zoo_core.tasks import task_class
 
+    declared = declaration(model.task)
+    package = model.source.package.partition(".")[0]
+    folder = checkpoints.locate(declared.samples or f"package:{package}/samples")
+    sources, problems = predicting.find_sources(declared, [str(folder)])
+    if problems:
+        output.warning(f"{model.source.package} ships no samples for {model.name}: {'; '.join(problems)}")
+        return 0, 0
+    chosen = task_class(model.task)(specs.find(model.name, weights=checkpoint.name))
+    loaded = predicting.load(chosen)
+    directory.mkdir(parents=True, exist_ok=True)
+    output.write(output.Bold(model.name), f" with {checkpoint.name}: {model.task}")
+    output.write("")
     shown = failed = 0
-    for model, checkpoint in ready:
-        declared = declaration(model.task)
-        package = model.source.package.partition(".")[0]
-        folder = checkpoints.locate(declared.samples or f"package:{package}/samples")
-        sources, problems = predicting.find_sources(declared, [str(folder)])
-        if problems:
-            output.warning(f"{model.source.package} ships no samples for {model.name}: {'; '.join(problems)}")
+    for outcome in predicting.run(chosen, loaded, sources):
+        if isinstance(outcome, predicting.Failure):
+            output.error(outcome.message)
+            failed += 1
             continue
-        directory = output_directory / model.task / model.name
-        directory.mkdir(parents=True, exist_ok=True)
-        output.write(output.Bold(model.name), f" with {checkpoint.name}: {model.task}")
-        output.write("")
-        chosen = task_class(model.task)(specs.find(model.name, weights=checkpoint.name))
-        for outcome in predicting.run(chosen, predicting.load(chosen), sources):
-            if isinstance(outcome, predicting.Failure):
-                output.error(outcome.message)
-                failed += 1
-                continue
-            outcome.save(directory)
-            print_prediction(outcome, " ".join(path.name for path in outcome.source.paths))
-            shown += 1
-        output.write("")
-        output.write(f"Images with what it saw: {directory}")
-        output.write("")
-    if not shown:
-        raise ValueError("there was nothing to show")
-    return 1 if failed else 0
+        outcome.save(directory)
+        print_prediction(outcome, " ".join(path.name for path in outcome.source.paths))
+        shown += 1
+    output.write("")
+    output.write(f"Images with what it saw: {directory}")
+    output.write("")
+    return shown, failed
 
 
 def _what_works(models: list[Model]) -> str:

@@ -21,10 +21,10 @@ def place(checkpoint: Checkpoint) -> str | None:
 
 
 def embedded() -> list[tuple[Model, Checkpoint]]:
-    """The checkpoints that ship in installed packages."""
+    """The checkpoints that ship in installed packages, those of the zoo's own first."""
     return [
         (model, checkpoint)
-        for model in sorted(catalog.models().values(), key=lambda model: (model.task, model.name))
+        for model in sorted(catalog.models().values(), key=lambda m: (not m.source.ours, m.task, m.name))
         for checkpoint in model.checkpoints.values()
         if place(checkpoint) == "embedded"
     ]
