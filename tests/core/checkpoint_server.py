@@ -28,7 +28,7 @@ class Fault:
         stall_at: after this part of the body, wait until the server is told to go on.
         corrupt_at: flip a bit in this part of the body.
         reset: drop the connection before any answer.
-        raw: send these bytes instead of an answer in HTTP.
+        raw: send these bytes instead of an answer in HTTP; pieces of it, if it is an iterator.
         drip_head, drip_body: send this many bytes a second of what comes before the body, or of the body.
         body: send these pieces instead of the file.
     """
@@ -39,7 +39,7 @@ class Fault:
     stall_at: float | None = None
     corrupt_at: float | None = None
     reset: bool = False
-    raw: bytes | None = None
+    raw: bytes | Iterator[bytes] | None = None
     drip_head: float | None = None
     drip_body: float | None = None
     body: Iterator[bytes] | None = None
@@ -127,8 +127,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             return
-        if fault.raw is not None:
+        if fault.raw is not None and not isinstance(fault.raw, bytes):
+            for piece in fault.raw:
+                self.wfile.write(piece)
+        elif fault.raw is not None:
             self._drip(fault.raw, fault.drip_head)
+        if fault.raw is not None:
             self.close_connection = True
             return
         if fault.body is not None:

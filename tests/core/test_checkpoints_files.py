@@ -130,6 +130,20 @@ def test_tensors_have_no_more_memory_than_they_need(path: Path, mapped: bool) ->
         assert not tensor._is_view()
 
 
+@pytest.mark.parametrize("part", [0, 0.02, 0.3, 0.7, 0.97, 0.999])
+def test_a_file_of_the_cache_that_somebody_truncated(
+    cache: Path, server: CheckpointServer, path: Path, part: float
+) -> None:
+    url = server.add("/tiny.pth", path.read_bytes())
+    cached = checkpoints.fetch(url, progress=False)
+    cached.chmod(0o644)
+    os.truncate(cached, int(cached.stat().st_size * part))
+    with pytest.raises(UnreadableCheckpointError, match=r"truncated or damaged.*`zoo verify`, or delete it"):
+        get_state_dict(url)
+    checkpoints.clear()
+    assert_values(get_state_dict(url, progress=False))
+
+
 # What lies in a file's place.
 
 

@@ -208,6 +208,25 @@ def test_answers_that_are_none(cache: Path, server: CheckpointServer, answer: by
     assert listing(cache) == []
 
 
+@pytest.mark.parametrize(
+    ("beginning", "endless"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"X: trailer\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1;" + b"x" * 60_000 + b"\r\nx\r\n"),
+    ],
+    ids=["interim answers", "trailers", "framing"],
+)
+def test_answers_without_end_that_are_not_the_file(
+    cache: Path, server: CheckpointServer, beginning: bytes, endless: bytes
+) -> None:
+    pieces = endless * max(60_000 // len(endless), 1)
+    server.faults.extend(Fault(raw=itertools.chain([beginning], itertools.repeat(pieces))) for _ in range(20))
+    with pytest.raises(checkpoints.DownloadError, match="sends other things than the file"):
+        fetch(server.url(PATH), progress=False)
+    assert listing(cache) == []
+
+
 @pytest.mark.parametrize("etag", ['"a\x1bb"', '"ü"', '"a\tb"', "x" * 10])
 def test_validators_that_cannot_be_sent_back(cache: Path, server: CheckpointServer, etag: str) -> None:
     url = server.add(PATH, SMALL)

@@ -2,6 +2,10 @@
 
 Importing this package imports neither torch nor requests; only opening a file, or downloading one, does.
 
+Files of the cache and of installed packages are mapped into memory, since they are only ever replaced; those of users
+are read, since they are rewritten (:func:`read_state_dict`). Whatever a file, a server or another user does, what is
+raised is a :class:`CheckpointError`, without secrets and control characters in its message.
+
 Two environment variables change where files come from:
 
 - ``ZOO_OFFLINE=1``: the network is never touched. A file that is missing is an error that says where to put it.

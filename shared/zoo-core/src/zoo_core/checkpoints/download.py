@@ -85,7 +85,7 @@ def download(url: str, target: Path, *, sha256_prefix: str | None, progress: boo
         while True:
             partial.touch()
             try:
-                _receive_rest(session, url, partial, report)
+                _receive_rest(session, url, partial, report, watch)
                 break
             except _TryAgainError as failure:
                 failed = failure
@@ -151,7 +151,7 @@ class _Attempts:
         time.sleep(wait)
 
 
-def _receive_rest(session: requests.Session, url: str, partial: PartialFile, report: Report) -> None:
+def _receive_rest(session: requests.Session, url: str, partial: PartialFile, report: Report, watch: RateWatch) -> None:
     """Appends what is missing, all of the file if need be.
 
     Raises:
@@ -178,7 +178,7 @@ def _receive_rest(session: requests.Session, url: str, partial: PartialFile, rep
         else:
             raise _refused(response, partial)
 
-        _receive_body(response, partial, report)
+        _receive_body(response, partial, report, watch)
     if partial.total is not None and partial.size != partial.total:
         raise _BrokenError(f"{partial.size} bytes came instead of {partial.total}")
 
@@ -220,11 +220,11 @@ def _send(session: requests.Session, url: str, headers: dict[str, str]) -> reque
     return response
 
 
-def _receive_body(response: requests.Response, partial: PartialFile, report: Report) -> None:
+def _receive_body(response: requests.Response, partial: PartialFile, report: Report, watch: RateWatch) -> None:
     limit = _size_limit(response) if partial.total is None else partial.total
     next_check = partial.size
     report(partial.size, partial.total)
-    body = _decoded(response)
+    body = _decoded(response, watch)
     while True:
         failure: Exception | None = None
         chunk = b""
@@ -249,18 +249,19 @@ def _receive_body(response: requests.Response, partial: PartialFile, report: Rep
         report(partial.size, partial.total)
 
 
-def _decoded(response: requests.Response) -> Iterator[bytes]:
+def _decoded(response: requests.Response, watch: RateWatch) -> Iterator[bytes]:
     """The body in pieces of bounded size, decompressed if the server compresses although asked not to."""
     pieces: Iterator[bytes] = response.raw.stream(CHUNK_SIZE, decode_content=False)
-    if not _is_encoded(response):
-        yield from pieces
-        return
-    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # the header tells gzip from deflate
+    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if _is_encoded(response) else None  # gzip or deflate
     for piece in pieces:
+        watch.delivered(len(piece))
+        if decoder is None:
+            yield piece
+            continue
         while piece:
             yield decoder.decompress(piece, CHUNK_SIZE)
             piece = decoder.unconsumed_tail
-    if not decoder.eof:
+    if decoder is not None and not decoder.eof:
         raise zlib.error("the compressed data ends too early")
 
 

@@ -13,13 +13,19 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+_MAX_OVERHEAD = 2**20
+
 
 class TooSlowError(TimeoutError):
     """Data comes, but next to none."""
 
 
+class TooMuchElseError(OSError):
+    """Data comes, but next to nothing of it is the file: interim answers, framing or trailers without end."""
+
+
 class RateWatch:
-    """Looks at how many bytes came in one stretch of time after the other.
+    """Looks at how many bytes came in one stretch of time after the other, and how many of them were of the file.
 
     Args:
         min_bytes_per_s: the least average over a stretch.
@@ -32,22 +38,34 @@ class RateWatch:
         self.restart()
 
     def restart(self) -> None:
-        """Begins a stretch, with the next answer of a server."""
+        """Begins anew, with the next answer of a server."""
+        self._came = self._delivered = 0
+        self._begin_stretch()
+
+    def _begin_stretch(self) -> None:
         self._began = time.monotonic()
         self._count = 0
+
+    def delivered(self, count: int) -> None:
+        """Notes bytes of the file among those that came."""
+        self._delivered += count
 
     def came(self, count: int) -> None:
         """Notes bytes that came.
 
         Raises:
             TooSlowError: a stretch has ended with too few.
+            TooMuchElseError: too few of all were of the file.
         """
         self._count += count
+        self._came += count
+        if self._came > _MAX_OVERHEAD + 2 * self._delivered:
+            raise TooMuchElseError("the server sends other things than the file")
         elapsed = time.monotonic() - self._began
         if elapsed >= self._window_s:
             if count and self._count < self._min_bytes_per_s * elapsed:
                 raise TooSlowError(f"{self._count} bytes in {elapsed:.0f} s")
-            self.restart()
+            self._begin_stretch()
 
 
 def watched_session(watch: RateWatch) -> requests.Session:
