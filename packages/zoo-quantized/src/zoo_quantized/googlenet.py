@@ -20,24 +20,18 @@ from zoo_classification.googlenet import (
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_quantized.building import build, choose_weights, quantizable
-from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub, fuse
+from zoo_quantized.quantization import BetweenStubs, FloatFunctional, fuse
 
 __all__ = ["GoogLeNet_QuantizedWeights", "QuantizableGoogLeNet", "googlenet"]
 
 
-class QuantizableGoogLeNet(GoogLeNet):
+class QuantizableGoogLeNet(BetweenStubs, GoogLeNet):
     """:class:`~zoo_classification.googlenet.GoogLeNet` that can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         quantizable_aux = partial(InceptionAux, conv_block=QuantizableBasicConv2d)
         kwargs.setdefault("blocks", (QuantizableBasicConv2d, QuantizableInception, quantizable_aux))
         super().__init__(*args, **kwargs)
-        self.quant = QuantStub()
-        self.dequant = DeQuantStub()
-
-    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        x, aux2, aux1 = super()._forward(self.quant(x))
-        return self.dequant(x), aux2, aux1
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
         """Fuses each convolution with the normalisation and ReLU that follow it.

@@ -16,12 +16,12 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_quantized.building import build, choose_weights, quantizable
 from zoo_quantized.googlenet import QuantizableBasicConv2d
-from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub
+from zoo_quantized.quantization import BetweenStubs, FloatFunctional, QuantStub
 
 __all__ = ["Inception_V3_QuantizedWeights", "QuantizableInception3", "inception_v3"]
 
 
-class QuantizableInception3(Inception3):
+class QuantizableInception3(BetweenStubs, Inception3):
     """:class:`~zoo_classification.inception.Inception3` that can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -36,8 +36,6 @@ class QuantizableInception3(Inception3):
         )
         kwargs.setdefault("inception_blocks", blocks)
         super().__init__(*args, **kwargs)
-        self.quant = QuantStub()
-        self.dequant = DeQuantStub()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # The published int8 file lacks the auxiliary head, which only serves training.
@@ -46,10 +44,6 @@ class QuantizableInception3(Inception3):
             self.AuxLogits = None
             self.aux_logits = False
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        x, aux = super()._forward(self.quant(x))
-        return self.dequant(x), aux
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
         """Fuses each convolution with the normalisation and ReLU that follow it.

@@ -13,12 +13,12 @@ from zoo_core.layers import Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_quantized.building import build, choose_weights, quantizable
-from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub, fuse
+from zoo_quantized.quantization import BetweenStubs, FloatFunctional, fuse
 
 __all__ = ["MobileNet_V2_QuantizedWeights", "QuantizableMobileNetV2", "mobilenet_v2"]
 
 
-class QuantizableMobileNetV2(MobileNetV2):
+class QuantizableMobileNetV2(BetweenStubs, MobileNetV2):
     """:class:`~zoo_classification.mobilenetv2.MobileNetV2` that can be quantized. Same arguments.
 
     The activations are ReLU in place of ReLU6: they fuse with convolutions, and quantization bounds them anyway.
@@ -30,11 +30,6 @@ class QuantizableMobileNetV2(MobileNetV2):
         for module in self.modules():
             if isinstance(module, Conv2dNormActivation):
                 module[2] = nn.ReLU(inplace=True)
-        self.quant = QuantStub()
-        self.dequant = DeQuantStub()
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.dequant(super()._forward(self.quant(x)))
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
         """Fuses each convolution with the normalisation and ReLU that follow it.

@@ -13,22 +13,17 @@ from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_quantized.building import build, choose_weights, quantizable
-from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub, fuse
+from zoo_quantized.quantization import BetweenStubs, FloatFunctional, fuse
 
 __all__ = ["MobileNet_V3_Large_QuantizedWeights", "QuantizableMobileNetV3", "mobilenet_v3_large"]
 
 
-class QuantizableMobileNetV3(MobileNetV3):
+class QuantizableMobileNetV3(BetweenStubs, MobileNetV3):
     """:class:`~zoo_classification.mobilenetv3.MobileNetV3` that can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("block", QuantizableInvertedResidual)
         super().__init__(*args, **kwargs)
-        self.quant = QuantStub()
-        self.dequant = DeQuantStub()
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.dequant(super()._forward(self.quant(x)))
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
         """Fuses each convolution with the normalisation and ReLU that follow it.

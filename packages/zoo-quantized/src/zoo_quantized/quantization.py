@@ -38,6 +38,25 @@ _SEVEN_BITS = ("fbgemm", "x86")
 Model = TypeVar("Model", bound=nn.Module)
 
 
+class BetweenStubs(nn.Module):
+    """Comes before a float model among the bases of its quantizable form: quantizes its input, dequantizes its output.
+
+    The float model computes in ``_forward``, and ``forward`` is what calls that.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.quant = QuantStub()
+        self.dequant = DeQuantStub()
+
+    def _forward(self, x: Tensor) -> Any:
+        output = super()._forward(self.quant(x))  # type: ignore[misc]
+        if isinstance(output, tuple):
+            # Auxiliary heads follow, which are there in training only, where nothing is int8.
+            return self.dequant(output[0]), *output[1:]
+        return self.dequant(output)
+
+
 def select_engine(backend: str, *, needed_by: str = "this model") -> str:
     """Selects the engine that packs and runs int8 layers, for the whole process. Returns its name.
 

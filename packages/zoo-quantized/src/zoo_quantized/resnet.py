@@ -22,7 +22,7 @@ from zoo_classification.resnet import (
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_quantized.building import build, choose_weights, quantizable
-from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub, fuse
+from zoo_quantized.quantization import BetweenStubs, FloatFunctional, fuse
 
 __all__ = [
     "QuantizableResNet", "ResNeXt101_32X8D_QuantizedWeights", "ResNeXt101_64X4D_QuantizedWeights",
@@ -31,20 +31,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-class QuantizableResNet(ResNet):
+class QuantizableResNet(BetweenStubs, ResNet):
     """:class:`~zoo_classification.resnet.ResNet` that can be quantized. Same arguments.
 
     Args:
         block: :class:`QuantizableBasicBlock` or :class:`QuantizableBottleneck`.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.quant = QuantStub()
-        self.dequant = DeQuantStub()
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.dequant(super()._forward(self.quant(x)))
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
         """Fuses each convolution with the normalisation and ReLU that follow it.

@@ -21,7 +21,7 @@ from zoo_classification.shufflenetv2 import (
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_quantized.building import build, choose_weights, quantizable
-from zoo_quantized.quantization import DeQuantStub, FloatFunctional, QuantStub, fuse
+from zoo_quantized.quantization import BetweenStubs, FloatFunctional, fuse
 
 __all__ = [
     "QuantizableShuffleNetV2", "ShuffleNet_V2_X0_5_QuantizedWeights", "ShuffleNet_V2_X1_0_QuantizedWeights",
@@ -30,17 +30,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-class QuantizableShuffleNetV2(ShuffleNetV2):
+class QuantizableShuffleNetV2(BetweenStubs, ShuffleNetV2):
     """:class:`~zoo_classification.shufflenetv2.ShuffleNetV2` that can be quantized. Same arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("inverted_residual", QuantizableInvertedResidual)
         super().__init__(*args, **kwargs)
-        self.quant = QuantStub()
-        self.dequant = DeQuantStub()
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.dequant(super()._forward(self.quant(x)))
 
     def fuse_model(self, is_qat: bool | None = None) -> None:
         """Fuses each convolution with the normalisation and ReLU that follow it.
