@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from zoo_core.video_files import is_cover, name_for_ffmpeg, upright
+from zoo_core.pyav import is_cover, name_for_ffmpeg, upright
 
 
 def frame(*matrix):

@@ -10,7 +10,6 @@ decoder, which is closed with the file.
 
 import math
 import os
-import struct
 import warnings
 from collections.abc import Generator, Iterator
 from fractions import Fraction
@@ -25,32 +24,20 @@ from torch import Tensor
 from zoo_core.extras import require
 from zoo_core.images.conversion import tensor_bytes
 from zoo_core.images.files import PIXELS_VARIABLE, max_pixels
+from zoo_core.pyav import is_cover, is_cut_off, name_for_ffmpeg, seconds_of, timestamp, upright
 
 if TYPE_CHECKING:
     import av
-    from av.sidedata.sidedata import SideDataContainer
     from av.video.reformatter import VideoReformatter
 else:
     av = require("av", extra="video", purpose="to read videos")
-    SideDataContainer = require("av.sidedata.sidedata", extra="video", purpose="to read videos").SideDataContainer
     VideoReformatter = require("av.video.reformatter", extra="video", purpose="to read videos").VideoReformatter
 
-__all__ = [
-    "TimedFrame",
-    "VideoFile",
-    "VideoReadError",
-    "count_frames",
-    "frames",
-    "is_cover",
-    "is_stored_upright",
-    "name_for_ffmpeg",
-    "upright",
-]
+__all__ = ["TimedFrame", "VideoFile", "VideoReadError", "count_frames", "frames"]
 
 TimedFrame: TypeAlias = "tuple[Fraction, av.VideoFrame]"
 """A frame with the time at which it is shown first, in seconds."""
 
-_ATTACHED_PIC = 0x0400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 _PLAYLISTS = ("concat", "dash", "hls")
 # A demuxer that fails so often in a row has nothing more to give.
 _MAX_FAILURES = 64
@@ -147,9 +134,9 @@ class VideoFile:
         self._format = container.format.name
         self._video_index = stream.index
         self._audio_index = audio[0].index if audio else None
-        if _is_cut_off(stream, self._format, self.name):
+        if is_cut_off(stream, self._format, self.name):
             self._note("its end is missing")
-        self._tagged_duration = _seconds(stream.metadata.get("DURATION", ""))
+        self._tagged_duration = seconds_of(stream.metadata.get("DURATION", ""))
         self.audio_rate: int | None = audio[0].rate if audio else None
         self.time_base = Fraction(stream.time_base or 1)
         self.rate = Fraction(rate) if rate else None
@@ -262,7 +249,7 @@ class VideoFile:
     def times(self) -> list[int]:
         """Times of the frames in units of the time base, ascending. Nothing is decoded."""
         packets = [packet for packet in self._packets(self._rewind(self._video_index)) if packet.size > 0]
-        times = sorted(time for time in map(_timestamp, packets) if time is not None)
+        times = sorted(time for time in map(timestamp, packets) if time is not None)
         # A stream without a container has no times; its frames follow each other at its rate.
         return times or [round((self.start + i * self.step) / self.time_base) for i in range(len(packets))]
 
@@ -272,7 +259,7 @@ class VideoFile:
         if self._stated_end is not None:
             stream = self._seek(self._video_index, self._stated_end)
             if stream is not None:
-                stamps = (_timestamp(packet) for packet in self._packets(stream))
+                stamps = (timestamp(packet) for packet in self._packets(stream))
                 times = [time for time in stamps if time is not None]
         if not times:
             times = self.times()
@@ -441,77 +428,3 @@ class VideoFile:
         if plane.line_size < 0:  # from the bottom to the top
             stored = stored.flip(0)
         return upright(stored.permute(2, 0, 1), frame).permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
-
-
-# What PyAV leaves to its users ---------------------------------------------------------------------------------------
-
-
-def name_for_ffmpeg(path: str | os.PathLike[str]) -> str:
-    """A path for FFmpeg, which takes the beginning of ``"12:30.mp4"`` for a protocol, as that of ``"https:"`` is."""
-    name = os.fspath(path)
-    return os.path.join(os.curdir, name) if os.path.exists(name) else name
-
-
-def is_cover(stream: Any) -> bool:
-    """Whether a video stream, ``av.video.VideoStream``, is the cover image of a record."""
-    # A flag of Python's, which is an integer only from PyAV 18 on.
-    return bool(getattr(stream.disposition, "value", stream.disposition) & _ATTACHED_PIC)
-
-
-def is_stored_upright(frame: Any) -> bool:
-    """Whether the file of an ``av.VideoFrame`` says nothing of how it should be turned or mirrored."""
-    return _display_matrix(frame) is None
-
-
-def _display_matrix(frame: Any) -> Any:
-    # frame.side_data would tie the frame to an object that refers to it, and keep its pixels until Python's collector
-    # of cycles runs: gigabytes for large frames.
-    is_frame = isinstance(frame, av.VideoFrame)
-    data = SideDataContainer(frame) if is_frame else frame.side_data  # type: ignore[call-arg]
-    return data.get("DISPLAYMATRIX")
-
-
-def upright(pixels: Tensor, frame: Any) -> Tensor:
-    """Turns and mirrors the pixels of a frame as its file says that it should be shown.
-
-    Args:
-        pixels: Tensor[..., H, W].
-        frame: The ``av.VideoFrame`` that they come from.
-
-    Returns:
-        A view, or a copy if the pixels are mirrored: Tensor[..., H, W] or Tensor[..., W, H]. A turn by something else
-        than quarters is rounded to them.
-    """
-    matrix = _display_matrix(frame)
-    if matrix is None:
-        return pixels
-    # Where the axes x (to the right) and y (down) of the stored image point to in the image that is shown.
-    x_to_x, x_to_y, _, y_to_x, y_to_y, *_ = struct.unpack("=9i", bytes(memoryview(matrix))[:36])
-    if abs(x_to_y) + abs(y_to_x) > abs(x_to_x) + abs(y_to_y):
-        pixels = pixels.transpose(-2, -1)
-        x_to_x, y_to_y = y_to_x, x_to_y
-    return pixels.flip([dim for dim, sign in ((-2, y_to_y), (-1, x_to_x)) if sign < 0])
-
-
-def _is_cut_off(stream: Any, file_format: str, name: str) -> bool:
-    """Whether the size of a file shows that its end is missing."""
-    if not os.path.exists(name):
-        return False
-    size = os.path.getsize(name)
-    if file_format == "mpegts":
-        return all(size % packet for packet in (188, 192, 204))
-    entries: Any = stream.index_entries
-    return "mp4" in file_format and len(entries) > 0 and entries[-1].pos + entries[-1].size > size
-
-
-def _timestamp(packet: "av.Packet") -> int | None:
-    return packet.dts if packet.pts is None else packet.pts
-
-
-def _seconds(text: str) -> Fraction | None:
-    """The seconds that ``"00:01:02.345"`` means; ``None`` for anything else."""
-    try:
-        hours, minutes, seconds = text.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
-    except ValueError:
-        return None
