@@ -233,7 +233,8 @@ def _read_clips(
         begins = [
             start + (slack / 2 if num_clips == 1 else slack * index / (num_clips - 1)) for index in range(num_clips)
         ]
-        waiting = deque(_Wanted([begin + i * step + _ROUNDING for i in range(clip_length)]) for begin in begins)
+        offsets = [_nanoseconds(i * step + _ROUNDING) for i in range(clip_length)]
+        waiting = deque(_Wanted(begin, _nanoseconds(begin), offsets) for begin in begins)
         found_any = False
         for clip in _filled(video, waiting, keep):
             found_any = True
@@ -243,17 +244,30 @@ def _read_clips(
             raise VideoReadError(f"{video.name}: none of its frames can be decoded")
 
 
+def _nanoseconds(time: Fraction) -> int:
+    """Rounded down; whole numbers are compared much faster than fractions."""
+    return time.numerator * 1_000_000_000 // time.denominator
+
+
 @dataclass
 class _Wanted:
-    """A clip that is being filled: the times whose frames it takes, ascending, and those that it has."""
+    """A clip that is being filled: when it begins, the offsets of the frames that it takes, and those that it has."""
 
-    times: list[Fraction]
+    begin: Fraction
+    begin_nanoseconds: int
+    offsets: list[int]
     kept: list[Tensor] = field(default_factory=list)
     shown: list[float] = field(default_factory=list)
 
     @property
     def is_full(self) -> bool:
-        return len(self.kept) == len(self.times)
+        return len(self.kept) == len(self.offsets)
+
+    def wants_before(self, time: int | None) -> bool:
+        """Whether the next frame that it takes is shown before a time in nanoseconds, or before the end (``None``)."""
+        if self.is_full:
+            return False
+        return time is None or self.begin_nanoseconds + self.offsets[len(self.kept)] < time
 
     def clip(self) -> Clip:
         return Clip(torch.stack(self.kept), self.shown)
@@ -269,19 +283,19 @@ def _filled(video: VideoFile, waiting: deque[_Wanted], keep: Callable[[float, Te
     while waiting or begun:
         if not begun:
             begun.append(waiting.popleft())
-            frames.go_to(begun[0].times[0])
+            frames.go_to(begun[0].begin + _ROUNDING)
         shown = frames.shown
         if shown is None:  # nothing can be decoded any more
             yield from (wanted.clip() for wanted in begun if wanted.kept)
             begun.clear()
             continue
         time, frame = shown
-        ends = frames.ends
-        while waiting and (ends is None or waiting[0].times[0] < ends):
+        ends = None if frames.ends is None else _nanoseconds(frames.ends)
+        while waiting and waiting[0].wants_before(ends):
             begun.append(waiting.popleft())
         pixels: Tensor | None = None
         for wanted in begun:
-            while not wanted.is_full and (ends is None or wanted.times[len(wanted.kept)] < ends):
+            while wanted.wants_before(ends):
                 if pixels is None:
                     pixels = keep(float(time), video.pixels(frame).permute(2, 0, 1))
                 wanted.kept.append(pixels)
