@@ -1,8 +1,8 @@
 """Checks of a model's input, with errors that say what it accepts."""
 
-import torch
-import torch.fx
 from torch import Tensor
+
+from zoo_core.inputs import check_batch
 
 
 def check_image(
@@ -26,17 +26,10 @@ def check_image(
 
     Raises:
         ValueError: the model does not take that shape.
-        TypeError: ``x`` is not of a floating dtype.
+        TypeError: ``x`` is no tensor, or not of a floating dtype.
     """
-    if torch.compiler.is_compiling() or isinstance(x, torch.fx.Proxy):
+    if not check_batch(x, model=model, dims="N, C, H, W"):
         return
-    if x.ndim != 4:
-        hint = "; make one image a batch with image.unsqueeze(0)" if x.ndim == 3 else ""
-        raise ValueError(f"{model} takes a batch of images, Tensor[N, C, H, W], not shape {list(x.shape)}{hint}")
-    if not x.is_floating_point():
-        raise TypeError(
-            f"{model} takes images of a floating dtype, not {x.dtype}; preprocess them as the weights' transforms() do"
-        )
     height, width = x.shape[2:]
     if size is not None and (height, width) != size:
         takes = f"of {size[0]}x{size[1]} pixels"

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
-from zoo_core.attention import relative_position_bias, relative_position_index
+from zoo_core.attention import join_heads, relative_position_bias, relative_position_index
 from zoo_core.builders import build, set_from_weights
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth
 from zoo_core.registry import register_model
@@ -124,7 +124,7 @@ class RelativePositionalMultiHeadAttention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
         bias = self.get_relative_positional_bias().to(v.dtype)
         x = F.scaled_dot_product_attention(q, k, v, bias, scale=self.scale_factor)
-        return self.merge(x.transpose(1, 2).reshape(batch, groups, length, channels))
+        return self.merge(join_heads(x).view(batch, groups, length, channels))
 
 
 class PartitionAttentionLayer(nn.Module):
@@ -471,7 +471,9 @@ class MaxVit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=f"this {type(self).__name__}", size=self.input_size)
         # The layout that attention takes and gives; convolutions are as fast in it.
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        if not torch.onnx.is_in_onnx_export():
+            x = x.contiguous(memory_format=torch.channels_last)
+        x = self.stem(x)
         for block in self.blocks:
             x = block(x)
         return self.classifier(x)

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core import swin
-from zoo_core.attention import attend_in_windows, relative_position_bias, relative_position_index
+from zoo_core.attention import attend_in_windows, join_heads, relative_position_bias, relative_position_index
 from zoo_core.builders import build
 from zoo_core.layers import Permute
 from zoo_core.registry import register_model
 from zoo_core.swin import PatchMerging, join_neighbours
+from zoo_core.tracing import is_plain, one_node
 from zoo_core.value_cache import ValueCache
 from zoo_core.weights import WeightsEnum
 
@@ -110,9 +111,9 @@ class ShiftedWindowAttention(nn.Module):
         self.num_heads = num_heads
         self.attention_dropout = attention_dropout
         self.dropout = dropout
-        self._make_position_tensors()
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim, bias=proj_bias)
+        self._make_position_tensors()
         self._bias_cache = ValueCache()
         self._layouts = ValueCache()
 
@@ -149,7 +150,7 @@ class ShiftedWindowAttention(nn.Module):
             bias = bias + mask.to(v.dtype)
         dropout = self.attention_dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, bias, dropout_p=dropout, scale=self._scale())
-        return F.dropout(self.proj(x.transpose(1, 2).flatten(2)), self.dropout, self.training)
+        return F.dropout(self.proj(join_heads(x)), self.dropout, self.training)
 
     def forward(self, x: Tensor) -> Tensor:
         return attend_in_windows(x, self.window_size, self.shift_size, self._attend, self._layouts)
@@ -202,15 +203,20 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
         return 16 * torch.sigmoid(relative_position_bias(table, self.relative_position_index))
 
     def _project(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        bias: Tensor | None = self.qkv.bias
+        qkv_bias: Tensor | None = getattr(self.qkv, "bias", None)
+        bias = qkv_bias
         if bias is not None:
             query, key, value = bias.chunk(3)
             bias = torch.cat((query, torch.zeros_like(key), value))
-        qkv = F.linear(windows, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))
+        if is_plain(self.qkv, nn.Linear):
+            qkv = F.linear(windows, self.qkv.weight, bias)
+        else:  # which may do more than multiply: its bias for keys is taken back
+            qkv = self.qkv(windows)
+            if bias is not None:
+                qkv = qkv + (bias - qkv_bias)
+        qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
         qk, v = qkv[:, :, :2], qkv[:, :, 2]
-        # The largest scale over the least norm must be finite in half precision, too.
-        least_norm = max(1e-12, 2 * _MAX_SCALE / torch.finfo(qkv.dtype).max)
-        norm = torch.linalg.vector_norm(qk, dim=-1, keepdim=True).clamp_min(least_norm)
+        norm = _norm_over_channels(qk)
         scale = self.logit_scale.clamp(max=math.log(_MAX_SCALE)).exp().view(self.num_heads, 1)
         qk = qk * (torch.stack((scale, torch.ones_like(scale))) / norm)
         q, k = qk.permute(2, 0, 3, 1, 4).unbind()
@@ -218,6 +224,14 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
 
     def _scale(self) -> float | None:
         return 1.0
+
+
+@one_node
+def _norm_over_channels(x: Tensor) -> Tensor:
+    """The norm of each vector in the last dimension, kept as one, or the least that vectors may be divided by."""
+    # The largest scale over the least norm must be finite in half precision, too.
+    least = max(1e-12, 2 * _MAX_SCALE / torch.finfo(x.dtype).max)
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(least)
 
 
 def _relative_coordinates(window: list[int]) -> Tensor:

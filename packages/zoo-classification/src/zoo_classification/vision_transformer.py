@@ -18,9 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
+from zoo_core.attention import join_heads
 from zoo_core.builders import build, set_from_weights
 from zoo_core.layers import MLP, Conv2dNormActivation
 from zoo_core.registry import register_model
+from zoo_core.tracing import is_recorded, is_stand_in
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
@@ -85,6 +87,10 @@ class MultiheadAttention(nn.MultiheadAttention):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """As :meth:`torch.nn.MultiheadAttention.forward`, which serves all but plain self-attention without weights."""
+        if is_stand_in(query) and (path := query.tracer.path_of_module(self)):
+            # One node of a graph, as torch's own class is.
+            arguments = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
+            return query.tracer.create_proxy("call_module", path, arguments, {})
         is_masked = key_padding_mask is not None or attn_mask is not None or is_causal
         if need_weights or is_masked or not (query is key is value):
             return super().forward(
@@ -95,7 +101,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         q, k, v = projected.view(batch, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind()
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        return self.out_proj(attended.transpose(1, 2).reshape(batch, length, dim)), None
+        return self.out_proj(join_heads(attended)), None
 
 
 class MLPBlock(MLP):
@@ -126,10 +132,7 @@ class MLPBlock(MLP):
 
 def _patch_projection(patch_size: int, hidden_dim: int) -> nn.Conv2d:
     """A linear layer over each patch of the image, written as a convolution."""
-    projection = nn.Conv2d(3, hidden_dim, kernel_size=patch_size, stride=patch_size)
-    nn.init.trunc_normal_(projection.weight, std=math.sqrt(1 / (3 * patch_size**2)))
-    nn.init.zeros_(projection.get_parameter("bias"))
-    return projection
+    return nn.Conv2d(3, hidden_dim, kernel_size=patch_size, stride=patch_size)
 
 
 def _conv_stem(configs: Sequence[ConvStemConfig], hidden_dim: int) -> nn.Sequential:
@@ -146,10 +149,7 @@ def _conv_stem(configs: Sequence[ConvStemConfig], hidden_dim: int) -> nn.Sequent
             activation_layer=layer.activation_layer,
         )
         channels = layer.out_channels
-    last = nn.Conv2d(channels, hidden_dim, kernel_size=1)
-    nn.init.normal_(last.weight, std=math.sqrt(2 / hidden_dim))
-    nn.init.zeros_(last.get_parameter("bias"))
-    return nn.Sequential(OrderedDict(**stem, conv_last=last))
+    return nn.Sequential(OrderedDict(**stem, conv_last=nn.Conv2d(channels, hidden_dim, kernel_size=1)))
 
 
 class EncoderBlock(nn.Module):
@@ -303,21 +303,29 @@ class VisionTransformer(nn.Module):
             heads["act"] = nn.Tanh()
             heads["head"] = nn.Linear(representation_size, num_classes)
         self.heads = nn.Sequential(heads)
-        self.heads.apply(self._initialize)
+        self._initialize()
 
-    def _initialize(self, module: nn.Module) -> None:
-        """Sets the parameters of a module of the head; stem and encoder set their own."""
-        if isinstance(module, nn.Linear):
-            if module is self.heads.head:
-                nn.init.zeros_(module.weight)
-            else:
-                nn.init.trunc_normal_(module.weight, std=math.sqrt(1 / module.in_features))
-            nn.init.zeros_(module.bias)
+    def _initialize(self) -> None:
+        """Sets the parameters of the stem and of the heads; the encoder sets its own."""
+        if isinstance(self.conv_proj, nn.Conv2d):
+            projection = self.conv_proj
+            nn.init.trunc_normal_(projection.weight, std=math.sqrt(1 / (3 * self.patch_size**2)))
+        else:
+            projection = self.conv_proj.get_submodule("conv_last")
+            nn.init.normal_(projection.weight, std=math.sqrt(2 / self.hidden_dim))
+        nn.init.zeros_(projection.get_parameter("bias"))
+        for name, layer in self.heads.named_children():
+            if isinstance(layer, nn.Linear):
+                if name == "head":
+                    nn.init.zeros_(layer.weight)
+                else:
+                    nn.init.trunc_normal_(layer.weight, std=math.sqrt(1 / layer.in_features))
+                nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=f"this {type(self).__name__}", size=(self.image_size, self.image_size))
         patches = self.conv_proj(x).flatten(2).transpose(1, 2)
-        if patches.shape[1] != self.seq_length - 1:
+        if not is_recorded(patches) and patches.shape[1] != self.seq_length - 1:
             raise ValueError(
                 f"the convolutional stem makes {patches.shape[1]} patches of an image of size {self.image_size}, not "
                 f"{self.seq_length - 1}; the strides of conv_stem_configs must multiply to patch_size={self.patch_size}"

@@ -68,7 +68,7 @@ class CorrBlock(nn.Module):
         form = self.form
         if form == "auto":
             form = "all_pairs"
-            if not torch.compiler.is_exporting():
+            if not (torch.compiler.is_exporting() or torch.jit.is_tracing()):
                 n, _, h, w = fmap1.shape
                 form = "all_pairs" if n * (h * w) ** 2 <= MAX_ALL_PAIRS else "on_demand"
         kind = AllPairsCorrelation if form == "all_pairs" else OnDemandCorrelation

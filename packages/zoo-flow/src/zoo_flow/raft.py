@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_core.builders import build
+from zoo_core.inputs import check_batch, type_name
 from zoo_core.layers import Conv2dNormActivation
 from zoo_core.registry import register_model
+from zoo_core.tracing import is_plain, is_recorded
 from zoo_core.weights import WeightsEnum
 from zoo_flow.correlation import CorrBlock
 
@@ -198,6 +200,33 @@ class ConvGRU(nn.Module):
         self.convr = nn.Conv2d(channels, hidden_size, kernel, padding=padding)
         self.convq = nn.Conv2d(channels, hidden_size, kernel, padding=padding)
 
+    def forward(self, h: Tensor, x: Tensor) -> Tensor:
+        """One step.
+
+        Args:
+            h: the hidden state, Tensor[N, hidden_size, h, w].
+            x: context and motion, Tensor[N, context_size + motion_size, h, w].
+
+        Returns:
+            The next hidden state, of the same shape.
+        """
+        hx = torch.cat((h, x), dim=1)
+        z, r = torch.sigmoid(self.convz(hx)), torch.sigmoid(self.convr(hx))
+        q = torch.tanh(self.convq(torch.cat((r * h, x), dim=1)))
+        return torch.lerp(h, q, z)
+
+    def may_prepare(self) -> bool:
+        """Whether the convolutions are those that :meth:`prepare` computes with, and nobody watches their calls."""
+        kernel = self.convz.kernel_size
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        expected = (kernel, (1, 1), padding, (1, 1), 1, "zeros")
+        return is_plain(self, ConvGRU) and all(
+            is_plain(conv, nn.Conv2d)
+            and conv.bias is not None
+            and (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode) == expected
+            for conv in (self.convz, self.convr, self.convq)
+        )
+
     def prepare(self, context: Tensor) -> "PreparedGRU":
         """What the context contributes to the gates, which no step changes, and the weights for the rest.
 
@@ -207,23 +236,13 @@ class ConvGRU(nn.Module):
         start, stop = self.hidden_size, self.hidden_size + self.context_size
         weight = torch.cat((self.convz.weight, self.convr.weight, self.convq.weight))
         bias = torch.cat([conv.bias for conv in (self.convz, self.convr, self.convq) if conv.bias is not None])
-        padding = self.convz.padding
-        terms = F.conv2d(context, weight[:, start:stop], bias, padding=padding)
+        terms = F.conv2d(context, weight[:, start:stop], bias, padding=self.convz.padding)
         rest = torch.cat((weight[:, :start], weight[:, stop:]), dim=1)
         gates = 2 * self.hidden_size
         return PreparedGRU(terms[:, :gates], terms[:, gates:], rest[:gates], rest[gates:])
 
-    def forward(self, hidden_state: Tensor, prepared: "PreparedGRU", motion: Tensor) -> Tensor:
-        """One step.
-
-        Args:
-            hidden_state: Tensor[N, hidden_size, h, w].
-            prepared: of the context, by :meth:`prepare`.
-            motion: Tensor[N, motion_size, h, w].
-
-        Returns:
-            The next hidden state, of the same shape.
-        """
+    def step(self, hidden_state: Tensor, prepared: "PreparedGRU", motion: Tensor) -> Tensor:
+        """:meth:`forward` with what :meth:`prepare` made of the context."""
         padding: Any = self.convz.padding
         gates = F.conv2d(torch.cat((hidden_state, motion), dim=1), prepared.gates_weight, padding=padding)
         z, r = torch.sigmoid(gates + prepared.gates_term).chunk(2, dim=1)
@@ -270,13 +289,27 @@ class RecurrentBlock(nn.Module):
             self.add_module(f"convgru{number}", unit)
         self.hidden_size = hidden_size
 
+    def forward(self, h: Tensor, x: Tensor) -> Tensor:
+        """The next hidden state. Arguments as for :meth:`ConvGRU.forward`."""
+        for unit in self.children():
+            h = unit(h, x)
+        return h
+
+    def may_prepare(self) -> bool:
+        """Whether :meth:`step` does what a call of this module does."""
+        return is_plain(self, RecurrentBlock) and all(
+            isinstance(unit, ConvGRU) and unit.may_prepare() for unit in self.children()
+        )
+
     def prepare(self, context: Tensor) -> list[PreparedGRU]:
         """:meth:`ConvGRU.prepare` of each unit."""
         return [unit.prepare(context) for unit in self.children() if isinstance(unit, ConvGRU)]
 
-    def forward(self, hidden_state: Tensor, prepared: list[PreparedGRU], motion: Tensor) -> Tensor:
+    def step(self, hidden_state: Tensor, prepared: list[PreparedGRU], motion: Tensor) -> Tensor:
+        """:meth:`forward` with what :meth:`prepare` made of the context."""
         for unit, terms in zip(self.children(), prepared, strict=True):
-            hidden_state = unit(hidden_state, terms, motion)
+            assert isinstance(unit, ConvGRU)
+            hidden_state = unit.step(hidden_state, terms, motion)
         return hidden_state
 
 
@@ -298,16 +331,21 @@ class UpdateBlock(nn.Module):
 
     Args:
         motion_encoder: joins correlation and flow.
-        recurrent_block: keeps the hidden state.
-        flow_head: reads the change of the flow from it.
+        recurrent_block: gives the next hidden state from the hidden state and the channels of context and motion, and
+            has an attribute ``hidden_size``.
+        flow_head: reads the change of the flow from the hidden state.
     """
 
-    def __init__(self, *, motion_encoder: MotionEncoder, recurrent_block: RecurrentBlock, flow_head: FlowHead) -> None:
+    def __init__(self, *, motion_encoder: nn.Module, recurrent_block: Any, flow_head: nn.Module) -> None:
         super().__init__()
         self.motion_encoder = motion_encoder
         self.recurrent_block = recurrent_block
         self.flow_head = flow_head
         self.hidden_state_size = recurrent_block.hidden_size
+
+    def may_prepare(self) -> bool:
+        """Whether the recurrent block is one that :meth:`prepare` knows, and nobody watches what it is given."""
+        return isinstance(self.recurrent_block, RecurrentBlock) and self.recurrent_block.may_prepare()
 
     def prepare(self, context: Tensor) -> list[PreparedGRU]:
         """What :meth:`forward` needs of the context, computed once for all steps."""
@@ -326,9 +364,13 @@ class UpdateBlock(nn.Module):
         Returns:
             The next hidden state, and the change of the flow, Tensor[N, 2, h, w].
         """
-        prepared = self.prepare(context) if isinstance(context, Tensor) else context
         motion = self.motion_encoder(flow, corr_features)
-        hidden_state = self.recurrent_block(hidden_state, prepared, motion)
+        if isinstance(context, Tensor) and self.may_prepare():
+            context = self.prepare(context)
+        if isinstance(context, Tensor):
+            hidden_state = self.recurrent_block(hidden_state, torch.cat((context, motion), dim=1))
+        else:
+            hidden_state = self.recurrent_block.step(hidden_state, context, motion)
         return hidden_state, self.flow_head(hidden_state)
 
 
@@ -360,7 +402,9 @@ class RAFT(nn.Module):
     Args:
         feature_encoder: features that are compared; Tensor[N, 3, H, W] -> Tensor[N, C, H / 8, W / 8].
         context_encoder: of the first picture alone; as many channels as hidden state and context need together.
-        corr_block: gives a function of points from two feature maps, as :class:`~zoo_flow.correlation.CorrBlock`.
+        corr_block: gives a function of points from two feature maps, as :class:`~zoo_flow.correlation.CorrBlock`; or
+            keeps two feature maps that its ``build_pyramid(fmap1, fmap2)`` is given, and compares around the points
+            that its ``index_pyramid(centroids_coords)`` is given.
         update_block: takes ``(hidden_state, context, corr_features, flow)``, gives the next hidden state and the change
             of the flow, and has an attribute ``hidden_state_size``.
         mask_predictor: gives the mixing weights for upsampling from the hidden state; ``None`` for bilinear
@@ -389,7 +433,7 @@ class RAFT(nn.Module):
         self.mask_predictor = mask_predictor
 
     def forward(
-        self, image1: Tensor, image2: Tensor, num_flow_updates: int = 12, *, last_only: bool = False
+        self, image1: Tensor, image2: Tensor, num_flow_updates: int = 12, last_only: bool = False
     ) -> list[Tensor]:
         """
         Args:
@@ -407,17 +451,17 @@ class RAFT(nn.Module):
         Raises:
             ValueError: the pictures are not of such a shape, or there would be no update.
         """
-        _check_images(image1, image2, num_flow_updates)
+        self._check_inputs(image1, image2, num_flow_updates)
         n = image1.shape[0]
         fmaps = self.feature_encoder(torch.cat((image1, image2)))
         fmap1, fmap2 = fmaps[:n], fmaps[n:]
-        correlation = self.corr_block(fmap1, fmap2)
+        correlation = _correlation(self.corr_block, fmap1, fmap2)
 
         encoded = self.context_encoder(image1)
         hidden_size: Any = self.update_block.hidden_state_size
         hidden_state = torch.tanh(encoded[:, :hidden_size])
         context: Any = F.relu(encoded[:, hidden_size:])
-        if isinstance(self.update_block, UpdateBlock):
+        if is_plain(self.update_block, UpdateBlock) and self.update_block.may_prepare():
             context = self.update_block.prepare(context)
 
         h, w = fmap1.shape[2:]
@@ -439,30 +483,52 @@ class RAFT(nn.Module):
                 predictions.append(upsample_flow(flow, mask))
         return predictions
 
-
-def _check_images(image1: Tensor, image2: Tensor, num_flow_updates: int) -> None:
-    if num_flow_updates < 1:
-        raise ValueError(f"num_flow_updates must be at least 1, not {num_flow_updates}")
-    if torch.compiler.is_compiling():  # dimensions may stay dynamic
-        return
-    for image in (image1, image2):
-        if image.ndim != 4 or image.shape[1] != 3:
-            raise ValueError(f"RAFT takes batches of pictures, Tensor[N, 3, H, W], not shape {list(image.shape)}")
-        if not image.is_floating_point():
+    def _check_inputs(self, image1: Tensor, image2: Tensor, num_flow_updates: int) -> None:
+        if num_flow_updates < 1:
+            raise ValueError(f"num_flow_updates must be at least 1, not {num_flow_updates}")
+        channels = _input_channels(self.feature_encoder)
+        dims = f"N, {'C' if channels is None else channels}, H, W"
+        for image in (image1, image2):
+            if is_recorded(image):
+                return
+            if not isinstance(image, Tensor):
+                raise TypeError(
+                    f"RAFT takes two batches of images, Tensor[{dims}] with values in [-1, 1], not {type_name(image)}; "
+                    "make them with first, second = weights.transforms()(image1, image2), and give "
+                    "first.unsqueeze(0), second.unsqueeze(0)"
+                )
+            if not image.is_floating_point():
+                raise ValueError(
+                    f"RAFT takes images of a floating dtype with values in [-1, 1], not {image.dtype}; the weights' "
+                    "transforms() prepares them"
+                )
+            check_batch(image, model="RAFT", dims=dims)
+            if channels is not None and image.shape[1] != channels:
+                raise ValueError(f"this RAFT takes batches of images, Tensor[{dims}], not shape {list(image.shape)}")
+        if image1.shape != image2.shape:
             raise ValueError(
-                f"RAFT takes pictures of a floating dtype with values in [-1, 1], not {image.dtype}; the weights' "
-                "transforms() prepares them"
+                f"the two images must have the same shape, not {list(image1.shape)} and {list(image2.shape)}"
             )
-    if image1.shape != image2.shape:
-        raise ValueError(
-            f"the two pictures must have the same shape, not {list(image1.shape)} and {list(image2.shape)}"
-        )
-    height, width = image1.shape[2:]
-    if height % 8 or width % 8 or height < 128 or width < 128:
-        raise ValueError(
-            f"RAFT takes pictures whose height and width are multiples of 8 and at least 128, not {height}x{width}; "
-            "zoo_flow.padding.Padding(height, width) pads them and crops the flow"
-        )
+        height, width = image1.shape[2:]
+        if height % 8 or width % 8 or height < 128 or width < 128:
+            raise ValueError(
+                f"RAFT takes images whose height and width are multiples of 8 and at least 128, not {height}x{width}; "
+                "zoo_flow.padding.Padding(height, width) pads them and crops the flow"
+            )
+
+
+def _input_channels(encoder: nn.Module) -> int | None:
+    """Channels that an encoder takes, if its first layer says so."""
+    layers = (layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d))
+    return next((layer.in_channels for layer in layers), None)
+
+
+def _correlation(block: Any, fmap1: Tensor, fmap2: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function of points from a correlation block of either kind."""
+    if not hasattr(block, "build_pyramid"):
+        return block(fmap1, fmap2)
+    block.build_pyramid(fmap1, fmap2)
+    return lambda points: block.index_pyramid(centroids_coords=points)
 
 
 def _locations(n: int, h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -126,13 +126,17 @@ class ASPPPooling(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if self[2].training and not torch.compiler.is_compiling() and x.shape[0] == 1:
+        try:
+            pooled = super().forward(x)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
             raise ValueError(
                 "DeepLabV3 cannot be trained on a batch of one image: its image-level branch has a single value a "
                 "channel then, which batch normalisation cannot normalise; give at least two images, or put that "
                 "branch into eval mode"
-            )
-        return super().forward(x).expand(-1, -1, *x.shape[-2:])
+            ) from error
+        return pooled.expand(-1, -1, x.shape[-2], x.shape[-1])
 
 
 def _deeplabv3_resnet(

@@ -1,8 +1,8 @@
 """Refusing videos that a model cannot take, in words that say which it takes."""
 
-import torch
-import torch.fx
 from torch import Tensor
+
+from zoo_core.inputs import check_batch
 
 
 def check_video(
@@ -24,17 +24,10 @@ def check_video(
 
     Raises:
         ValueError: the shape is none of those.
-        TypeError: ``x`` is not of a floating dtype.
+        TypeError: ``x`` is no tensor, or not of a floating dtype.
     """
-    if torch.compiler.is_compiling() or isinstance(x, torch.fx.Proxy):
+    if not check_batch(x, model=model, dims="N, C, T, H, W", kind="video"):
         return
-    if x.ndim != 5:
-        hint = "; make one video a batch with video.unsqueeze(0)" if x.ndim == 4 else ""
-        raise ValueError(f"{model} takes a batch of videos, Tensor[N, C, T, H, W], not shape {list(x.shape)}{hint}")
-    if not x.is_floating_point():
-        raise TypeError(
-            f"{model} takes videos of a floating dtype, not {x.dtype}; preprocess them as the weights' transforms() do"
-        )
     frames, height, width = x.shape[2:]
     if frames < min_frames or height < min_size[0] or width < min_size[1]:
         raise refusal(x, model, f"of at least {min_frames} frames of at least {min_size[0]}x{min_size[1]} pixels")

@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo_core.attention import join_heads
 from zoo_core.builders import build, set_from_weights
 from zoo_core.layers import MLP, StochasticDepth
 from zoo_core.registry import register_model
+from zoo_core.tracing import is_plain, is_stand_in, one_node
 from zoo_core.weights import WeightsEnum
 from zoo_video.inputs import check_video, refusal
 
@@ -88,17 +90,19 @@ class Pool(nn.Module):
         Returns:
             Class token, tokens and size after pooling.
         """
-        heads, channels = tokens.shape[2:]
-        # Channels stay last in memory, for which depthwise convolution is fastest.
-        maps = tokens.flatten(2).unflatten(1, size).permute(0, 4, 1, 2, 3)
-        if isinstance(self.pool, nn.Conv3d) and heads > 1:
+        heads, channels = tokens.shape[2], tokens.shape[3]
+        if not is_stand_in(tokens) and heads > 1 and is_plain(self.pool, nn.Conv3d):
+            # Channels stay last in memory, for which depthwise convolution is fastest.
+            maps = tokens.flatten(2).unflatten(1, size).permute(0, 4, 1, 2, 3)
             weight = self.pool.weight.repeat(heads, 1, 1, 1, 1)
+            bias = None if self.pool.bias is None else self.pool.bias.repeat(heads)
             maps = F.conv3d(
-                maps, weight, None, self.pool.stride, self.pool.padding, self.pool.dilation, heads * self.pool.groups
+                maps, weight, bias, self.pool.stride, self.pool.padding, self.pool.dilation, heads * self.pool.groups
             )
+            tokens = maps.permute(0, 2, 3, 4, 1).flatten(1, 3).unflatten(2, (heads, channels))
         else:
-            maps = self.pool(maps)
-        tokens = maps.permute(0, 2, 3, 4, 1).flatten(1, 3).unflatten(2, (heads, channels))
+            maps = self.pool(tokens.transpose(1, 2).flatten(0, 1).unflatten(1, size).permute(0, 4, 1, 2, 3))
+            tokens = maps.flatten(2).transpose(1, 2).unflatten(0, (-1, heads)).transpose(1, 2)
         if self.norm_act is not None:
             class_token, tokens = self.norm_act(class_token), self.norm_act(tokens)
         return class_token, tokens, (maps.shape[2], maps.shape[3], maps.shape[4])
@@ -146,6 +150,15 @@ class MultiscaleAttention(nn.Module):
         self.residual_pool = residual_pool
         self.residual_with_cls_embed = residual_with_cls_embed
 
+        self.qkv = nn.Linear(embed_dim, 3 * output_dim)
+        project: list[nn.Module] = [nn.Linear(output_dim, output_dim)]
+        if dropout > 0.0:
+            project.append(nn.Dropout(dropout))
+        self.project = nn.Sequential(*project)
+        self.pool_q = self._make_pool(kernel_q, stride_q, norm_layer)
+        self.pool_k = self._make_pool(kernel_kv, stride_kv, norm_layer)
+        self.pool_v = self._make_pool(kernel_kv, stride_kv, norm_layer)
+
         self.rel_pos_h: nn.Parameter | None = None
         self.rel_pos_w: nn.Parameter | None = None
         self.rel_pos_t: nn.Parameter | None = None
@@ -157,17 +170,8 @@ class MultiscaleAttention(nn.Module):
             self.rel_pos_w = self._position_parameter(width)
             self.rel_pos_t = self._position_parameter(time)
 
-        self.qkv = nn.Linear(embed_dim, 3 * output_dim)
-        project: list[nn.Module] = [nn.Linear(output_dim, output_dim)]
-        if dropout > 0.0:
-            project.append(nn.Dropout(dropout))
-        self.project = nn.Sequential(*project)
-        self.pool_q = self._make_pool(kernel_q, stride_q, norm_layer)
-        self.pool_k = self._make_pool(kernel_kv, stride_kv, norm_layer)
-        self.pool_v = self._make_pool(kernel_kv, stride_kv, norm_layer)
-
     def _position_parameter(self, count: int) -> nn.Parameter:
-        return nn.Parameter(nn.init.normal_(torch.empty(count, self.head_dim), std=0.02))
+        return nn.Parameter(nn.init.trunc_normal_(torch.empty(count, self.head_dim), std=0.02))
 
     def _make_pool(
         self, kernel: Sequence[int], stride: Sequence[int], norm_layer: Callable[..., nn.Module]
@@ -212,7 +216,7 @@ class MultiscaleAttention(nn.Module):
                 _relative_positions(self.rel_pos_h, q_size[1], k_size[1]),
                 _relative_positions(self.rel_pos_w, q_size[2], k_size[2]),
             )
-            targets = (_position_targets(k_size, k) / scale)[:, None].expand(*k.shape[:3], -1)
+            targets = _position_targets(k_size, k) / scale
             longer_q = torch.cat((q, positions), dim=-1)
             longer_k = torch.cat((k, targets), dim=-1)
             longer_v = F.pad(v, (0, targets.shape[-1]))
@@ -221,7 +225,7 @@ class MultiscaleAttention(nn.Module):
             tokens = tokens + q
             if self.residual_with_cls_embed:
                 class_token = class_token + class_q
-        return self.project(torch.cat((class_token.flatten(2), tokens.flatten(2)), dim=1)), q_size
+        return self.project(join_heads(torch.cat((class_token, tokens), dim=1).transpose(1, 2))), q_size
 
 
 def _pooled(pool: Pool | None, x: Tensor, size: Size) -> tuple[Tensor, Tensor, Size]:
@@ -255,6 +259,7 @@ def _position_logits(q: Tensor, time: Tensor, rows: Tensor, columns: Tensor) -> 
     return torch.cat((by_time, by_row, by_column), dim=-1).flatten(1, 3)
 
 
+@one_node
 def _relative_positions(embedding: Tensor, queries: int, keys: int) -> Tensor:
     """The embeddings of the offsets between queries and keys along one dimension.
 
@@ -276,20 +281,21 @@ def _relative_positions(embedding: Tensor, queries: int, keys: int) -> Tensor:
     return embedding[offsets.long()].transpose(1, 2)
 
 
-def _position_targets(size: Size, like: Tensor) -> Tensor:
+@one_node
+def _position_targets(size: Size, keys: Tensor) -> Tensor:
     """Marks the frame, row and column of each key by a one.
 
     Args:
         size: frames T, height H and width W of the map of keys.
-        like: tells dtype and device.
+        keys: Tensor[N, 1 + T * H * W, heads, C].
 
     Returns:
-        Tensor[1 + T * H * W, T + H + W]; zeros for the class token.
+        Tensor[N, 1 + T * H * W, heads, T + H + W]; zeros for the class token.
     """
-    ones = [torch.eye(length, dtype=like.dtype, device=like.device) for length in size]
-    time, rows, columns = ones
+    time, rows, columns = [torch.eye(length, dtype=keys.dtype, device=keys.device) for length in size]
     marks = (time[:, None, None], rows[:, None], columns)
-    return F.pad(torch.cat([mark.expand(*size, -1) for mark in marks], dim=-1).flatten(0, 2), (0, 0, 1, 0))
+    targets = F.pad(torch.cat([mark.expand(*size, -1) for mark in marks], dim=-1).flatten(0, 2), (0, 0, 1, 0))
+    return targets[:, None].expand(*keys.shape[:3], -1)
 
 
 class MultiscaleBlock(nn.Module):
@@ -389,18 +395,14 @@ class PositionalEncoding(nn.Module):
         super().__init__()
         self.spatial_size = spatial_size
         self.temporal_size = temporal_size
-        self.class_token = self._parameter(embed_size)
+        self.class_token = nn.Parameter(torch.zeros(embed_size))
         self.spatial_pos: nn.Parameter | None = None
         self.temporal_pos: nn.Parameter | None = None
         self.class_pos: nn.Parameter | None = None
         if not rel_pos_embed:
-            self.spatial_pos = self._parameter(spatial_size[0] * spatial_size[1], embed_size)
-            self.temporal_pos = self._parameter(temporal_size, embed_size)
-            self.class_pos = self._parameter(embed_size)
-
-    @staticmethod
-    def _parameter(*shape: int) -> nn.Parameter:
-        return nn.Parameter(nn.init.normal_(torch.empty(shape), std=0.02))
+            self.spatial_pos = nn.Parameter(torch.zeros(spatial_size[0] * spatial_size[1], embed_size))
+            self.temporal_pos = nn.Parameter(torch.zeros(temporal_size, embed_size))
+            self.class_pos = nn.Parameter(torch.zeros(embed_size))
 
     def forward(self, x: Tensor) -> Tensor:
         """Tensor[N, L, embed_size] -> Tensor[N, 1 + L, embed_size]"""
@@ -503,8 +505,12 @@ class MViT(nn.Module):
     def _initialize(self, module: nn.Module) -> None:
         """Sets one module's own parameters as the authors do."""
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
-            nn.init.zeros_(module.bias)
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, PositionalEncoding):
+            for parameter in module.parameters():
+                nn.init.trunc_normal_(parameter, std=0.02)
 
     def _tokens_of(self, size: Sequence[int]) -> Size:
         """Size of the map of tokens for videos of so many frames, rows and columns."""
@@ -518,7 +524,7 @@ class MViT(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_video(x, model="this MViT")
-        if self._tokens_of(x.shape[2:]) != self.token_size:
+        if not (is_stand_in(x) or torch.jit.is_tracing()) and self._tokens_of(x.shape[2:]) != self.token_size:
             frames, height, width = self.input_size
             raise refusal(x, "this MViT", f"of {frames} frames of {height}x{width} pixels")
         x = self.pos_encoding(self.conv_proj(x).flatten(2).transpose(1, 2))

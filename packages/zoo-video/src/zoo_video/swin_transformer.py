@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo_core.attention import pad_to, relative_position_bias, relative_position_index
+from zoo_core.attention import join_heads, pad_to, relative_position_bias, relative_position_index
 from zoo_core.builders import build
 from zoo_core.registry import register_model
 from zoo_core.swin import PatchMerging, SwinTransformerBlock
+from zoo_core.tracing import is_stand_in, one_node
 from zoo_core.value_cache import ValueCache
 from zoo_core.weights import WeightsEnum
 from zoo_video.inputs import check_video
@@ -63,10 +64,17 @@ class PatchEmbed3d(nn.Module):
         self.norm = nn.Identity() if norm_layer is None else norm_layer(embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        time, height, width = [-size % side for size, side in zip(x.shape[2:], self.patch_size, strict=True)]
-        if time or height or width:
-            x = F.pad(x, (0, width, 0, height, 0, time))
+        x = _pad_to_patches(x, self.patch_size)
         return self.norm(self.proj(x).permute(0, 2, 3, 4, 1))
+
+
+@one_node
+def _pad_to_patches(x: Tensor, patch_size: Sequence[int]) -> Tensor:
+    """Adds zeros at the end of Tensor[N, C, T, H, W], so that patches cover it."""
+    time, height, width = [-size % side for size, side in zip(x.shape[2:], patch_size, strict=True)]
+    if torch.jit.is_tracing() or time or height or width:
+        x = F.pad(x, (0, width, 0, height, 0, time))
+    return x
 
 
 class ShiftedWindowAttention3d(nn.Module):
@@ -118,7 +126,7 @@ class ShiftedWindowAttention3d(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim, bias=proj_bias)
         table = torch.empty(math.prod(2 * size - 1 for size in window_size), num_heads)
-        self.relative_position_bias_table = nn.Parameter(nn.init.normal_(table, std=0.02))
+        self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
         self.register_buffer("relative_position_index", relative_position_index(window_size))
         self._order_cache = ValueCache()
 
@@ -129,41 +137,99 @@ class ShiftedWindowAttention3d(nn.Module):
             window_size: the window after it was cut to the map; that of the module by default. As in the published
                 models, its tokens have the numbers of the whole window's first ones.
         """
-        length = math.prod(window_size or self.window_size)
-        index = self.relative_position_index[:length, :length]
-        return relative_position_bias(self.relative_position_bias_table, index)
+        window = self.window_size if window_size is None else window_size
+        return _position_bias_of_first(self.relative_position_bias_table, self.relative_position_index, window)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, *sizes, dim = x.shape
-        window = [min(side, size) for side, size in zip(self.window_size, sizes, strict=True)]
-        shift = [step if side < size else 0 for step, side, size in zip(self.shift_size, window, sizes, strict=True)]
-        padded = [(size + side - 1) // side * side for size, side in zip(sizes, window, strict=True)]
-        length = math.prod(window)
-
-        # The type of x tells a fake tensor, which cannot meet a real one.
-        place, home = self._order_cache.get(
-            lambda: _orders(sizes, padded, window, shift, x.device), (), key=(*sizes, x.device, type(x))
-        )
-        # The windows of one group lie together, those of all samples.
-        sample = torch.arange(batch, device=x.device)[:, None]
-        place = place.view(-1, 1, length) + sample * math.prod(padded)
-        home = (home // length * batch + sample) * length + home % length
-
-        windows = pad_to(x, padded).reshape(-1, dim).index_select(0, place.flatten()).view(-1, length, dim)
+        window, shift = _fit(x, self.window_size, self.shift_size)
+        if is_stand_in(x):
+            to_windows, to_map = _orders(x, window, shift)
+        else:
+            # The type of x tells a fake tensor, which cannot meet a real one.
+            to_windows, to_map = self._order_cache.get(
+                lambda: _orders(x, window, shift), (), key=(*x.shape[1:-1], x.device, type(x))
+            )
+        windows = _tokens_of_windows(x, to_windows, window)
         q, k, v = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
         bias = self.get_relative_position_bias(window).to(v.dtype)
-        attended = []
-        first = 0
-        for cut, count in _groups(padded, window, shift):
-            query, key, value = [part.narrow(0, first * batch, count * batch) for part in (q, k, v)]
-            logits = bias + _mask(window, cut, v.dtype, v.device) if any(cut) else bias
-            dropout = self.attention_dropout if self.training else 0.0
-            tokens = F.scaled_dot_product_attention(query, key, value, logits, dropout_p=dropout)
-            attended.append(tokens.transpose(1, 2))
-            first += count
-        tokens = attended[0] if len(attended) == 1 else torch.cat(attended)
-        x = self.proj(tokens.reshape(-1, dim)).index_select(0, home.flatten()).view(x.shape)
-        return F.dropout(x, self.dropout, self.training)
+        dropout = self.attention_dropout if self.training else 0.0
+        tokens = self.proj(_attend_by_groups(q, k, v, bias, x, window, shift, dropout))
+        return F.dropout(_tokens_of_map(tokens, to_map, x), self.dropout, self.training)
+
+
+@one_node
+def _position_bias_of_first(table: Tensor, index: Tensor, window: Sequence[int]) -> Tensor:
+    """The bias for as many of the first tokens as a window has."""
+    length = math.prod(window)
+    return relative_position_bias(table, index[:length, :length])
+
+
+@one_node
+def _fit(x: Tensor, window: Sequence[int], shift: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Window and shift in a map, ``Tensor[N, *sizes, C]``: cut to it, and not shifted where one window covers it."""
+    sizes = [int(size) for size in x.shape[1:-1]] if torch.jit.is_tracing() else x.shape[1:-1]
+    cut = [min(side, size) for side, size in zip(window, sizes, strict=True)]
+    return cut, [step if side < size else 0 for step, side, size in zip(shift, cut, sizes, strict=True)]
+
+
+def _padded(x: Tensor, window: Sequence[int]) -> list[int]:
+    """The sizes of a map, ``Tensor[N, *sizes, C]``, rounded up to multiples of the window's."""
+    return [(size + side - 1) // side * side for size, side in zip(x.shape[1:-1], window, strict=True)]
+
+
+@one_node
+def _tokens_of_windows(x: Tensor, to_windows: Tensor, window: Sequence[int]) -> Tensor:
+    """``Tensor[N, *sizes, C]`` -> Tensor[W * N, L, C]: the windows of one group lie together, those of all samples."""
+    padded, length = _padded(x, window), math.prod(window)
+    sample = torch.arange(x.shape[0], device=x.device)[:, None]
+    place = to_windows.view(-1, 1, length) + sample * math.prod(padded)
+    return pad_to(x, padded).reshape(-1, x.shape[-1]).index_select(0, place.flatten()).view(-1, length, x.shape[-1])
+
+
+@one_node
+def _attend_by_groups(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor,
+    x: Tensor,
+    window: Sequence[int],
+    shift: Sequence[int],
+    dropout: float,
+) -> Tensor:
+    """Attention inside windows, with one mask for each group of them.
+
+    Args:
+        q, k, v: Tensor[W * N, heads, L, C], in the order of :func:`_tokens_of_windows`.
+        bias: to be added to the logits of all, Tensor[1, heads, L, L].
+        x: the map, ``Tensor[N, *sizes, D]``, of which only the sizes matter.
+        window: size of a window in each dimension.
+        shift: of the windows in each dimension.
+        dropout: probability of an attention weight to be zeroed.
+
+    Returns:
+        Tensor[W * N, L, heads * C].
+    """
+    batch = x.shape[0]
+    attended = []
+    first = 0
+    for cut, count in _groups(_padded(x, window), window, shift):
+        query, key, value = [part.narrow(0, first * batch, count * batch) for part in (q, k, v)]
+        logits = bias + _mask(window, cut, v.dtype, v.device) if any(cut) else bias
+        attended.append(F.scaled_dot_product_attention(query, key, value, logits, dropout_p=dropout).transpose(1, 2))
+        first += count
+    # By way of cat, which copies, tokens come to lie together.
+    tokens = attended[0] if len(attended) == 1 else torch.cat(attended)
+    return join_heads(tokens.transpose(1, 2))
+
+
+@one_node
+def _tokens_of_map(tokens: Tensor, to_map: Tensor, x: Tensor) -> Tensor:
+    """Tensor[W * N, L, C] -> ``Tensor[N, *sizes, C]``, as x has them."""
+    batch, length, channels = x.shape[0], tokens.shape[1], tokens.shape[2]
+    sample = torch.arange(batch, device=x.device)[:, None]
+    home = (to_map // length * batch + sample) * length + to_map % length
+    return tokens.reshape(-1, channels).index_select(0, home.flatten()).view(*x.shape[:-1], channels)
 
 
 def _groups(sizes: Sequence[int], window: Sequence[int], shift: Sequence[int]) -> list[tuple[list[int], int]]:
@@ -184,22 +250,20 @@ def _groups(sizes: Sequence[int], window: Sequence[int], shift: Sequence[int]) -
     ]
 
 
-def _orders(
-    sizes: Sequence[int], padded: Sequence[int], window: Sequence[int], shift: Sequence[int], device: torch.device
-) -> tuple[Tensor, Tensor]:
+@one_node
+def _orders(x: Tensor, window: Sequence[int], shift: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Where the tokens of the windows are in the map, and the tokens of the map in the windows.
 
     Args:
-        sizes: of the map.
-        padded: sizes of the padded map, multiples of the window's.
+        x: the map, ``Tensor[N, *sizes, C]``, of which only sizes and device matter.
         window: size of a window in each dimension.
         shift: of the windows in each dimension.
-        device: of the result.
 
     Returns:
         Two int64 tensors. For each token of the windows, group by group, its number in the padded map; and for each
         token of the map without its padding, its number among those of the windows.
     """
+    sizes, padded, device = x.shape[1:-1], _padded(x, window), x.device
     numbers = torch.arange(math.prod(padded), device=device)
     counts = [size // side for size, side in zip(padded, window, strict=True)]
     shifted = numbers.view(*padded).roll([-step for step in shift], (0, 1, 2))
@@ -315,7 +379,7 @@ class SwinTransformer3d(nn.Module):
     def _initialize(self, module: nn.Module) -> None:
         """Sets one module's own parameters as the authors do."""
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
+            nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 

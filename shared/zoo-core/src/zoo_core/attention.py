@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo_core.tracing import is_stand_in, one_node
 from zoo_core.value_cache import ValueCache
 
 EvalCache = ValueCache  # its name before other models than transformers kept values
@@ -37,6 +38,7 @@ def relative_position_index(window: Sequence[int]) -> Tensor:
     return index.to(torch.get_default_device())
 
 
+@one_node
 def relative_position_bias(table: Tensor, index: Tensor) -> Tensor:
     """Looks up the bias of each query and key.
 
@@ -51,6 +53,23 @@ def relative_position_bias(table: Tensor, index: Tensor) -> Tensor:
     # Looking up numbers head by head is several times faster than rows of all heads that then are transposed.
     bias = table.t().contiguous().gather(1, index.flatten().expand(heads, -1))
     return bias.view(1, heads, length, length)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """What attention gives for each head, as channels of the tokens.
+
+    Args:
+        x: Tensor[N, heads, L, C].
+
+    Returns:
+        Tensor[N, L, heads * C].
+    """
+    x = x.transpose(1, 2)
+    if torch.compiler.is_exporting():
+        # What an exporter puts in the place of attention gives its result in another order in memory, of which what
+        # is a view here would be none.
+        x = x.clone(memory_format=torch.contiguous_format)
+    return x.flatten(2)
 
 
 def attend_in_windows(
@@ -77,47 +96,78 @@ def attend_in_windows(
     Returns:
         ``Tensor[N, *sizes, D]``.
     """
+    if is_stand_in(x):
+        to_windows, to_map, mask = _any_window_layout(x, tuple(window), tuple(shift))
+        masks = [mask] if any(shift) else []
+    else:
+        # The type of x tells a fake tensor, which cannot meet a real one.
+        key = (*x.shape[1:-1], x.dtype, x.device, type(x))
+        to_windows, to_map, *masks = layouts.get(lambda: _window_layout(x, window, shift), (), key=key)
+    windows = _tokens_of_windows(x, to_windows, tuple(window))
+    mask = _mask_of_windows(masks[0], x) if masks else None
+    return _tokens_of_map(attend(windows, mask), to_map, x, tuple(window))
+
+
+@one_node
+def _tokens_of_windows(x: Tensor, to_windows: Tensor, window: Sequence[int]) -> Tensor:
+    """``Tensor[N, *sizes, C]`` -> Tensor[N * W, L, C], in the order of a layout."""
     batch, *sizes, channels = x.shape
-    padded = [(size + side - 1) // side * side for size, side in zip(sizes, window, strict=True)]
+    padded = _padded(sizes, window)
     length, tokens = math.prod(window), math.prod(padded)
-    dtype, device = x.dtype, x.device
-
-    def compute() -> tuple[Tensor, ...]:
-        steps = [
-            0 if step == 0 else torch.sym_min(step, size - side)
-            for step, size, side in zip(shift, padded, window, strict=True)
-        ]
-        return _window_layout(sizes, padded, window, steps, dtype, device)
-
-    # The type of x tells a fake tensor, which cannot meet a real one.
-    to_windows, to_map, *masks = layouts.get(compute, (), key=(*sizes, dtype, device, type(x)))
-    windows = batch * (tokens // length)
-    mask = masks[0].repeat(batch, 1).view(windows, 1, length, length) if masks else None
     x = pad_to(x, padded).reshape(batch, tokens, channels).index_select(1, to_windows)
     # By way of two dimensions: nothing compares the number of windows with that of maps then.
-    x = attend(x.view(batch * tokens, channels).view(windows, length, channels), mask)
-    x = x.reshape(batch * tokens, x.shape[-1]).view(batch, tokens, x.shape[-1])
-    return x.index_select(1, to_map).unflatten(1, sizes)
+    return x.view(batch * tokens, channels).view(batch * (tokens // length), length, channels)
 
 
-def _window_layout(
-    sizes: Sequence[int],
-    padded: Sequence[int],
-    window: Sequence[int],
-    steps: Sequence[int],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[Tensor, ...]:
+@one_node
+def _mask_of_windows(mask: Tensor, x: Tensor) -> Tensor:
+    """The mask of one map's windows, Tensor[W * L, L], for all maps of x: Tensor[N * W, 1, L, L]."""
+    length = mask.shape[1]
+    return mask.repeat(x.shape[0], 1).view(x.shape[0] * (mask.shape[0] // length), 1, length, length)
+
+
+@one_node
+def _tokens_of_map(windows: Tensor, to_map: Tensor, x: Tensor, window: Sequence[int]) -> Tensor:
+    """Tensor[N * W, L, D] -> ``Tensor[N, *sizes, D]``, as x has them, in the order of a layout."""
+    batch, *sizes, _ = x.shape
+    tokens, channels = math.prod(_padded(sizes, window)), windows.shape[-1]
+    windows = windows.reshape(batch * tokens, channels).view(batch, tokens, channels)
+    return windows.index_select(1, to_map).unflatten(1, sizes)
+
+
+def _padded(sizes: Sequence[int], window: Sequence[int]) -> list[int]:
+    """The sizes rounded up to multiples of the window's."""
+    return [(size + side - 1) // side * side for size, side in zip(sizes, window, strict=True)]
+
+
+@one_node
+def _any_window_layout(x: Tensor, window: Sequence[int], shift: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`_window_layout` with a mask of zeros where nothing needs to be masked: always three tensors."""
+    to_windows, to_map, *masks = _window_layout(x, window, shift)
+    return to_windows, to_map, masks[0] if masks else x.new_zeros(len(to_windows), math.prod(window))
+
+
+def _window_layout(x: Tensor, window: Sequence[int], shift: Sequence[int]) -> tuple[Tensor, ...]:
     """Where tokens are in windows, and where they were in the map.
 
     No number of windows is the size of a dimension here: of a size that may be 1, an exported program could not stay
     dynamic.
+
+    Args:
+        x: a map, ``Tensor[N, *sizes, C]``, of which only sizes, dtype and device matter.
+        window: size of a window in each dimension.
+        shift: of the map in each dimension.
 
     Returns:
         Three tensors, the last only if there is a shift. For each token of the windows, its position in the padded map.
         For each position of the map before padding, its token in the windows. For each token of the windows (row) and
         each token of its window (column): 0, or -100 where they may not meet.
     """
+    sizes, dtype, device = x.shape[1:-1], x.dtype, x.device
+    padded = _padded(sizes, window)
+    steps = [
+        0 if step == 0 else _least(step, size - side) for step, size, side in zip(shift, padded, window, strict=True)
+    ]
     length = math.prod(window)
     token = torch.arange(math.prod(padded), device=device)
     position = torch.arange(math.prod(sizes), device=device)
@@ -143,6 +193,7 @@ def _window_layout(
     return to_windows, to_map, torch.zeros(apart.shape, dtype=dtype, device=device).masked_fill(apart, _MASKED)
 
 
+@one_node
 def pad_to(x: Tensor, sizes: Sequence[int]) -> Tensor:
     """Adds zeros at the end of each dimension of a map, up to the given sizes.
 
@@ -156,6 +207,11 @@ def pad_to(x: Tensor, sizes: Sequence[int]) -> Tensor:
     return F.pad(
         x, (0, 0, *(amount for pair in zip([0] * len(padding), padding[::-1], strict=True) for amount in pair))
     )
+
+
+def _least(step: int, limit: int) -> int:
+    """The lesser of the two, where the second may be a symbol or, while torch.jit traces, a tensor."""
+    return limit.clamp(max=step) if isinstance(limit, Tensor) else torch.sym_min(step, limit)
 
 
 def _is_zero(size: int) -> bool:

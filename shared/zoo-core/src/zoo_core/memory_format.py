@@ -1,8 +1,9 @@
 """The order in memory in which convolutions are fastest."""
 
 import torch
-import torch.fx
 from torch import Tensor
+
+from zoo_core.tracing import is_stand_in
 
 __all__ = ["CHANNELS_LAST", "channels_last"]
 
@@ -19,8 +20,9 @@ def channels_last(x: Tensor) -> Tensor:
 
     Args:
         x: images, Tensor[N, C, H, W], or videos, Tensor[N, C, T, H, W]. Anything else is left alone: a stand-in of
-            ``torch.fx``, or a single image, Tensor[C, H, W].
+            ``torch.fx``, or a single image, Tensor[C, H, W]; and all while ``torch.onnx`` exports by tracing, as ONNX
+            knows no orders in memory.
     """
-    if isinstance(x, torch.fx.Proxy) or x.device.type != "cpu" or x.ndim not in CHANNELS_LAST:
+    if is_stand_in(x) or torch.onnx.is_in_onnx_export() or x.device.type != "cpu" or x.ndim not in CHANNELS_LAST:
         return x
     return x.contiguous(memory_format=CHANNELS_LAST[x.ndim])

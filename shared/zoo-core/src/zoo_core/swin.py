@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zoo_core.attention import pad_to
 from zoo_core.layers import MLP, StochasticDepth
+from zoo_core.tracing import one_node
 
 
 class PatchMerging(nn.Module):
@@ -32,6 +33,7 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(join_neighbours(x)))
 
 
+@one_node
 def join_neighbours(x: Tensor) -> Tensor:
     """Tensor[..., H, W, C] -> Tensor[..., ceil(H / 2), ceil(W / 2), 4 * C], after padding with zeros to even H and W.
 
@@ -84,6 +86,11 @@ class SwinTransformerBlock(nn.Module):
         self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
         self.norm2 = norm_layer(dim)
         self.mlp = MLP(dim, [int(dim * mlp_ratio), dim], activation_layer=nn.GELU, dropout=dropout)
+        # How a block of its own starts, and what a seeded run draws; Swin Transformers set all of it anew.
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.normal_(layer.bias, std=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.stochastic_depth(self.attn(self.norm1(x)))

@@ -1,0 +1,80 @@
+"""What keeps forwards open to the tools that record or watch them: ``torch.fx``, ``torch.jit``, exporters, hooks."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+
+__all__ = ["is_plain", "is_recorded", "is_stand_in", "is_watched", "one_node"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def is_stand_in(value: object) -> bool:
+    """Whether a value is one of ``torch.fx``'s stand-ins, or has one in it: nothing may be decided by it."""
+    if isinstance(value, tuple | list):
+        return any(map(is_stand_in, value))
+    return isinstance(value, torch.fx.Proxy)
+
+
+def is_recorded(x: Tensor) -> bool:
+    """Whether what is done with ``x`` becomes part of a program that is to serve other sizes as well.
+
+    Checks of its shape are left out then: while torch compiles, exports or traces the model.
+    """
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or is_stand_in(x)
+
+
+def one_node(function: Callable[P, R]) -> Callable[P, R]:
+    """Makes a function one node in graphs of ``torch.fx``, because it asks for sizes or values.
+
+    As :func:`torch.fx.wrap`, but wherever it is called from. Its arguments must be what a graph can hold: tensors,
+    numbers, strings, dtypes, devices, and tuples or lists of them. It must be a module's own, by its name.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for value in (*args, *kwargs.values()):
+            if is_stand_in(value):
+                tracer = _tracer_of(value)
+                return cast(R, tracer.create_proxy("call_function", call, args, kwargs))
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _tracer_of(value: Any) -> torch.fx.proxy.TracerBase:
+    while not isinstance(value, torch.fx.Proxy):
+        value = next(filter(is_stand_in, value))
+    return value.tracer
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether somebody sees or changes what a module takes or gives: by hooks, its own or those of all modules, or by
+    a ``forward`` that was put into the instance.
+    """
+    own = (
+        module._forward_pre_hooks,
+        module._forward_hooks,
+        module._backward_pre_hooks,
+        module._backward_hooks,
+    )
+    everywhere = (
+        nn.modules.module._global_forward_pre_hooks,
+        nn.modules.module._global_forward_hooks,
+        nn.modules.module._global_backward_pre_hooks,
+        nn.modules.module._global_backward_hooks,
+    )
+    return any(map(len, (*own, *everywhere))) or "forward" in vars(module)
+
+
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module is of that class itself and is not watched, so that the same may be computed without calling it.
+
+    A parametrized module is of a class of its own.
+    """
+    return type(module) is kind and not is_watched(module)
