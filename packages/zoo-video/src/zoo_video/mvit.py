@@ -80,18 +80,18 @@ class Pool(nn.Module):
         self.pool = pool
         self.norm_act = None if norm is None else nn.Sequential(norm)
 
-    def forward(self, class_token: Tensor, tokens: Tensor, size: Size) -> tuple[Tensor, Tensor, Size]:
+    def forward(self, x: Tensor, size: Size) -> tuple[Tensor, Size]:
         """
         Args:
-            class_token: Tensor[N, 1, heads, C].
-            tokens: Tensor[N, L, heads, C].
-            size: of the map of the L tokens.
+            x: Tensor[N, 1 + L, heads, C], the class token first.
+            size: of the map of the L others.
 
         Returns:
-            Class token, tokens and size after pooling.
+            Class token and tokens after pooling, Tensor[N, 1 + L', heads, C], and the size of the map of the latter.
         """
-        heads, channels = tokens.shape[2], tokens.shape[3]
-        if not is_stand_in(tokens) and heads > 1 and is_plain(self.pool, nn.Conv3d):
+        tokens = x[:, 1:]
+        heads, channels = x.shape[2], x.shape[3]
+        if not is_stand_in(x) and heads > 1 and is_plain(self.pool, nn.Conv3d):
             # Channels stay last in memory, for which depthwise convolution is fastest.
             maps = tokens.flatten(2).unflatten(1, size).permute(0, 4, 1, 2, 3)
             weight = self.pool.weight.repeat(heads, 1, 1, 1, 1)
@@ -103,9 +103,10 @@ class Pool(nn.Module):
         else:
             maps = self.pool(tokens.transpose(1, 2).flatten(0, 1).unflatten(1, size).permute(0, 4, 1, 2, 3))
             tokens = maps.flatten(2).transpose(1, 2).unflatten(0, (-1, heads)).transpose(1, 2)
+        x = torch.cat((x[:, :1], tokens), dim=1)
         if self.norm_act is not None:
-            class_token, tokens = self.norm_act(class_token), self.norm_act(tokens)
-        return class_token, tokens, (maps.shape[2], maps.shape[3], maps.shape[4])
+            x = self.norm_act(x)
+        return x, (maps.shape[2], maps.shape[3], maps.shape[4])
 
 
 class MultiscaleAttention(nn.Module):
@@ -199,10 +200,10 @@ class MultiscaleAttention(nn.Module):
             Tensor[N, 1 + L', output_dim], and the size of the map of its L' tokens.
         """
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).unbind(2)
-        class_q, q, q_size = _pooled(self.pool_q, q, size)
-        class_k, k, k_size = _pooled(self.pool_k, k, size)
-        class_v, v, _ = _pooled(self.pool_v, v, size)
-        k, v = torch.cat((class_k, k), dim=1), torch.cat((class_v, v), dim=1)
+        q, q_size = (q, size) if self.pool_q is None else self.pool_q(q, size)
+        k, k_size = (k, size) if self.pool_k is None else self.pool_k(k, size)
+        v, _ = (v, size) if self.pool_v is None else self.pool_v(v, size)
+        class_q, q = q[:, :1], q[:, 1:]
         class_token = _attend(class_q, k, v)
         if self.rel_pos_t is None or self.rel_pos_h is None or self.rel_pos_w is None:
             tokens = _attend(q, k, v)
@@ -226,12 +227,6 @@ class MultiscaleAttention(nn.Module):
             if self.residual_with_cls_embed:
                 class_token = class_token + class_q
         return self.project(join_heads(torch.cat((class_token, tokens), dim=1).transpose(1, 2))), q_size
-
-
-def _pooled(pool: Pool | None, x: Tensor, size: Size) -> tuple[Tensor, Tensor, Size]:
-    """Tensor[N, 1 + L, heads, C] -> class token, tokens and size after pooling, if there is any."""
-    class_token, tokens = x[:, :1], x[:, 1:]
-    return (class_token, tokens, size) if pool is None else pool(class_token, tokens, size)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
@@ -372,8 +367,8 @@ class MultiscaleBlock(nn.Module):
         attended, new_size = self.attn(normed, size)
         shortcut = x if self.project is None or not self.proj_after_attn else self.project(normed)
         if self.pool_skip is not None:
-            class_token, tokens, _ = _pooled(self.pool_skip, shortcut.unsqueeze(2), size)
-            shortcut = torch.cat((class_token, tokens), dim=1).squeeze(2)
+            pooled, _ = self.pool_skip(shortcut.unsqueeze(2), size)
+            shortcut = pooled.squeeze(2)
         x = shortcut + self.stochastic_depth(attended)
 
         normed = self.norm2(x)
