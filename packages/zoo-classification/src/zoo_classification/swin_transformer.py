@@ -203,17 +203,17 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
         return 16 * torch.sigmoid(relative_position_bias(table, self.relative_position_index))
 
     def _project(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        qkv_bias: Tensor | None = getattr(self.qkv, "bias", None)
-        bias = qkv_bias
-        if bias is not None:
-            query, key, value = bias.chunk(3)
+        given: Tensor | None = getattr(self.qkv, "bias", None)
+        bias = None
+        if given is not None:
+            query, key, value = given.chunk(3)
             bias = torch.cat((query, torch.zeros_like(key), value))
         if is_plain(self.qkv, nn.Linear):
             qkv = F.linear(windows, self.qkv.weight, bias)
         else:  # which may do more than multiply: its bias for keys is taken back
             qkv = self.qkv(windows)
-            if bias is not None:
-                qkv = qkv + (bias - qkv_bias)
+            if given is not None and bias is not None:
+                qkv = qkv + (bias - given)
         qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
         qk, v = qkv[:, :, :2], qkv[:, :, 2]
         norm = _norm_over_channels(qk)

@@ -22,7 +22,7 @@ from zoo_core.attention import join_heads
 from zoo_core.builders import build, set_from_weights
 from zoo_core.layers import MLP, Conv2dNormActivation
 from zoo_core.registry import register_model
-from zoo_core.tracing import is_recorded, is_stand_in
+from zoo_core.tracing import is_recorded, is_stand_in, module_node
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
@@ -87,16 +87,13 @@ class MultiheadAttention(nn.MultiheadAttention):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """As :meth:`torch.nn.MultiheadAttention.forward`, which serves all but plain self-attention without weights."""
-        if is_stand_in(query) and (path := query.tracer.path_of_module(self)):
-            # One node of a graph, as torch's own class is.
-            arguments = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
-            return query.tracer.create_proxy("call_module", path, arguments, {})
+        arguments = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
+        if is_stand_in(query) and (node := module_node(self, *arguments)):
+            return node  # of a graph, as torch's own class is
         is_masked = key_padding_mask is not None or attn_mask is not None or is_causal
         if need_weights or is_masked or not (query is key is value):
-            return super().forward(
-                query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
-            )
-        batch, length, dim = query.shape
+            return super().forward(*arguments)
+        batch, length, _ = query.shape
         projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
         q, k, v = projected.view(batch, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind()
         dropout = self.dropout if self.training else 0.0
@@ -308,11 +305,11 @@ class VisionTransformer(nn.Module):
     def _initialize(self) -> None:
         """Sets the parameters of the stem and of the heads; the encoder sets its own."""
         if isinstance(self.conv_proj, nn.Conv2d):
-            projection = self.conv_proj
-            nn.init.trunc_normal_(projection.weight, std=math.sqrt(1 / (3 * self.patch_size**2)))
+            projection: nn.Module = self.conv_proj
+            nn.init.trunc_normal_(self.conv_proj.weight, std=math.sqrt(1 / (3 * self.patch_size**2)))
         else:
             projection = self.conv_proj.get_submodule("conv_last")
-            nn.init.normal_(projection.weight, std=math.sqrt(2 / self.hidden_dim))
+            nn.init.normal_(projection.get_parameter("weight"), std=math.sqrt(2 / self.hidden_dim))
         nn.init.zeros_(projection.get_parameter("bias"))
         for name, layer in self.heads.named_children():
             if isinstance(layer, nn.Linear):

@@ -461,8 +461,9 @@ class RAFT(nn.Module):
         hidden_size: Any = self.update_block.hidden_state_size
         hidden_state = torch.tanh(encoded[:, :hidden_size])
         context: Any = F.relu(encoded[:, hidden_size:])
-        if is_plain(self.update_block, UpdateBlock) and self.update_block.may_prepare():
-            context = self.update_block.prepare(context)
+        update: Any = self.update_block
+        if is_plain(update, UpdateBlock) and update.may_prepare():
+            context = update.prepare(context)
 
         h, w = fmap1.shape[2:]
         # Half precision has no room for the fractions of a pixel at the far side of a large picture.

@@ -91,17 +91,16 @@ class Pool(nn.Module):
         """
         tokens = x[:, 1:]
         heads, channels = x.shape[2], x.shape[3]
-        if not is_stand_in(x) and heads > 1 and is_plain(self.pool, nn.Conv3d):
+        conv: Any = self.pool
+        if not is_stand_in(x) and heads > 1 and is_plain(conv, nn.Conv3d):
             # Channels stay last in memory, for which depthwise convolution is fastest.
             maps = tokens.flatten(2).unflatten(1, size).permute(0, 4, 1, 2, 3)
-            weight = self.pool.weight.repeat(heads, 1, 1, 1, 1)
-            bias = None if self.pool.bias is None else self.pool.bias.repeat(heads)
-            maps = F.conv3d(
-                maps, weight, bias, self.pool.stride, self.pool.padding, self.pool.dilation, heads * self.pool.groups
-            )
+            weight = conv.weight.repeat(heads, 1, 1, 1, 1)
+            bias = None if conv.bias is None else conv.bias.repeat(heads)
+            maps = F.conv3d(maps, weight, bias, conv.stride, conv.padding, conv.dilation, heads * conv.groups)
             tokens = maps.permute(0, 2, 3, 4, 1).flatten(1, 3).unflatten(2, (heads, channels))
         else:
-            maps = self.pool(tokens.transpose(1, 2).flatten(0, 1).unflatten(1, size).permute(0, 4, 1, 2, 3))
+            maps = conv(tokens.transpose(1, 2).flatten(0, 1).unflatten(1, size).permute(0, 4, 1, 2, 3))
             tokens = maps.flatten(2).transpose(1, 2).unflatten(0, (-1, heads)).transpose(1, 2)
         x = torch.cat((x[:, :1], tokens), dim=1)
         if self.norm_act is not None:

@@ -97,8 +97,8 @@ def attend_in_windows(
         ``Tensor[N, *sizes, D]``.
     """
     if is_stand_in(x):
-        to_windows, to_map, mask = _any_window_layout(x, tuple(window), tuple(shift))
-        masks = [mask] if any(shift) else []
+        to_windows, to_map, any_mask = _any_window_layout(x, tuple(window), tuple(shift))
+        masks = [any_mask] if any(shift) else []
     else:
         # The type of x tells a fake tensor, which cannot meet a real one.
         key = (*x.shape[1:-1], x.dtype, x.device, type(x))

@@ -8,7 +8,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-__all__ = ["is_plain", "is_recorded", "is_stand_in", "is_watched", "one_node"]
+__all__ = ["is_plain", "is_recorded", "is_stand_in", "is_watched", "module_node", "one_node"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +51,21 @@ def _tracer_of(value: Any) -> torch.fx.proxy.TracerBase:
     while not isinstance(value, torch.fx.Proxy):
         value = next(filter(is_stand_in, value))
     return value.tracer
+
+
+def module_node(module: nn.Module, *arguments: Any) -> Any:
+    """Makes a call of a module one node in a graph of ``torch.fx``, as calls of torch's own modules are.
+
+    Args:
+        module: is part of what is traced.
+        *arguments: of its forward, at least one of which is a stand-in.
+
+    Returns:
+        The stand-in of its output; ``None`` where the module itself is what is traced.
+    """
+    tracer: Any = _tracer_of(arguments)
+    path = tracer.path_of_module(module)
+    return tracer.create_proxy("call_module", path, arguments, {}) if path else None
 
 
 def is_watched(module: nn.Module) -> bool:
