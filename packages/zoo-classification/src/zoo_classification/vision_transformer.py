@@ -88,7 +88,7 @@ class MultiheadAttention(nn.MultiheadAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """As :meth:`torch.nn.MultiheadAttention.forward`, which serves all but plain self-attention without weights."""
         arguments = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
-        if is_stand_in(query) and (node := module_node(self, *arguments)):
+        if is_stand_in(query) and (node := module_node(self, *arguments)) is not None:
             return node  # of a graph, as torch's own class is
         is_masked = key_padding_mask is not None or attn_mask is not None or is_causal
         if need_weights or is_masked or not (query is key is value):
