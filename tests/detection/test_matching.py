@@ -31,6 +31,12 @@ def test_matcher_keeps_the_best_prediction_of_each_object():
     assert matches.tolist() == [0, -1, -1, -1, 0]
 
 
+def test_matcher_as_its_docstring_shows():
+    quality = torch.tensor([[0.9, 0.2, 0.5, 0.0], [0.1, 0.4, 0.6, 0.0]])
+    assert Matcher(0.7, 0.3)(quality).tolist() == [0, -2, -2, -1]
+    assert Matcher(0.7, 0.3, allow_low_quality_matches=True)(quality).tolist() == [0, -2, 1, -1]
+
+
 def test_matcher_keeps_all_predictions_that_tie_for_best():
     matches = Matcher(0.7, 0.6, allow_low_quality_matches=True)(torch.tensor([[0.1, 0.4, 0.4, 0.2]]))
     assert matches.tolist() == [-1, 0, 0, -1]

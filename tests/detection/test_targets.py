@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from detection.toy import DETECTORS, pictures
 from zoo_detection import RetinaNetHead
@@ -136,7 +137,8 @@ def test_wrong_number_of_keypoints():
         ([torch.rand(3, 0, 64)], ValueError, r"images\[0\].*not empty"),
         ([torch.zeros(3, 64, 64, dtype=torch.uint8)], TypeError, r"images\[0\].*uint8.*transforms"),
         ([torch.rand(1, 64, 64)], ValueError, "3 channels.*not 1"),
-        (["photo.jpg"], TypeError, r"images\[0\] must be a Tensor"),
+        (["photo.jpg"], TypeError, r"images\[0\] must be a Tensor.*transforms\(\) make one"),
+        (Image.new("RGB", (64, 64)), TypeError, r"a list of Tensor\[C, H, W\], not Image.*transforms\(\) make one"),
     ],
 )
 def test_bad_images_are_named(name, images, error, message):

@@ -33,17 +33,17 @@ class BackboneSpec:
     """What a detector's builder says about its backbone."""
 
     weights: Any
-    """What to load into it; ``None`` for nothing."""
+    """The checkpoint to load into it, or ``None``."""
     progress: bool
     """Show a progress bar for a download."""
     is_trained: bool
-    """It gets trained parameters: these weights, or those of the whole detector."""
+    """Its parameters are trained ones: from this checkpoint, or from that of the whole detector."""
     trainable_layers: int
     """How many of its stages train, the last ones first."""
 
     @property
     def norm_layer(self) -> NormLayer:
-        """Its normalisation: frozen where it is trained, since batches of a detector are too small to go on with."""
+        """Its normalisation: frozen if it is trained, as a detector's batches are too small to estimate statistics."""
         return FrozenBatchNorm2d if self.is_trained else nn.BatchNorm2d
 
 
@@ -268,7 +268,7 @@ def channels_of(backbone: nn.Module) -> int:
     """The channels of a backbone's feature maps.
 
     Raises:
-        ValueError: it doesn't say.
+        ValueError: it has no attribute ``out_channels``.
     """
     channels: Any = getattr(backbone, "out_channels", None)
     if channels is None:

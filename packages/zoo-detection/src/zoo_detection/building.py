@@ -32,7 +32,7 @@ def build_detector(
     Args:
         construct: makes the model from ``backbone``, a :class:`~zoo_detection.backbones.BackboneSpec`, ``num_classes``
             and ``kwargs``.
-        weights: what to load; ``weights_backbone`` are then of no interest.
+        weights: what to load; ``weights_backbone`` is ignored then.
         weights_backbone: what to load into the backbone.
         progress: show a progress bar for a download.
         trainable_backbone_layers: how many stages of the backbone train; ``None`` for the default.

@@ -22,7 +22,7 @@ def keypoints_to_heatmap(keypoints: Tensor, rois: Tensor, heatmap_size: int) -> 
 
     Returns:
         int64 Tensor[N, K], index into the flattened heatmap, and bool Tensor[N, K]: whether the keypoint is visible and
-        lies in the box. Where it isn't, the index is 0.
+        lies in the box. Where it does not, the index is 0.
     """
     low, high = rois[:, None, :2], rois[:, None, 2:]
     points = keypoints[..., :2]
@@ -41,7 +41,7 @@ def keypointrcnn_loss(
     Args:
         keypoint_logits: Tensor[N, K, H, W] with H = W.
         proposals: for each image the boxes, N in all.
-        gt_keypoints: for each image the keypoints of its persons, Tensor[P, K, 3].
+        gt_keypoints: for each image the keypoints of its people, Tensor[P, K, 3].
         keypoint_matched_idxs: for each image the person of each box.
 
     Returns:

@@ -11,7 +11,14 @@ __all__ = ["BalancedPositiveNegativeSampler", "Matcher", "SSDMatcher"]
 class Matcher:
     """Assigns to each prediction the object that it overlaps most, if it does so enough.
 
-    From `Faster R-CNN <https://arxiv.org/abs/1506.01497>`__, section 3.1.2.
+    From `Faster R-CNN <https://arxiv.org/abs/1506.01497>`__, section 3.1.2. Two objects and four predictions, with the
+    thresholds 0.7 and 0.3::
+
+        quality    0.9   0.2   0.5   0.0     of the first object
+                   0.1   0.4   0.6   0.0     of the second
+        matches      0    -2    -2    -1     the second and third are between the thresholds
+        with allow_low_quality_matches
+                     0    -2     1    -1     the third is the best of the second object
 
     Args:
         high_threshold: at least this quality makes a match.

@@ -10,6 +10,12 @@ from zoo_detection.precision import in_single_or_better
 __all__ = ["check_images", "check_labels", "checked_targets"]
 
 
+_TO_TENSOR = (
+    "the weights' transforms() make one of an image, and so does "
+    "torch.from_numpy(numpy.array(image)).permute(2, 0, 1).float().div(255) of an RGB image"
+)
+
+
 def check_images(images: Sequence[Tensor]) -> None:
     """Checks that the images are Tensor[C, H, W] of a floating dtype.
 
@@ -20,12 +26,12 @@ def check_images(images: Sequence[Tensor]) -> None:
     if torch.compiler.is_compiling():
         return
     if not isinstance(images, Sequence | Tensor):
-        raise TypeError(f"images must be a list of Tensor[C, H, W], not {type(images).__name__}")
+        raise TypeError(f"images must be a list of Tensor[C, H, W], not {type(images).__name__}; {_TO_TENSOR}")
     if len(images) == 0:
         raise ValueError("there are no images; give a list of at least one Tensor[C, H, W]")
     for index, image in enumerate(images):
         if not isinstance(image, Tensor):
-            raise TypeError(f"images[{index}] must be a Tensor[C, H, W], not {type(image).__name__}")
+            raise TypeError(f"images[{index}] must be a Tensor[C, H, W], not {type(image).__name__}; {_TO_TENSOR}")
         if image.ndim != 3 or image.numel() == 0:
             hint = "; put it into a list" if isinstance(images, Tensor) and images.ndim == 3 else ""
             raise ValueError(
