@@ -74,8 +74,8 @@ def _is_last_convolution_of_ssd(model: nn.Module, key: str) -> bool:
     return key == [n for n, m in model.named_modules() if n.startswith(part) and isinstance(m, nn.Conv2d)][-1]
 
 
-def to_onnx(model: nn.Module, path: Path, size: tuple[int, int]) -> Path:
-    """The model for one image of any size, traced with one of the given size."""
+def to_onnx(model: nn.Module, path: Path, size: tuple[int, int], any_size: bool = True) -> Path:
+    """The model for one image of the given size, or traced with one of it for any size."""
     dynamic = {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
     with torch.no_grad():
         torch.onnx.export(
@@ -83,7 +83,7 @@ def to_onnx(model: nn.Module, path: Path, size: tuple[int, int]) -> Path:
             ([picture(1, *size)],),
             path,
             dynamo=True,
-            dynamic_shapes=([dynamic],),
+            dynamic_shapes=([dynamic],) if any_size else None,
             verbose=False,
             external_data=False,
         )

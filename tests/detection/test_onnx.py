@@ -192,11 +192,10 @@ def test_exporters_are_not_imported_but_known_whatever_comes_first(before: str, 
     ],
 )
 def test_a_detector_of_each_family(name: str, tmp_path: Path) -> None:
-    model = detector(name)
-    run = onnx_runtime(to_onnx(model, tmp_path / "model.onnx", (70, 90)))
-    for size in ((70, 90), (61, 57)):
-        differences = largest_differences(run, model, picture(2, *size))
-        assert differences.pop("labels") == 0
-        assert max(differences.values()) < 1e-4, (size, differences)
+    model, size = detector(name), (70, 90)
+    run = onnx_runtime(to_onnx(model, tmp_path / "model.onnx", size, any_size=False))
+    differences = largest_differences(run, model, picture(2, *size))
+    assert differences.pop("labels") == 0
+    assert max(differences.values()) < 1e-3, differences
     del model, run
     gc.collect()

@@ -236,8 +236,74 @@ def test_wrong_categories() -> None:
         batched_nms(boxes, scores, torch.zeros(2, dtype=torch.int64), 0.5)
     with pytest.raises(ValueError, match=r"idxs must have shape \(N,\)"):
         batched_nms(boxes, scores, torch.zeros(3, 1, dtype=torch.int64), 0.5)
-    with pytest.raises(TypeError, match=r"idxs must be integers.*float32"):
-        batched_nms(boxes, scores, torch.zeros(3), 0.5)
+    with pytest.raises(TypeError, match=r"idxs must be integers.*complex64"):
+        batched_nms(boxes, scores, torch.zeros(3, dtype=torch.complex64), 0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int32, torch.uint8, torch.bool])
+def test_categories_of_any_dtype(dtype: torch.dtype) -> None:
+    boxes, scores = random_boxes(300, 5, 60, 100, 4)
+    idxs = torch.randint(0, 2 if dtype == torch.bool else 5, (300,), generator=torch.Generator().manual_seed(0))
+    expected = reference(boxes, scores, 0.3, idxs)
+    assert batched_nms(boxes, scores, idxs.to(dtype), 0.3).tolist() == expected
+    if dtype.is_floating_point:  # the numbers need not be whole, and below zero; -0 is 0
+        assert batched_nms(boxes, scores, (idxs / 8 - 0.25).to(dtype), 0.3).tolist() == expected
+        assert batched_nms(boxes, scores, -torch.zeros(300).to(dtype), 0.3).tolist() == nms(boxes, scores, 0.3).tolist()
+        apart = torch.full((300,), NAN, dtype=dtype)
+        assert len(batched_nms(boxes, scores, apart, 0.0)) == 300
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized:UserWarning", "ignore:.*quantize_per:UserWarning")
+@pytest.mark.parametrize("dtype", [torch.quint8, torch.qint8, torch.qint32])
+def test_quantized(dtype: torch.dtype) -> None:
+    """As the integers that are stored; neither scale nor zero point changes an IoU or an order."""
+    boxes, scores = random_boxes(200, 3, 30, 60, 5)
+    quantized = torch.quantize_per_tensor(boxes, 0.7, 5, dtype)
+    quantized_scores = torch.quantize_per_tensor(scores, 0.02, 0, dtype)
+    stored = quantized.int_repr().double(), quantized_scores.int_repr().double()
+    for threshold in (0.0, 0.3, 0.5):
+        expected = reference(*stored, threshold)
+        assert nms(quantized, quantized_scores, threshold).tolist() == expected
+        assert batched_nms(quantized, quantized_scores, torch.zeros(200), threshold).tolist() == expected
+    options = {"scales": torch.ones(4), "zero_points": torch.zeros(4).long(), "axis": 1, "dtype": torch.quint8}
+    per_channel = torch._empty_per_channel_affine_quantized((200, 4), **options)
+    with pytest.raises(TypeError, match="quantized per tensor"):
+        nms(per_channel, scores, 0.5)
+
+
+def test_a_threshold_of_one_drops_nothing_and_looks_at_no_pair() -> None:
+    """200,000 boxes in one place, which took all pairs before."""
+    count = 200_000
+    boxes = torch.tensor([0.0, 0, 10, 10]) + torch.rand(count, 4, generator=torch.Generator().manual_seed(0)) * 0.1
+    scores = torch.rand(count, generator=torch.Generator().manual_seed(1))
+    order = scores.argsort(descending=True, stable=True)
+    assert torch.equal(nms(boxes, scores, 1.0), order)
+    assert torch.equal(batched_nms(boxes, scores, torch.zeros(count), 1.0), order)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_iou_is_above_one(dtype: torch.dtype) -> None:
+    """What the shortcut for a threshold of 1 rests on: of boxes that differ in the last digit, rounded as they are."""
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.rand(2000, 4, generator=generator, dtype=torch.float64) * torch.tensor([50, 50, 1, 1])
+    boxes[:, 2:] += boxes[:, :2]
+    boxes = boxes.to(dtype)
+    for other in (boxes, boxes.nextafter(torch.full_like(boxes, INF)), boxes.nextafter(torch.full_like(boxes, -INF))):
+        sides = torch.minimum(boxes[:, 2:], other[:, 2:]) - torch.maximum(boxes[:, :2], other[:, :2])
+        inter = sides.clamp(min=0).prod(1)
+        areas = [(b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (boxes, other)]
+        assert (inter / (areas[0] + areas[1] - inter)).nan_to_num(0).max() <= 1
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0000001, INF, NAN])
+def test_operators_refuse_a_threshold_by_themselves(threshold: float) -> None:
+    boxes, scores = random_boxes(3, 1, 3, 10, 0)
+    with pytest.raises(RuntimeError, match=r"iou_threshold must be in \[0, 1\]"):
+        torch.ops.zoo.nms(boxes, scores, threshold)
+    with pytest.raises(RuntimeError, match=r"iou_threshold must be in \[0, 1\]"):
+        torch.ops.zoo.batched_nms(boxes, scores, torch.zeros(3).long(), threshold)
+    with pytest.raises(RuntimeError, match=r"iou_threshold must be in \[0, 1\]"):
+        torch.ops.zoo.nms(boxes.to("meta"), scores.to("meta"), threshold)
 
 
 def test_opcheck() -> None:

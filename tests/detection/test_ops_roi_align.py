@@ -384,7 +384,141 @@ def test_compile(backend: str) -> None:
         )
 
 
+LIMITS = [
+    ({"sampling_ratio": 2**31 - 1}, "sampling_ratio must be at most 256"),
+    ({"sampling_ratio": 257}, "sampling_ratio must be at most 256"),
+    ({"output_size": (2**15 + 1, 1)}, "output"),
+    ({"output_size": (2**12, 2**11)}, "output"),
+    ({"spatial_scale": math.inf}, "spatial_scale must be a finite"),
+    ({"spatial_scale": -1e300}, "spatial_scale must be a finite"),
+    ({"spatial_scale": math.nan}, "spatial_scale must be a finite"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), LIMITS)
+def test_options_beyond_what_can_be_computed(wrong: dict[str, object], message: str) -> None:
+    """By the function, by each operator called as such, and by what only knows shapes."""
+    options = {"output_size": (2, 2), "spatial_scale": 1.0, "sampling_ratio": 2} | wrong
+    x, rois, levels = torch.ones(1, 1, 4, 4), torch.tensor([[0.0, 0, 0, 3, 3]]), torch.tensor([0])
+    with pytest.raises(ValueError, match=message):
+        roi_align(x, rois, **options)  # type: ignore[arg-type]
+    size, scale, ratio = options["output_size"], options["spatial_scale"], options["sampling_ratio"]
+    for device in ("cpu", "meta"):
+        a, b, c = x.to(device), rois.to(device), levels.to(device)
+        grad = a.new_zeros(1, 1, 2, 2)
+        with pytest.raises(RuntimeError, match=message):
+            torch.ops.zoo.roi_align(a, b, scale, *size, ratio, False)
+        with pytest.raises(RuntimeError, match=message):
+            torch.ops.zoo.multiscale_roi_align([a], b, c, [scale], *size, ratio, False)
+        with pytest.raises(RuntimeError, match=message):
+            torch.ops.zoo.roi_align_backward(grad, b, scale, *size, 1, 1, 4, 4, ratio, False)
+        with pytest.raises(RuntimeError, match=message):
+            torch.ops.zoo.multiscale_roi_align_backward(grad, b, c, [scale], *size, 1, 1, [4], [4], ratio, False)
+
+
+def test_the_largest_options() -> None:
+    y, x = torch.meshgrid(torch.arange(6.0), torch.arange(6.0), indexing="ij")
+    input = torch.stack((y, x))[None].requires_grad_()
+    # Of a linear function the mean of many samples is the value at the centre.
+    pooled = roi_align(input, [torch.tensor([[1.0, 1, 5, 3]])], (1, 2), 1.0, 256)
+    torch.testing.assert_close(pooled[0, :, 0], torch.tensor([[2.0, 2], [2, 4]]), rtol=1e-4, atol=1e-4)
+    pooled.sum().backward()
+    assert input.grad is not None
+    assert input.grad.sum().item() == pytest.approx(4, rel=1e-4)
+    long = roi_align(input.detach(), [torch.tensor([[0.0, 0, 5, 5]])], (1, 2**15), 1.0, 1)
+    assert long.shape == (1, 2, 1, 2**15)
+    assert (long[0, 1, 0].diff() >= 0).all()
+
+
+@pytest.mark.parametrize("extent", [1e6, 1e30])
+def test_a_huge_region_in_many_bins_over_a_long_map(extent: float) -> None:
+    """Each bin could see the whole map, which all of them together cannot."""
+    input = torch.ones(1, 1, 1, 20_000)
+    boxes = torch.tensor([[-extent, 0, extent, 1], [0, 0, 20_000, 1], [-5.0, -5, 30_000, 5]])
+    pooled = roi_align(input, [boxes], (1, 4096), 1.0, 0)
+    assert pooled.isfinite().all()
+    # Of the second region all is inside.
+    torch.testing.assert_close(pooled[1], torch.ones(1, 1, 4096))
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized:UserWarning", "ignore:.*quantize_per:UserWarning")
+@pytest.mark.parametrize("dtype", [torch.quint8, torch.qint8, torch.qint32])
+@pytest.mark.parametrize("aligned", [False, True])
+def test_quantized(dtype: torch.dtype, aligned: bool) -> None:
+    """The rounded result for the values that the integers stand for, sample by sample."""
+    input = torch.quantize_per_tensor(random_input(1, 2, 8, 9) * 10, 0.25, 8, dtype)
+    boxes = torch.quantize_per_tensor(torch.tensor([[0.0, 0, 6, 7], [2, 1, 5, 5]]), 0.5, 0, dtype)
+    rois = torch.cat((torch.zeros(2, 1), boxes.dequantize()), 1)
+    expected = reference(input.dequantize(), rois, (3, 2), 1.0, 2, aligned)
+    for regions in ([boxes], [boxes.dequantize()], rois):
+        pooled = roi_align(input, regions, (3, 2), 1.0, 2, aligned)
+        assert pooled.dtype == dtype
+        assert (pooled.q_scale(), pooled.q_zero_point()) == (0.25, 8)
+        assert (pooled.dequantize() - expected).abs().max() <= 0.125 + 1e-5
+    options = {"scales": torch.ones(2), "zero_points": torch.zeros(2).long(), "axis": 1, "dtype": dtype}
+    per_channel = torch._empty_per_channel_affine_quantized((1, 2, 4, 4), **options)
+    with pytest.raises(TypeError, match="quantized per tensor"):
+        roi_align(per_channel, rois, 2)
+
+
+def test_forms_of_arguments() -> None:
+    x = random_input(2, 3, 10, 10)
+    boxes = [torch.tensor([[0.0, 0, 5, 5]]), torch.tensor([[1.0, 1, 9, 9], [2, 2, 4, 4]])]
+    expected = roi_align(x, boxes, (2, 2), 0.5, 2)
+    assert torch.equal(roi_align(x, tuple(boxes), [2, 2], 0.5, 2), expected)  # type: ignore[arg-type]
+    assert torch.equal(roi_align(x, boxes, torch.Size((2, 2)), 0.5, 2), expected)
+    assert torch.equal(roi_align(x, boxes, 2, 0.5, sampling_ratio=2, aligned=False), expected)
+    with pytest.raises(ValueError, match=r"output_size must be one number or a height and a width, but it is \(2,\)"):
+        roi_align(x, boxes, (2,))
+
+
+# torch.fx
+
+
+def test_symbolic_traces_are_equal_and_keep_the_operators_whole() -> None:
+    class Pools(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = RoIAlign((3, 2), 0.5, 2)
+            self.several = MultiScaleRoIAlign(["a", "b"], (3, 2), 2, canonical_scale=14)
+
+        def forward(
+            self, x: Tensor, boxes: list[Tensor], image_shapes: list[tuple[int, int]]
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            y = x.relu()
+            several = self.several({"a": y, "b": y[:, :, ::2, ::2]}, boxes, image_shapes)
+            return self.one(y, boxes), several, roi_align(y, boxes, 2, spatial_scale=0.25)
+
+    model = Pools()
+    traced = torch.fx.symbolic_trace(model)
+    x, boxes = random_input(2, 3, 16, 20), [torch.tensor([[1.0, 1, 9, 9]]), torch.tensor([[2.0, 2, 20, 20]] * 2)]
+    for size in ((64, 80), (32, 40)):
+        for found, expected in zip(traced(x, boxes, [size] * 2), model(x, boxes, [size] * 2), strict=True):
+            assert torch.equal(found, expected)
+    alone = torch.fx.symbolic_trace(model.several)
+    maps = {"a": x, "b": x[:, :, ::2, ::2]}
+    assert torch.equal(alone(maps, boxes, [(64, 80)] * 2), model.several(maps, boxes, [(64, 80)] * 2))
+
+
 # MultiScaleRoIAlign
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_calls_find_the_scales_of_their_own_images(dynamic: bool) -> None:
+    """Whatever an eager call found before."""
+    pool = MultiScaleRoIAlign(["0", "1"], 2, 2, canonical_scale=28)
+
+    def run(maps: dict[str, Tensor], boxes: Tensor, image: Tensor) -> Tensor:
+        return pool(maps, [boxes], [image.shape[-2:]])
+
+    maps = {"0": random_input(1, 2, 32, 40), "1": random_input(1, 2, 16, 20)}
+    boxes = torch.tensor([[1.0, 2, 30, 25], [3, 3, 9, 9], [0, 0, 100, 90]])
+    run(maps, boxes, torch.empty(128, 160))
+    torch._dynamo.reset()
+    compiled = torch.compile(run, fullgraph=True, dynamic=dynamic, backend="eager")
+    for height, width in ((64, 80), (128, 160), (256, 320)):
+        image = torch.empty(height, width)
+        torch.testing.assert_close(compiled(maps, boxes, image), run(maps, boxes, image))
 
 
 def pyramid(batch: int = 2, channels: int = 6, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:

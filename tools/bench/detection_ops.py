@@ -9,6 +9,7 @@ from torch import Tensor
 from tools.bench.measure import Comparison, compare, table
 from tools.torchvision_operators import torchvision_operators
 from zoo_detection import ops
+from zoo_detection.ops.roi_align import levels_of
 
 SCALE = 1 / 4
 IMAGE = (800, 1088)
@@ -81,7 +82,7 @@ def multiscale(device: torch.device) -> Comparison:
     rois = random_rois(1000, device)
     pool = ops.MultiScaleRoIAlign(list(maps), 7, 2)
     scales = [SCALE / 2**i for i in range(4)]
-    levels = pool._levels(rois, scales)
+    levels = levels_of(rois, scales, pool.canonical_scale, pool.canonical_level)
     features = list(maps.values())
     return compare_on(
         device,

@@ -8,11 +8,17 @@
 #include <torch/headeronly/core/MemoryFormat.h>
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
 
 namespace zoo {
+
+// What _fallback.py checks too.
+inline constexpr int64_t kLongestOutput = 1 << 15;
+inline constexpr int64_t kMostBins = 1 << 22;
+inline constexpr int64_t kMostSamples = 256;
 
 struct Options {
   Bins bins;
@@ -54,12 +60,23 @@ inline void check_rois(ScalarType feature_type, const Tensor& rois, const Tensor
   const bool half = feature_type == ScalarType::Half || feature_type == ScalarType::BFloat16;
   check(rois.scalar_type() == feature_type || (half && rois.scalar_type() == ScalarType::Float),
         "zoo::roi_align: rois must have the dtype of the features, or float32 for half-precision features");
-  constexpr int64_t kLargest = 1 << 15;
-  check(bins.height > 0 && bins.width > 0 && bins.height <= kLargest && bins.width <= kLargest,
-        "zoo::roi_align: the output size must be in [1, ", kLargest, "], got (", bins.height, ", ", bins.width, ")");
+  check(bins.height > 0 && bins.width > 0 && bins.height <= kLongestOutput && bins.width <= kLongestOutput &&
+            bins.height * bins.width <= kMostBins,
+        "zoo::roi_align: the output size must be in [1, ", kLongestOutput, "] and have at most ", kMostBins,
+        " bins, got (", bins.height, ", ", bins.width, ")");
   if (levels == nullptr) return;
   check(levels->dim() == 1 && levels->size(0) == rois.size(0) && levels->scalar_type() == ScalarType::Long,
         "zoo::multiscale_roi_align: levels must be int64 of shape (K,), K as for rois");
+}
+
+// More samples than this would not change what is seen of any map, and take for ever.
+inline void check_options(const Options& options, const std::vector<double>& scales) {
+  check(options.sampling_ratio <= kMostSamples, "zoo::roi_align: sampling_ratio must be at most ", kMostSamples,
+        ", got ", options.sampling_ratio);
+  for (const double scale : scales) {
+    check(std::fabs(scale) <= std::numeric_limits<float>::max(),
+          "zoo::roi_align: spatial_scale must be a finite float32, got ", scale);
+  }
 }
 
 inline void check_map_size(int64_t height, int64_t width) {
@@ -72,6 +89,7 @@ inline void check_map_size(int64_t height, int64_t width) {
 inline void check_forward(const std::vector<Tensor>& maps, const Tensor& rois, const Tensor* levels,
                           const std::vector<double>& scales, const Options& options) {
   check(!maps.empty() && maps.size() == scales.size(), "zoo::roi_align: one spatial scale per feature map is needed");
+  check_options(options, scales);
   const Tensor& first = maps[0];
   check_rois(first.scalar_type(), rois, levels, options.bins);
   for (const Tensor& map : maps) {
@@ -86,6 +104,7 @@ inline void check_backward(const Tensor& grad, const Tensor& rois, const Tensor*
                            const std::vector<double>& scales, const Options& options, const MapSizes& sizes) {
   check(!scales.empty() && sizes.heights.size() == scales.size() && sizes.widths.size() == scales.size(),
         "zoo::roi_align_backward: one spatial scale, height and width per feature map is needed");
+  check_options(options, scales);
   check_rois(grad.scalar_type(), rois, levels, options.bins);
   check(grad.dim() == 4 && grad.size(0) == rois.size(0) && grad.size(1) == sizes.channels &&
             grad.size(2) == options.bins.height && grad.size(3) == options.bins.width,

@@ -247,7 +247,7 @@ class Forward {
 
  private:
   struct Scratch {
-    explicit Scratch(const Bins& bins) : line(bins.width * kWide), bins(count_of(bins) * kWide) {}
+    Scratch(const Bins& bins, int width) : line(bins.width * width), bins(count_of(bins) * width) {}
     std::vector<T> line, bins;
   };
 
@@ -263,7 +263,7 @@ class Forward {
                   const std::vector<Channels>& blocks) const {
     const int64_t tasks = static_cast<int64_t>(blocks.size()) * plans.size();
     parallel_for(0, tasks, 1, [&](int64_t first, int64_t last) {
-      Scratch scratch(bins_);
+      Scratch scratch(bins_, blocks[0].width);
       for (int64_t task = first; task < last; ++task) {
         const int64_t i = task % plans.size();
         const Channels& block = blocks[task / plans.size()];
@@ -277,7 +277,7 @@ class Forward {
                    const std::vector<Channels>& blocks) const {
     const int64_t count = static_cast<int64_t>(blocks.size());
     parallel_for(0, plans.size() * count, 1, [&](int64_t first, int64_t last) {
-      Scratch scratch(bins_);
+      Scratch scratch(bins_, blocks[0].width);
       std::vector<T> packed;
       for (int64_t task = first; task < last; ++task) {
         const int64_t i = task / count;
@@ -310,7 +310,7 @@ class Forward {
       pack(image, block, {first, last, 0, image.width}, packed + first * image.width * block.width);
     };
     const auto pool_rois = [&](const Channels& block, int64_t first, int64_t last, const T* packed) {
-      Scratch scratch(bins_);
+      Scratch scratch(bins_, blocks[0].width);
       for (int64_t i = first; i < last; ++i) {
         pool({packed, image.width * block.width, block.width, 0}, plans[i], rois[i].index, block, scratch);
       }
@@ -354,8 +354,8 @@ class Backward {
         std::clamp<int64_t>(kBandBytes / (widest_row * static_cast<int64_t>(sizeof(T))), 1, image.height);
     const int64_t bands = (image.height + band - 1) / band;
     parallel_for(0, static_cast<int64_t>(blocks.size()) * bands, 1, [&](int64_t first, int64_t last) {
-      std::vector<T> line(bins_.width * kWide);
-      std::vector<T> bins(count_of(bins_) * kWide);
+      std::vector<T> line(bins_.width * blocks[0].width);
+      std::vector<T> bins(count_of(bins_) * blocks[0].width);
       std::vector<T> packed(band * widest_row);
       for (int64_t task = first; task < last; ++task) {
         const Channels& block = blocks[task / bands];

@@ -1,5 +1,7 @@
 #include "roi_plan.h"
 
+#include "../common/checks.h"
+
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
@@ -7,9 +9,12 @@
 namespace zoo::cpu {
 namespace {
 
+// The most taps of one axis. An adaptive grid has samples half a pixel apart or more, so that the bins of one region
+// cannot each see a whole map.
 template <typename T>
-int64_t tap_capacity(const RoiAxis<T>& axis, int64_t bins, int64_t size) {
-  return bins * std::min(2 * axis.grid, size);
+int64_t tap_capacity(const RoiAxis<T>& axis, const Sampling& sampling, int64_t bins, int64_t size) {
+  const int64_t each = bins * std::min(2 * axis.grid, size);
+  return sampling.sampling_ratio > 0 ? each : std::min(each, 16 * (size + 2) + 64 * bins);
 }
 
 // Positions in a bin only rise or only fall, so an index that is there already is among the last few.
@@ -57,6 +62,9 @@ RoiPlan<T> make_plan(const RoiAxis<T>& y_axis, const RoiAxis<T>& x_axis, const S
   const T samples = static_cast<T>(std::max<int64_t>(y_axis.grid * x_axis.grid, 1));
   axis_taps(y_axis, sampling.bins.height, sampling.height, T(1) / samples, scratch.y, scratch.y_begin);
   axis_taps(x_axis, sampling.bins.width, sampling.width, T(1), scratch.x, scratch.x_begin);
+  check(static_cast<int64_t>(scratch.y.size()) <= tap_capacity(y_axis, sampling, sampling.bins.height, sampling.height) &&
+            static_cast<int64_t>(scratch.x.size()) <= tap_capacity(x_axis, sampling, sampling.bins.width, sampling.width),
+        "zoo::roi_align: a region has more samples than there can be; please report it");
   RoiPlan<T> plan{};
   if (scratch.y.empty() || scratch.x.empty()) return plan;
 
@@ -119,9 +127,9 @@ RoiPlans<T>::RoiPlans(const Roi<T>* rois, int64_t count, const Sampling& samplin
                 roi_axis(rois[i].x1, rois[i].x2, scale, bins.width, sampling.sampling_ratio, sampling.aligned), indices,
                 taps};
     if (next.y.grid == 0 || next.x.grid == 0) next.y.grid = next.x.grid = 0;
-    const int64_t y_taps = tap_capacity(next.y, bins.height, sampling.height);
+    const int64_t y_taps = tap_capacity(next.y, sampling, bins.height, sampling.height);
     indices += 2 * y_taps + 1 + bins.width + 1;
-    taps += y_taps + tap_capacity(next.x, bins.width, sampling.width);
+    taps += y_taps + tap_capacity(next.x, sampling, bins.width, sampling.width);
     const int64_t bytes = indices * static_cast<int64_t>(sizeof(int32_t)) + taps * static_cast<int64_t>(sizeof(Tap<T>));
     if (i > 0 && bytes > kMemoryBudget) {
       indices = next.indices;

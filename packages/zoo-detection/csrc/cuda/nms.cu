@@ -183,6 +183,7 @@ Tensor run(const Tensor& boxes, const Tensor& scores, const Tensor* idxs, double
   const int count = static_cast<int>(boxes.size(0));
   const T threshold = round_down<T>(iou_threshold);
   const Tensor order = descending_order(scores);
+  if (iou_threshold >= 1) return order;  // no IoU is larger, however it is rounded
   const Tensor keep = new_empty(boxes, {count}, ScalarType::Bool);
   const auto bytes = [&](int64_t size) { return new_empty(boxes, {size}, ScalarType::Byte); };
   const Tensor sorted_bytes = bytes(count * int64_t{sizeof(Box<T>)});

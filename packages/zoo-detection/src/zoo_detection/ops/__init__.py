@@ -1,5 +1,18 @@
-"""Operators of object detection. ``torch.ops.zoo`` has their compiled forms."""
+"""Operators of object detection, and the layers that torchvision.ops has beside them.
 
+``torch.ops.zoo`` has the compiled forms of the operators. Of torchvision.ops these are not here: ``deform_conv2d``,
+``roi_pool``, ``ps_roi_align``, ``ps_roi_pool``, ``drop_block2d`` and ``drop_block3d``, and their modules.
+"""
+
+from zoo_core.layers import (
+    MLP,
+    Conv2dNormActivation,
+    Conv3dNormActivation,
+    Permute,
+    SqueezeExcitation,
+    StochasticDepth,
+    stochastic_depth,
+)
 from zoo_detection.ops._library import backend
 from zoo_detection.ops.boxes import (
     batched_nms,
@@ -30,13 +43,19 @@ from zoo_detection.ops.normalization import FrozenBatchNorm2d
 from zoo_detection.ops.roi_align import MultiScaleRoIAlign, RoIAlign, roi_align
 
 __all__ = [
+    "MLP",
+    "Conv2dNormActivation",
+    "Conv3dNormActivation",
     "ExtraFPNBlock",
     "FeaturePyramidNetwork",
     "FrozenBatchNorm2d",
     "LastLevelMaxPool",
     "LastLevelP6P7",
     "MultiScaleRoIAlign",
+    "Permute",
     "RoIAlign",
+    "SqueezeExcitation",
+    "StochasticDepth",
     "backend",
     "batched_nms",
     "box_area",
@@ -54,4 +73,5 @@ __all__ = [
     "remove_small_boxes",
     "roi_align",
     "sigmoid_focal_loss",
+    "stochastic_depth",
 ]

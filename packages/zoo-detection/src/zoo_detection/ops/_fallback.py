@@ -12,17 +12,59 @@ from torch import Tensor
 
 _ELEMENTS_AT_ONCE = 1 << 22  # bounds the memory of one step
 _MAX_GRID = 1 << 24  # as in csrc/common/roi_geometry.h
+LONGEST_OUTPUT = 1 << 15  # these three as in csrc/common/maps.h
+MOST_BINS = 1 << 22
+MOST_SAMPLES = 256
+
+
+# What the kernels check too, with and without values: the implementations without values call these as well.
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise RuntimeError(message)
+
+
+def check_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
+    _require(boxes.dim() == 2 and boxes.shape[1] == 4, "zoo::nms: boxes must have shape (N, 4)")
+    _require(scores.dim() == 1, "zoo::nms: scores must have shape (N,), N as for boxes")
+    _require(
+        boxes.is_floating_point() and boxes.dtype == scores.dtype,
+        "zoo::nms: boxes and scores must have one floating dtype",
+    )
+    _require(0 <= iou_threshold <= 1, f"zoo::nms: iou_threshold must be in [0, 1], got {iou_threshold}")
+
+
+def check_pooling(pooled_height: int, pooled_width: int, sampling_ratio: int, scales: Sequence[float]) -> None:
+    size = (pooled_height, pooled_width)
+    if all(isinstance(side, int) for side in size):  # others are symbols
+        _require(
+            all(0 < side <= LONGEST_OUTPUT for side in size) and math.prod(size) <= MOST_BINS,
+            f"zoo::roi_align: the output size must be in [1, {LONGEST_OUTPUT}] and have at most {MOST_BINS} bins, "
+            f"got {size}",
+        )
+    _require(
+        sampling_ratio <= MOST_SAMPLES,
+        f"zoo::roi_align: sampling_ratio must be at most {MOST_SAMPLES}, got {sampling_ratio}",
+    )
+    for scale in scales:
+        _require(
+            abs(scale) <= torch.finfo(torch.float32).max,
+            f"zoo::roi_align: spatial_scale must be a finite float32, got {scale}",
+        )
 
 
 # Non-maximum suppression
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    check_nms(boxes, scores, iou_threshold)
     order = scores.argsort(descending=True, stable=True)
     return order[_suppress(_upcast(boxes)[order], None, iou_threshold)]
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    check_nms(boxes, scores, iou_threshold)
     order = scores.argsort(descending=True, stable=True)
     return order[_suppress(_upcast(boxes)[order], idxs[order], iou_threshold)]
 
@@ -56,6 +98,8 @@ def _suppress(boxes: Tensor, idxs: Tensor | None, iou_threshold: float) -> Tenso
     count = len(boxes)
     block = 256
     keep = torch.ones(count, dtype=torch.bool, device=boxes.device)
+    if iou_threshold >= 1:
+        return keep  # no IoU is larger, however it is rounded
     for begin in range(0, count, block):
         here = slice(begin, min(begin + block, count))
         among = suppresses(here, here).tolist()
@@ -218,6 +262,12 @@ def _samples(
             )
 
 
+def _channel_blocks(samples: _Samples, channels: int) -> list[slice]:
+    """So many channels at once that a region of very many samples takes no more memory than others."""
+    step = max(1, 4 * _ELEMENTS_AT_ONCE // max(samples.index.numel(), 1))
+    return [slice(first, min(first + step, channels)) for first in range(0, channels, step)]
+
+
 def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
@@ -231,6 +281,7 @@ def roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
+    check_pooling(pooled_height, pooled_width, sampling_ratio, (spatial_scale,))
     output = empty_map(input, (len(rois), input.shape[1], pooled_height, pooled_width)).zero_()
     _check_images(rois, input.shape[0])
     if output.numel() == 0:
@@ -240,9 +291,10 @@ def roi_align(
     pixels = torch.cat((pixels, pixels.new_zeros(1, input.shape[1])))
     pooled = (pooled_height, pooled_width)
     for samples in _samples(rois.to(dtype), spatial_scale, pooled, input.shape, sampling_ratio, aligned):
-        corners = pixels[samples.index] * samples.weight[..., None]
-        bins = corners.sum(2).unflatten(1, samples.shape[1:]).sum((2, 4)) / samples.count[:, None, None, None]
-        output[samples.rois] = bins.permute(0, 3, 1, 2).to(input.dtype)
+        for channels in _channel_blocks(samples, input.shape[1]):
+            corners = pixels[:, channels][samples.index] * samples.weight[..., None]
+            bins = corners.sum(2).unflatten(1, samples.shape[1:]).sum((2, 4)) / samples.count[:, None, None, None]
+            output[samples.rois, channels] = bins.permute(0, 3, 1, 2).to(input.dtype)
     return output
 
 
@@ -259,6 +311,7 @@ def roi_align_backward(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
+    check_pooling(pooled_height, pooled_width, sampling_ratio, (spatial_scale,))
     dtype = _compute_dtype(grad.dtype)
     shape = (batch, channels, height, width)
     pixels = torch.zeros(batch * height * width + 1, channels, dtype=dtype, device=grad.device)
@@ -266,9 +319,11 @@ def roi_align_backward(
         pooled = (pooled_height, pooled_width)
         for samples in _samples(rois.to(dtype), spatial_scale, pooled, shape, sampling_ratio, aligned):
             bins = grad[samples.rois].to(dtype).permute(0, 2, 3, 1) / samples.count[:, None, None, None]
-            per_sample = bins[:, :, None, :, None].expand(*samples.shape, channels).flatten(1, 4)
-            corners = per_sample[:, :, None] * samples.weight[..., None]
-            pixels.index_add_(0, samples.index.flatten(), corners.flatten(0, 2))
+            for block in _channel_blocks(samples, channels):
+                part = bins[..., block]
+                per_sample = part[:, :, None, :, None].expand(*samples.shape, part.shape[-1]).flatten(1, 4)
+                corners = per_sample[:, :, None] * samples.weight[..., None]
+                pixels[:, block].index_add_(0, samples.index.flatten(), corners.flatten(0, 2))
     result = pixels[:-1].unflatten(0, (batch, height, width)) if batch * height * width else pixels.new_zeros(shape)
     output = empty_map(grad, shape)
     return output.copy_(result.permute(0, 3, 1, 2)) if output.numel() else output

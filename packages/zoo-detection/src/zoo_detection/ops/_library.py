@@ -143,10 +143,12 @@ def _nms_shape(boxes: Tensor) -> Tensor:
 
 
 def _fake_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    _fallback.check_nms(boxes, scores, iou_threshold)
     return _nms_shape(boxes)
 
 
 def _fake_batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    _fallback.check_nms(boxes, scores, iou_threshold)
     return _nms_shape(boxes)
 
 
@@ -159,6 +161,7 @@ def _fake_roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
+    _fallback.check_pooling(pooled_height, pooled_width, sampling_ratio, (spatial_scale,))
     return _fallback.empty_map(input, (rois.shape[0], input.shape[1], pooled_height, pooled_width))
 
 
@@ -175,6 +178,7 @@ def _fake_roi_align_backward(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
+    _fallback.check_pooling(pooled_height, pooled_width, sampling_ratio, (spatial_scale,))
     return _fallback.empty_map(grad, (batch, channels, height, width))
 
 
@@ -188,6 +192,7 @@ def _fake_multiscale_roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
+    _fallback.check_pooling(pooled_height, pooled_width, sampling_ratio, spatial_scales)
     return _fallback.empty_map(inputs[0], (rois.shape[0], inputs[0].shape[1], pooled_height, pooled_width))
 
 
@@ -205,6 +210,7 @@ def _fake_multiscale_roi_align_backward(
     sampling_ratio: int,
     aligned: bool,
 ) -> list[Tensor]:
+    _fallback.check_pooling(pooled_height, pooled_width, sampling_ratio, spatial_scales)
     return [_fallback.empty_map(grad, (batch, channels, h, w)) for h, w in zip(heights, widths, strict=True)]
 
 

@@ -1,10 +1,12 @@
 """Losses for box regression and for classification with many easy negatives."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from zoo_detection.ops import _overlap
+from zoo_detection.ops._checks import shape_of
+from zoo_detection.ops._tracing import leaf
 
 
 def _reduce(loss: Tensor, reduction: str) -> Tensor:
@@ -18,6 +20,7 @@ def _reduce(loss: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"unknown reduction {reduction!r}; expected 'none', 'mean' or 'sum'")
 
 
+@leaf
 def sigmoid_focal_loss(
     inputs: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2, reduction: str = "none"
 ) -> Tensor:
@@ -50,22 +53,14 @@ def sigmoid_focal_loss(
     return _reduce(loss, reduction)
 
 
-def _upcast(boxes: Tensor) -> Tensor:
-    return boxes if boxes.dtype in (torch.float32, torch.float64) else boxes.float()
+def _pairs(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
+    for name, boxes in (("boxes1", boxes1), ("boxes2", boxes2)):
+        if boxes.shape[-1] != 4:
+            raise ValueError(f"{name} must have shape (N, 4), but the shape is {shape_of(boxes)}")
+    return _overlap.upcast(boxes1), _overlap.upcast(boxes2)
 
 
-def _inter_union(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
-    """Intersection and union of corresponding boxes, each of shape (...)."""
-    sides = torch.minimum(boxes1[..., 2:], boxes2[..., 2:]) - torch.maximum(boxes1[..., :2], boxes2[..., :2])
-    inter = sides.clamp(min=0).prod(-1)
-    areas = [(b[..., 2:] - b[..., :2]).prod(-1) for b in (boxes1, boxes2)]
-    return inter, areas[0] + areas[1] - inter
-
-
-def _enclosing_sides(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    return torch.maximum(boxes1[..., 2:], boxes2[..., 2:]) - torch.minimum(boxes1[..., :2], boxes2[..., :2])
-
-
+@leaf
 def generalized_box_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
     """``1 - GIoU`` of corresponding boxes, from `Generalized Intersection over Union
     <https://arxiv.org/abs/1902.09630>`__.
@@ -77,43 +72,28 @@ def generalized_box_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "n
         eps: keeps the quotients finite.
 
     Returns:
-        Loss of shape (N,) for ``"none"``, otherwise a scalar. Half precision is computed in float32.
+        Loss of shape (N,) for ``"none"``, otherwise a scalar, with finite gradients for any finite boxes: a box without
+        area (flat, a point, or with swapped corners) overlaps nothing. Half precision is computed in float32.
+
+    Raises:
+        ValueError: boxes of another shape, or an unknown reduction.
     """
-    boxes1, boxes2 = _upcast(boxes1), _upcast(boxes2)
-    inter, union = _inter_union(boxes1, boxes2)
-    enclosing = _enclosing_sides(boxes1, boxes2).prod(-1)
-    giou = inter / (union + eps) - (enclosing - union) / (enclosing + eps)
-    return _reduce(1 - giou, reduction)
+    return _reduce(1 - _overlap.generalized(*_pairs(boxes1, boxes2), eps), reduction)
 
 
-def _distance_iou_loss(boxes1: Tensor, boxes2: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The loss, and the IoU."""
-    inter, union = _inter_union(boxes1, boxes2)
-    iou = inter / (union + eps)
-    diagonal = (_enclosing_sides(boxes1, boxes2) ** 2).sum(-1) + eps
-    centres = [(b[..., :2] + b[..., 2:]) / 2 for b in (boxes1, boxes2)]
-    distance = ((centres[0] - centres[1]) ** 2).sum(-1)
-    return 1 - iou + distance / diagonal, iou
-
-
+@leaf
 def distance_box_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
     """``1 - DIoU`` of corresponding boxes, from `Distance-IoU Loss <https://arxiv.org/abs/1911.08287>`__.
 
     Args and returns as for :func:`generalized_box_iou_loss`.
     """
-    loss, _ = _distance_iou_loss(_upcast(boxes1), _upcast(boxes2), eps)
-    return _reduce(loss, reduction)
+    return _reduce(1 - _overlap.distance(*_pairs(boxes1, boxes2), eps, eps), reduction)
 
 
+@leaf
 def complete_box_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
     """``1 - CIoU`` of corresponding boxes, from `Distance-IoU Loss <https://arxiv.org/abs/1911.08287>`__.
 
     Args and returns as for :func:`generalized_box_iou_loss`.
     """
-    boxes1, boxes2 = _upcast(boxes1), _upcast(boxes2)
-    loss, iou = _distance_iou_loss(boxes1, boxes2, eps)
-    angles = [torch.atan((b[..., 2] - b[..., 0]) / (b[..., 3] - b[..., 1])) for b in (boxes1, boxes2)]
-    v = (4 / math.pi**2) * (angles[1] - angles[0]) ** 2
-    with torch.no_grad():
-        alpha = v / (1 - iou + v + eps)
-    return _reduce(loss + alpha * v, reduction)
+    return _reduce(1 - _overlap.complete(*_pairs(boxes1, boxes2), eps, eps), reduction)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from zoo_detection.ops import _library  # noqa: F401  (defines torch.ops.zoo)
+from zoo_detection.ops import _fallback, _library  # noqa: F401  (_library defines torch.ops.zoo)
 from zoo_detection.ops._checks import require_floating, require_same_device, shape_of
+from zoo_detection.ops._tracing import leaf
 
 
 def _check_rois(rois: Tensor, input: Tensor) -> None:
@@ -43,13 +44,34 @@ def _boxes_to_rois(boxes: Sequence[Tensor], batch: int, like: Tensor) -> Tensor:
     return torch.cat((torch.cat(images), torch.cat(list(boxes))), 1)
 
 
+def _check_options(output_size: tuple[int, int], sampling_ratio: int, spatial_scale: float) -> None:
+    """Limits of the kernels, in the words of the functions."""
+    height, width = output_size
+    if isinstance(height, int) and isinstance(width, int):
+        most, longest = _fallback.MOST_BINS, _fallback.LONGEST_OUTPUT
+        if height > longest or width > longest or height * width > most:
+            raise ValueError(
+                f"output_size may be {longest} along each axis and {most} in all, but it is {height}x{width}"
+            )
+    if sampling_ratio > _fallback.MOST_SAMPLES:
+        raise ValueError(
+            f"sampling_ratio must be at most {_fallback.MOST_SAMPLES}, but it is {sampling_ratio}; -1 takes as "
+            "many samples of a bin as it has pixels"
+        )
+    if not abs(spatial_scale) <= torch.finfo(torch.float32).max:
+        raise ValueError(f"spatial_scale must be a finite number, but it is {spatial_scale}")
+
+
 def _pair(name: str, size: int | Sequence[int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
+    if isinstance(size, Sequence | torch.Size) and len(size) != 2:
+        raise ValueError(f"{name} must be one number or a height and a width, but it is {size}")
+    height, width = size if isinstance(size, Sequence | torch.Size) else (size, size)
     if height < 1 or width < 1:
         raise ValueError(f"{name} must be positive, but it is {size}")
     return height, width
 
 
+@leaf
 def roi_align(
     input: Tensor,
     boxes: Tensor | list[Tensor],
@@ -63,13 +85,16 @@ def roi_align(
 
     Args:
         input: feature map of shape (N, C, H, W): float32, float64, float16 or bfloat16 (half precision is accumulated
-            in float32), any strides.
+            in float32), any strides. Or quantized per tensor; then the result is quantized alike, and boxes may be
+            quantized too.
         boxes: regions ``x1, y1, x2, y2`` in the coordinates of the image. Either one tensor of shape (L, 4) per image,
             or a tensor of shape (K, 5) whose first column is the index of the image in the batch. Of the dtype of the
             input, or float32 for half-precision input. A region with a NaN or infinite coordinate gives zeros.
-        output_size: height and width of the result, or one number for both.
-        spatial_scale: pixels of the feature map per pixel of the image.
-        sampling_ratio: samples per output bin and axis. If zero or negative, as many as the bin has pixels, rounded up.
+        output_size: height and width of the result, or one number for both; at most 2**15 along each axis, and 2**22
+            in all.
+        spatial_scale: pixels of the feature map per pixel of the image; finite.
+        sampling_ratio: samples per output bin and axis, at most 256. If zero or negative, as many as the bin has
+            pixels, rounded up, and of a region that reaches far outside of the map only those near it.
         aligned: take pixel centres at half-integer coordinates, which is the exact alignment. False is what Mask
             R-CNN's first implementation and the published checkpoints use, and makes each region at least one pixel
             large.
@@ -78,15 +103,35 @@ def roi_align(
         Tensor of shape (K, C, output height, output width), channels-last if the input is.
 
     Raises:
-        ValueError: a wrong shape, number or output size, or tensors on different devices.
+        ValueError: a wrong shape, number or output size, an option beyond its limit, or tensors on different devices.
         TypeError: a wrong dtype.
         RuntimeError: an image index that is not in the batch (on CUDA such a region gives NaN instead).
     """
+    if input.is_quantized:
+        return _quantized_roi_align(input, boxes, output_size, spatial_scale, sampling_ratio, aligned)
     _check_features("input", input)
     height, width = _pair("output_size", output_size)
+    _check_options((height, width), sampling_ratio, spatial_scale)
     rois = boxes if isinstance(boxes, Tensor) else _boxes_to_rois(boxes, input.shape[0], input)
     _check_rois(rois, input)
     return torch.ops.zoo.roi_align(input, rois, spatial_scale, height, width, sampling_ratio, aligned)
+
+
+def _quantized_roi_align(
+    input: Tensor,
+    boxes: Tensor | Sequence[Tensor],
+    output_size: int | Sequence[int],
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """As for the values that the tensors stand for, quantized as the input is."""
+    if input.qscheme() not in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        raise TypeError(f"a quantized input must be quantized per tensor, but it is {input.qscheme()}")
+    plain = [t.dequantize() if t.is_quantized else t for t in ([boxes] if isinstance(boxes, Tensor) else boxes)]
+    rois = plain[0] if isinstance(boxes, Tensor) else plain
+    pooled = roi_align(input.dequantize(), rois, output_size, spatial_scale, sampling_ratio, aligned)
+    return torch.quantize_per_tensor(pooled, input.q_scale(), input.q_zero_point(), input.dtype)
 
 
 class RoIAlign(nn.Module):
@@ -143,10 +188,12 @@ class MultiScaleRoIAlign(nn.Module):
         super().__init__()
         self.featmap_names = featmap_names
         self.output_size = _pair("output_size", output_size)
+        _check_options(self.output_size, sampling_ratio, 1.0)
         self.sampling_ratio = sampling_ratio
         self.canonical_scale = canonical_scale
         self.canonical_level = canonical_level
-        self.scales: list[float] | None = None  # of the levels, as the last call found them
+        # Of the levels, as the last eager call found them; for whoever looks. Calls compute them anew.
+        self.scales: list[float] | None = None
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Pools the regions of each image.
@@ -159,34 +206,60 @@ class MultiScaleRoIAlign(nn.Module):
         Returns:
             Tensor of shape (sum of L, C, output height, output width), the regions in the order of ``boxes``.
         """
-        features = [x[name] for name in self.featmap_names if name in x]
-        if not features:
-            raise ValueError(f"none of the feature maps {self.featmap_names} is among {list(x)}")
-        for i, feature in enumerate(features):
-            _check_features(f"feature map {i}", feature)
-        rois = _boxes_to_rois(boxes, features[0].shape[0], features[0])
-        _check_rois(rois, features[0])
-        if self.scales is None or not torch.compiler.is_compiling():
-            self.scales = _pyramid_scales(features, image_shapes)
-        height, width = self.output_size
-        if len(features) == 1:
-            return torch.ops.zoo.roi_align(features[0], rois, self.scales[0], height, width, self.sampling_ratio, False)
-        levels = self._levels(rois, self.scales)
-        return torch.ops.zoo.multiscale_roi_align(
-            features, rois, levels, self.scales, height, width, self.sampling_ratio, False
+        scales = _scales(x, self.featmap_names, image_shapes)
+        if isinstance(scales, list) and not torch.compiler.is_compiling():
+            self.scales = scales
+        levels = (self.canonical_scale, self.canonical_level)
+        return _multiscale_roi_align(
+            x, boxes, self.featmap_names, scales, self.output_size, self.sampling_ratio, *levels
         )
-
-    def _levels(self, rois: Tensor, scales: list[float]) -> Tensor:
-        """Index of the level of each region: int64 of shape (K,)."""
-        finest, coarsest = (-math.log2(scale) for scale in (scales[0], scales[-1]))
-        side = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
-        level = torch.floor(self.canonical_level + torch.log2(side / self.canonical_scale) + 1e-6)
-        return (level.nan_to_num(finest).clamp(finest, coarsest) - finest).long()
 
     def extra_repr(self) -> str:
         return (
             f"featmap_names={self.featmap_names}, output_size={self.output_size}, sampling_ratio={self.sampling_ratio}"
         )
+
+
+def _chosen(x: dict[str, Tensor], names: list[str]) -> list[Tensor]:
+    features = [x[name] for name in names if name in x]
+    if not features:
+        raise ValueError(f"none of the feature maps {names} is among {list(x)}")
+    for i, feature in enumerate(features):
+        _check_features(f"feature map {i}", feature)
+    return features
+
+
+@leaf
+def _scales(x: dict[str, Tensor], names: list[str], image_shapes: list[tuple[int, int]]) -> list[float]:
+    return _pyramid_scales(_chosen(x, names), image_shapes)
+
+
+@leaf
+def _multiscale_roi_align(
+    x: dict[str, Tensor],
+    boxes: list[Tensor],
+    names: list[str],
+    scales: list[float],
+    output_size: tuple[int, int],
+    sampling_ratio: int,
+    canonical_scale: int,
+    canonical_level: int,
+) -> Tensor:
+    features = _chosen(x, names)
+    rois = _boxes_to_rois(boxes, features[0].shape[0], features[0])
+    _check_rois(rois, features[0])
+    if len(features) == 1:
+        return torch.ops.zoo.roi_align(features[0], rois, scales[0], *output_size, sampling_ratio, False)
+    levels = levels_of(rois, scales, canonical_scale, canonical_level)
+    return torch.ops.zoo.multiscale_roi_align(features, rois, levels, scales, *output_size, sampling_ratio, False)
+
+
+def levels_of(rois: Tensor, scales: list[float], canonical_scale: int, canonical_level: int) -> Tensor:
+    """Index of the level of each region: int64 of shape (K,)."""
+    finest, coarsest = (-math.log2(scale) for scale in (scales[0], scales[-1]))
+    side = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
+    level = torch.floor(canonical_level + torch.log2(side / canonical_scale) + 1e-6)
+    return (level.nan_to_num(finest).clamp(finest, coarsest) - finest).long()
 
 
 def _traced_size(size: int) -> int:
