@@ -39,7 +39,7 @@ class _HalfToSingle(torch.autograd.Function):
 def upcast(boxes: Tensor) -> Tensor:
     """To float32, float64 or int64, in which neither differences nor areas overflow."""
     if boxes.dtype == torch.float16 and boxes.requires_grad:
-        return _HalfToSingle.apply(boxes)  # type: ignore[no-untyped-call]
+        return _HalfToSingle.apply(boxes)
     if boxes.is_floating_point():
         return boxes if boxes.dtype in (torch.float32, torch.float64) else boxes.float()
     return boxes.long()
