@@ -212,7 +212,19 @@ def test_a_broken_file_leaves_out_only_its_own_models(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "entry_point", ["toyzoo", "toyzoo:nothing", "no_such_package:catalog", "not a name!", ":catalog", "tomllib_x.y:c"]
+    "entry_point",
+    [
+        "toyzoo",
+        "toyzoo:nothing",
+        "toyzoo:",
+        "toyzoo:..",
+        "toyzoo:/",
+        "toyzoo:../elsewhere",
+        "no_such_package:catalog",
+        "not a name!",
+        ":catalog",
+        "tomllib_x.y:c",
+    ],
 )
 def test_a_broken_entry_point_leaves_out_only_its_own_models(tmp_path, entry_point):
     toy_package.write(tmp_path)

@@ -114,8 +114,8 @@ def sources() -> tuple[Source, ...]:
         except values.WrongValueError as wrong:
             plugins.warn(plugin.distribution, f"{what}: the name of a task {wrong}; its models are left out")
             continue
-        directory = plugins.path_in_package(package, *folder.split(".")) if folder else None
-        if directory is None or not directory.is_dir():
+        directory = plugins.folder_in_package(package, folder)
+        if directory is None:
             plugins.warn(
                 plugin.distribution,
                 f'{what} names no folder that can be found (expected "package:folder in it"), so its models are left '

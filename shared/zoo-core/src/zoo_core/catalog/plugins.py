@@ -170,14 +170,31 @@ def path_in_package(package: str, *parts: str) -> Path | None:
     """
     top, *below = package.split(".")
     try:
-        # Finding a top-level package's spec does not import it.
+        # Finding a top-level package's spec does not import it, but asks the finders of whatever is installed.
         spec = importlib.util.find_spec(top)
-    except (ValueError, ImportError):  # the name is empty, or that of a module which was put together at run time
+    except Exception:
         return None
     if spec is None or not spec.submodule_search_locations:
         return None
     candidates = [Path(root).joinpath(*below, *parts) for root in spec.submodule_search_locations]
-    return next((candidate for candidate in candidates if candidate.exists()), candidates[0])
+    return next((candidate for candidate in candidates if os.path.lexists(candidate)), candidates[0])
+
+
+def folder_in_package(package: str, folder: str) -> Path | None:
+    """A folder of a package, ``None`` if there is none.
+
+    Args:
+        package: dotted name of the package.
+        folder: dotted path below it.
+    """
+    parts = folder.split(".")
+    if not all(map(_FOLDER.fullmatch, parts)):
+        return None
+    path = path_in_package(package, *parts)
+    return path if path is not None and os.path.isdir(path) else None
+
+
+_FOLDER = re.compile(r"[\w-]+")
 
 
 def module_exists(module: str) -> bool:
@@ -186,4 +203,7 @@ def module_exists(module: str) -> bool:
     folder = path_in_package(package)
     if folder is None:
         return False
-    return (folder / name / "__init__.py").is_file() or any(folder.glob(f"{name}.*"))
+    try:
+        return (folder / name / "__init__.py").is_file() or any(folder.glob(f"{name}.*"))
+    except OSError:  # it may not be read
+        return False

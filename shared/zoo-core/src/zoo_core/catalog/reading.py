@@ -62,13 +62,13 @@ def _model(path: Path, source: Source, name: str, table: Any) -> Model:
     module, function = found["builder"]
     if module.rpartition(".")[2] != path.stem:
         raise CatalogError(
-            f"{where}: builder = {table['builder']!r} is in another module than the file is for; models of "
+            f"{where}: builder = {values.shown(table['builder'])} is in another module than the file is for; models of "
             f"{module} belong in {module.rpartition('.')[2]}.toml"
         )
     if module.partition(".")[0] != source.package.partition(".")[0]:
         raise CatalogError(
-            f"{where}: builder = {table['builder']!r} is in another package than the catalogue, which belongs to "
-            f"{source.package}"
+            f"{where}: builder = {values.shown(table['builder'])} is in another package than the catalogue, which "
+            f"belongs to {source.package}"
         )
     if not isinstance(found["checkpoints"], dict):
         raise CatalogError(f"{where}: checkpoints = {values.shown(found['checkpoints'])} must be dict")

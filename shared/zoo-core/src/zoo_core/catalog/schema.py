@@ -167,7 +167,7 @@ class Checkpoint:
         for name, key in CHECKPOINT_KEYS.items():
             value = getattr(self, name)
             if key.meta is not None and value is not None:
-                found[key.meta] = _editable(name, value)
+                found[key.meta] = _editable(value)
         return found
 
     def as_dict(self, *, brief: bool = False) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class Checkpoint:
         return found
 
 
-def _editable(name: str, value: Any) -> Any:
+def _editable(value: Any) -> Any:
     """A copy that whoever gets it may change; numbers, texts and sizes need none."""
     if isinstance(value, Mapping):
         return {key: dict(item) for key, item in value.items()}
