@@ -47,17 +47,22 @@ def listing(directory: Path) -> list[str]:
     return sorted(os.listdir(directory))
 
 
-def left_by_another(path: Path, content: bytes = b"") -> None:
+def left_by_another(path: Path, content: bytes = b"", *, readable: bool = True) -> None:
     path.write_bytes(content)
-    protect(path)
+    if readable:
+        protect(path)
+    else:
+        path.chmod(0o600 if IS_ROOT else 0)
 
 
 @pytest.mark.parametrize("suffixes", [(".lock",), (".partial",), (".partial.json",), (".lock", ".partial")])
+@pytest.mark.parametrize("readable", [True, False])
 def test_what_another_user_left_is_no_obstacle(
-    shared: Path, server: CheckpointServer, suffixes: tuple[str, ...]
+    shared: Path, server: CheckpointServer, suffixes: tuple[str, ...], readable: bool
 ) -> None:
     for suffix in suffixes:
-        left_by_another(shared / f"{NAME}{suffix}", b"{}" if suffix.endswith("json") else b"")
+        content = b"{}" if suffix.endswith("json") else b""
+        left_by_another(shared / f"{NAME}{suffix}", content, readable=readable)
     url = server.add(PATH, CONTENT)
     path = as_other_user(lambda: fetch(url, sha256_prefix=hashlib.sha256(CONTENT).hexdigest(), progress=False))
     assert path.read_bytes() == CONTENT
@@ -108,6 +113,15 @@ def test_who_may_not_clear_a_file_is_told_whose_it_is(shared: Path, monkeypatch:
     if IS_ROOT:
         assert "belongs to the user root" in str(caught.value)
     shared.chmod(0o1777)
+
+
+def test_a_file_that_may_not_be_read_is_named_with_its_owner(shared: Path, server: CheckpointServer) -> None:
+    left_by_another(shared / NAME, CONTENT, readable=False)
+    with pytest.raises(checkpoints.UnreadableCheckpointError, match="Permission denied") as caught:
+        as_other_user(lambda: checkpoints.get_state_dict(server.url(PATH)))
+    assert str(shared / NAME) in str(caught.value)
+    if IS_ROOT:
+        assert "belongs to the user root; have it made readable for you" in str(caught.value)
 
 
 # Links, pipes, directories.

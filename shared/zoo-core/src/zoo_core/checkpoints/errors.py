@@ -57,7 +57,7 @@ def explaining_write_errors(path: Path) -> Iterator[None]:
                 f"no space left on the disk while writing {name}: free some (`zoo cache` shows what takes it), or set "
                 f"TORCH_HOME to a directory on another disk; the download then goes on where it stopped"
             ) from error
-        in_the_way = _another_users(path)
+        in_the_way = another_users(path)
         if in_the_way is not None:
             raise CacheWriteError(
                 f"cannot write {name} ({error.strerror or error}): {in_the_way}. Have it removed by that user or by "
@@ -69,7 +69,7 @@ def explaining_write_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _another_users(path: Path) -> str | None:
+def another_users(path: Path) -> str | None:
     """Whose file is in the way, if it is another user's."""
     if not hasattr(os, "geteuid"):  # Windows
         return None

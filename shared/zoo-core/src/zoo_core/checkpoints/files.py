@@ -7,7 +7,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from zoo_core.checkpoints.errors import CheckpointNotFoundError, UnreadableCheckpointError
+from zoo_core.checkpoints.errors import CheckpointNotFoundError, UnreadableCheckpointError, another_users
 from zoo_core.text import printable
 
 # A pipe in the place of a file would otherwise block until somebody writes to it.
@@ -43,6 +43,10 @@ def open_regular(path: Path) -> BufferedReader:
         descriptor = os.open(path, _READ_FLAGS)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointNotFoundError(f"there is no file {shown(path)}") from error
+    except PermissionError as error:
+        owner = another_users(path)
+        advice = f": {owner}; have it made readable for you, or use another" if owner else ""
+        raise UnreadableCheckpointError(f"cannot read {shown(path)} ({error.strerror}){advice}") from error
     except (OSError, ValueError) as error:  # the latter for a NUL in the name
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UnreadableCheckpointError(f"cannot read {shown(path)} ({reason})") from error

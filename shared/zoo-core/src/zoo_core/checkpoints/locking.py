@@ -102,6 +102,8 @@ class FileLock:
                 descriptor = os.open(self.path, os.O_RDONLY | _FLAGS)
             except FileNotFoundError:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.path)) from None
+            except PermissionError as error:
+                raise LockUnavailableError(f"{shown(self.path)} may not be opened ({error.strerror})") from error
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
                 kind = kind_of(os.lstat(self.path).st_mode)
