@@ -120,8 +120,6 @@ def read_content(
         version = Version.of(file)
         try:
             content = _read(file, path if mapped else None, map_location)
-        except _RefusedError as error:
-            raise UnreadableCheckpointError(_why_unreadable(path, error, map_location)) from error
         except Exception as error:  # what torch raises on damaged files is as varied as the damage
             raise UnreadableCheckpointError(_why_unreadable(path, error, map_location)) from error
         if Version.of(file) != version or (mapped and Version.of(path) != version):
@@ -149,18 +147,18 @@ def _read(file: BufferedReader, mapped_from: Path | None, map_location: Any) -> 
             raise _RefusedError(str(error)) from error
     elif safetensors.is_safetensors(beginning, size):
         try:
-            tensors = safetensors.read(file, size, mapped_from if _is_cpu(map_location) else None)
+            tensors = safetensors.read(file, size, mapped_from if _is_device(map_location, "cpu") else None)
         except safetensors.DamagedFileError as error:
             raise _RefusedError(str(error)) from error
-        return tensors if _is_cpu(map_location) else _moved(tensors, map_location)
+        return tensors if _is_device(map_location, "cpu") else _moved(tensors, map_location)
     file.seek(0)
     return torch.load(file, map_location=map_location, weights_only=True)
 
 
-def _is_cpu(map_location: Any) -> bool:
+def _is_device(map_location: Any, name: str) -> bool:
     import torch
 
-    return isinstance(map_location, str | torch.device) and torch.device(map_location) == torch.device("cpu")
+    return isinstance(map_location, str | torch.device) and torch.device(map_location) == torch.device(name)
 
 
 def _moved(tensors: "dict[str, torch.Tensor]", map_location: Any) -> "dict[str, torch.Tensor]":
@@ -187,7 +185,7 @@ def _read_archive(archive: Archive, file: BufferedReader, mapped_from: Path | No
     from zoo_core.checkpoints.memory import FileMemory
     from zoo_core.checkpoints.unpickling import NotPlainError, unpickle
 
-    on_cpu = _is_cpu(map_location)
+    on_cpu = _is_device(map_location, "cpu")
     memory = FileMemory(mapped_from if on_cpu else None, Version.of(file).size)
     storages: dict[str, torch.UntypedStorage] = {}
 
@@ -209,7 +207,7 @@ def _read_archive(archive: Archive, file: BufferedReader, mapped_from: Path | No
         content = unpickle(archive.content("data.pkl"), storage)
     except NotPlainError:
         content = None
-    if content is None or not (on_cpu or map_location == "meta"):
+    if content is None or not (on_cpu or _is_device(map_location, "meta")):
         file.seek(0)
         return torch.load(file, map_location=map_location, weights_only=True)
     memory.fill()
