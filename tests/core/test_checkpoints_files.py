@@ -17,6 +17,7 @@ from torch import nn
 
 from zoo_core import checkpoints
 from zoo_core.checkpoints import UnreadableCheckpointError, assign_state_dict, get_state_dict, read_state_dict
+from zoo_core.weights import Weights
 
 from .checkpoint_server import CheckpointServer
 from .other_user import as_other_user, shared_directory
@@ -363,3 +364,20 @@ def test_a_tensor_beyond_its_storage(path: Path) -> None:
     rewritten(path, edit=lambda name, content: content.replace(b"K\x14K\x1e\x86", b"K\x14K\x1f\x86"))
     with pytest.raises(UnreadableCheckpointError, match=r"x\.pth"):
         read_state_dict(path)
+
+
+# Names and defaults.
+
+
+def test_the_former_name_of_read_state_dict(path: Path) -> None:
+    with pytest.warns(FutureWarning, match="is now read_state_dict"):
+        assert_values(checkpoints.load_state_dict(path))
+
+
+def test_hashes_are_checked_unless_told_otherwise(cache: Path, server: CheckpointServer, path: Path) -> None:
+    url = server.add("/tiny-12345678.pth", path.read_bytes())
+    weights = Weights(url, transforms=dict, meta={})
+    for read in (weights.get_state_dict, lambda **options: get_state_dict(url, sha256_prefix="12345678", **options)):
+        with pytest.raises(checkpoints.HashMismatchError, match="should begin with 12345678"):
+            read(progress=False)
+    assert_values(weights.get_state_dict(progress=False, check_hash=False))
