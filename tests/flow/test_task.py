@@ -349,7 +349,9 @@ def test_score_by_hand(tmp_path):
     write_flo(truth[..., 4:], tmp_path / "truth.flo")
     score.update(1, Flow(flow[..., 4:].contiguous()), tmp_path / "truth.flo")
     result = score.compute()
-    assert result == pytest.approx({"epe": 14.5 / 6, "1px": 100 / 3, "3px": 50.0, "5px": 500 / 6, "fl_all": 100 / 3})
+    # The means of the two pairs are 6 / 4 and 8.5 / 2.
+    means = {"epe": 14.5 / 6, "per_image_epe": (1.5 + 4.25) / 2}
+    assert result == pytest.approx(means | {"1px": 100 / 3, "3px": 50.0, "5px": 500 / 6, "fl_all": 100 / 3})
 
 
 def test_score_of_other_shape():

@@ -1,11 +1,13 @@
 """Image classification: which labels fit an image best."""
 
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
 from zoo_core.classifying import Accuracy, Classification
+from zoo_core.data import ClassFolders, Dataset
 from zoo_core.drawing import draw_labels
 from zoo_core.tasks import Task
 
@@ -30,3 +32,9 @@ class ImageClassificationTask(Task[Image.Image, Classification]):
 
     def score(self) -> Accuracy[Classification]:
         return Accuracy()
+
+    def samples(self, folder: Path, split: str | None = None, annotations: Path | None = None) -> Dataset:
+        """A folder for each class, with or without a folder for each split above."""
+        if annotations is not None:
+            raise ValueError("annotations: of classifiers the folders are the classes, and there is no such file")
+        return ClassFolders(folder, self.labels or None, self.declaration.suffixes, split or "val")

@@ -2,16 +2,21 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Self
 
 from PIL import Image
 from torch import Tensor
 
+from zoo_core.data import Dataset
 from zoo_core.engines import Engine
 from zoo_core.images import pil_to_tensor, to_pil_image
 from zoo_core.tasks import Sample, Score, Task, check_finite
 from zoo_detection.average_precision import AveragePrecision
 from zoo_detection.coco import records
+from zoo_detection.coco_score import CocoScore
+from zoo_detection.data import open_detection_data
 from zoo_detection.detections import Detections
 from zoo_detection.rendering import draw_detections
 
@@ -52,8 +57,13 @@ class ObjectDetectionTask(Task[Image.Image, Detections]):
     def record(self, result: Detections) -> dict[str, Any]:
         return {"detections": records(result)}
 
-    def score(self) -> "DetectionScore":
-        return DetectionScore()
+    def score(self) -> Score[Detections]:
+        """COCO's figures: all of them where pycocotools is installed, or else the averages of boxes and masks."""
+        return CocoScore() if find_spec("pycocotools") else DetectionScore()
+
+    def samples(self, folder: Path, split: str | None = None, annotations: Path | None = None) -> Dataset:
+        """COCO, Pascal VOC or YOLO; see :func:`~zoo_detection.data.open_detection_data`."""
+        return open_detection_data(folder, self.labels, split or "val", annotations)
 
 
 class DetectionScore(Score[Detections]):

@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from zoo_core.data import Dataset
 from zoo_core.drawing import flow_to_image
 from zoo_core.images import to_pil_image
 from zoo_core.tasks import Sample, Score, Task
+from zoo_flow.data import open_flow_data
 from zoo_flow.flo import read_flow, write_flo
 from zoo_flow.padding import Padding
 
@@ -100,12 +102,22 @@ class OpticalFlowTask(Task[tuple[Image.Image, Image.Image], Flow]):
     def score(self) -> "EndPointError":
         return EndPointError()
 
+    def samples(self, folder: Path, split: str | None = None, annotations: Path | None = None) -> Dataset:
+        """Sintel, KITTI, FlyingChairs or own pairs; see :func:`~zoo_flow.data.open_flow_data`.
+
+        ``split`` may be ``"clean"`` or ``"final"``, Sintel's passes.
+        """
+        if annotations is not None:
+            raise ValueError("annotations: true flow lies in files of its own, and there is no such file")
+        return open_flow_data(folder, split)
+
 
 class EndPointError(Score[Flow]):
     """Distances between flow and truth, over the pixels of all pairs whose truth is known.
 
-    ``epe`` is the mean in pixels; ``1px``, ``3px`` and ``5px`` are the shares, in percent, of pixels that are off by
-    less; ``fl_all`` is KITTI's share of outliers, which are off by 3 pixels and by 5 % of the true length at least.
+    ``epe`` is the mean in pixels, and ``per_image_epe`` the mean of the means of the pairs, as some publish it;
+    ``1px``, ``3px`` and ``5px`` are the shares, in percent, of pixels that are off by less; ``fl_all`` is KITTI's share
+    of outliers, which are off by 3 pixels and by 5 % of the true length at least.
     """
 
     def __init__(self) -> None:
@@ -113,6 +125,7 @@ class EndPointError(Score[Flow]):
         self._pixels = 0
         # One sum a pair: math.fsum() of them is exact, whatever their order.
         self._distances: list[float] = []
+        self._means: list[float] = []
         self._within = dict.fromkeys((1, 3, 5), 0)
         self._outliers = 0
 
@@ -135,7 +148,10 @@ class EndPointError(Score[Flow]):
         error = (result.vectors - flow).square().sum(dim=0).sqrt()[known]
         length = flow.square().sum(dim=0).sqrt()[known]
         self._pixels += error.numel()
+        if not error.numel():
+            return
         self._distances.append(float(error.double().sum()))
+        self._means.append(self._distances[-1] / error.numel())
         for limit in self._within:
             self._within[limit] += int((error < limit).sum())
         self._outliers += int(((error >= 3) & (error >= 0.05 * length)).sum())
@@ -143,6 +159,7 @@ class EndPointError(Score[Flow]):
     def _merge(self, other: Self) -> None:
         self._pixels += other._pixels
         self._distances += other._distances
+        self._means += other._means
         for limit in self._within:
             self._within[limit] += other._within[limit]
         self._outliers += other._outliers
@@ -152,4 +169,5 @@ class EndPointError(Score[Flow]):
             raise ValueError("no pixel of known flow was taken yet, so there is no error")
         within = {f"{limit}px": 100 * count / self._pixels for limit, count in self._within.items()}
         epe = math.fsum(self._distances) / self._pixels
-        return {"epe": epe} | within | {"fl_all": 100 * self._outliers / self._pixels}
+        per_image = math.fsum(self._means) / len(self._means)
+        return {"epe": epe, "per_image_epe": per_image} | within | {"fl_all": 100 * self._outliers / self._pixels}

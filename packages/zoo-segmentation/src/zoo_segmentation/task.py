@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from zoo_core.data import Dataset
 from zoo_core.drawing import draw_labels, draw_segmentation_masks
 from zoo_core.images import pil_to_tensor
 from zoo_core.tasks import Sample, Score, Task
+from zoo_segmentation.data import open_segmentation_data
 from zoo_segmentation.masks import pascal_palette, read_mask, write_mask
 from zoo_segmentation.metrics import ConfusionMatrix
 
@@ -89,6 +91,10 @@ class SemanticSegmentationTask(Task[Image.Image, Segmentation]):
 
     def score(self) -> "SegmentationScore":
         return SegmentationScore()
+
+    def samples(self, folder: Path, split: str | None = None, annotations: Path | None = None) -> Dataset:
+        """Pascal VOC, pairs of folders, or COCO; see :func:`~zoo_segmentation.data.open_segmentation_data`."""
+        return open_segmentation_data(folder, self.labels, split or "val", annotations)
 
 
 def labels_at_size(scores: Tensor, size: tuple[int, int]) -> Tensor:

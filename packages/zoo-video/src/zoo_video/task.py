@@ -11,11 +11,13 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from zoo_core.classifying import Accuracy, Classification
+from zoo_core.data import Dataset
 from zoo_core.drawing import draw_labels
 from zoo_core.engines import Engine
 from zoo_core.images import to_pil_image
 from zoo_core.tasks import Sample, Task, check_finite
 from zoo_core.video_files import VideoFile
+from zoo_video.data import open_video_data
 from zoo_video.reading import read_clips
 
 __all__ = ["ClassifiedClip", "ClassifiedVideo", "Video", "VideoClassificationTask", "VideoClip"]
@@ -212,6 +214,10 @@ class VideoClassificationTask(Task[Video, ClassifiedVideo]):
 
     def score(self) -> Accuracy[ClassifiedVideo]:
         return Accuracy()
+
+    def samples(self, folder: Path, split: str | None = None, annotations: Path | None = None) -> Dataset:
+        """A folder for each class, or a CSV file; see :func:`~zoo_video.data.open_video_data`."""
+        return open_video_data(folder, self.labels, split or "val", annotations)
 
 
 def _time(seconds: float) -> str:

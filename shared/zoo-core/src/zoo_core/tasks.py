@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from zoo_core import presets
+from zoo_core.data import Dataset
 from zoo_core.declarations import ENTRY_POINT_GROUP, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Option, declaration
 from zoo_core.engines import Engine
 from zoo_core.specs import ModelSpec
@@ -227,6 +228,20 @@ class Task(ABC, Generic[Input, Result]):
     @abstractmethod
     def score(self) -> Score[Result]:
         """A new score, which compares results of this task with the ground truth."""
+
+    def samples(self, folder: Path, split: str | None = None, annotations: Path | None = None) -> Dataset:
+        """Opens a data set of this task.
+
+        Args:
+            folder: where it lies.
+            split: which part of it, ``"val"`` by default.
+            annotations: a file of annotations that does not lie where the data set has it.
+
+        Raises:
+            zoo_core.data.DataError: it has no layout that is known, or is at fault; the message names files and lines.
+            ValueError: the task reads no data sets, or takes no ``annotations``.
+        """
+        raise ValueError(f"models of the task {self.spec.task} are evaluated on no data sets")
 
 
 def _of_one_shape(samples: Sequence[Sample]) -> Iterator[list[int]]:

@@ -1,0 +1,187 @@
+"""COCO's own evaluation of boxes, masks and keypoints, by pycocotools."""
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, Self
+
+from torch import Tensor
+
+from zoo_core.extras import require
+from zoo_core.tasks import Score
+from zoo_detection.average_precision import AveragePrecision
+from zoo_detection.detections import Detections
+
+__all__ = ["CocoScore"]
+
+_AREAS = ("small", "medium", "large")
+# In the order of COCOeval.stats.
+_FIGURES = (
+    *("map", "map_50", "map_75", *(f"map_{area}" for area in _AREAS)),
+    *("mar_1", "mar_10", "mar_100", *(f"mar_{area}" for area in _AREAS)),
+)
+_KEYPOINT_FIGURES = (
+    *("map", "map_50", "map_75", "map_medium", "map_large"),
+    *("mar", "mar_50", "mar_75", "mar_medium", "mar_large"),
+)
+_KINDS = {"bbox": ("box", _FIGURES), "segm": ("mask", _FIGURES), "keypoints": ("kp", _KEYPOINT_FIGURES)}
+_PERSON_KEYPOINTS = 17
+
+
+class CocoScore(Score[Detections]):
+    """The figures of COCO's evaluation, in percent: ``box_map``, ``box_map_50``, ..., ``box_mar_100``, ...; likewise
+    ``mask_...`` and ``kp_...`` where results and truths have masks and keypoints.
+
+    A figure over objects that do not occur, such as large ones, is left out.
+
+    Raises:
+        zoo_core.extras.MissingExtraError: pycocotools is not installed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        _pycocotools("mask")
+        self._images: dict[int, dict[str, list[dict[str, Any]]]] = {}
+
+    def _update(self, index: int, result: Detections, truth: Mapping[str, Any]) -> None:
+        """Takes the detections of one image.
+
+        Args:
+            index: the image's number.
+            result: what was found.
+            truth: ``boxes`` (Tensor[M, 4], ``x1, y1, x2, y2``) and ``labels`` (int64 Tensor[M]) of its objects; where
+                there are any, ``area`` and ``iscrowd`` (Tensor[M]), ``masks`` (bool Tensor[M, H, W]) or
+                ``segmentations`` (polygons or run lengths, with ``size``: height and width) and ``keypoints``
+                (Tensor[M, K, 3]).
+
+        Raises:
+            ValueError: ``boxes`` or ``labels`` are missing, or their numbers differ.
+        """
+        found = {"boxes": result.boxes, "labels": result.classes, "scores": result.scores}
+        AveragePrecision("boxes").check(found, truth)
+        if result.masks is not None and "masks" in truth:
+            AveragePrecision("masks").check(found | {"masks": result.masks}, truth)
+        self._images[index] = {"objects": _objects(truth), "found": _found(result)}
+
+    def _merge(self, other: Self) -> None:
+        self._images |= other._images
+
+    def compute(self) -> dict[str, float]:
+        if not self._images:
+            raise ValueError("no result was taken yet, so there is no score")
+        figures: dict[str, float] = {}
+        for kind, (prefix, names) in _KINDS.items():
+            if kind == "bbox" or self._has(kind):
+                stats = self._evaluate(kind)
+                # pycocotools says -1 where there is nothing to find.
+                figures |= {f"{prefix}_{n}": 100 * float(v) for n, v in zip(names, stats, strict=True) if v > -1}
+        return figures
+
+    def _has(self, kind: str) -> bool:
+        key = "segmentation" if kind == "segm" else "keypoints"
+        return any(key in entry for image in self._images.values() for entry in image["objects"]) and any(
+            key in entry for image in self._images.values() for entry in image["found"]
+        )
+
+    def _evaluate(self, kind: str) -> Any:
+        import numpy as np
+
+        numbers = sorted(self._images)
+        objects = [
+            {"id": 0, "image_id": number} | entry for number in numbers for entry in self._images[number]["objects"]
+        ]
+        for place, entry in enumerate(objects, 1):
+            entry["id"] = place  # 0 would mean "no match"
+        keep = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}[kind]
+        found = [
+            {"image_id": number, "category_id": entry["category_id"], "score": entry["score"], keep: entry[keep]}
+            for number in numbers
+            for entry in self._images[number]["found"]
+            if keep in entry
+        ]
+        if not found:
+            return [0.0 if objects else -1.0] * len(_KINDS[kind][1])
+        truth = _pycocotools("coco").COCO()
+        truth.dataset = {
+            "info": {},
+            "images": [{"id": number} | _size(self._images[number]) for number in numbers],
+            "categories": [{"id": label} for label in sorted({entry["category_id"] for entry in objects})],
+            "annotations": objects,
+        }
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
+            truth.createIndex()
+            evaluation = _pycocotools("cocoeval").COCOeval(truth, truth.loadRes(found), kind)
+            if kind == "keypoints" and (count := len(found[0]["keypoints"]) // 3) != _PERSON_KEYPOINTS:
+                # COCO measured how well people agree on a person's 17; of others nothing is known.
+                evaluation.params.kpt_oks_sigmas = np.full(count, 1 / count)
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        return evaluation.stats
+
+
+def _pycocotools(module: str) -> ModuleType:
+    purpose = "to compute COCO's figures"
+    return require(f"pycocotools.{module}", extra="coco", purpose=purpose, distribution="zoo-detection")
+
+
+def _objects(truth: Mapping[str, Any]) -> list[dict[str, Any]]:
+    boxes, labels = truth["boxes"].tolist(), truth["labels"].tolist()
+    crowds = truth["iscrowd"].tolist() if "iscrowd" in truth else [0] * len(boxes)
+    objects: list[dict[str, Any]] = []
+    for place, ((x1, y1, x2, y2), label) in enumerate(zip(boxes, labels, strict=True)):
+        entry = {
+            "category_id": label,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": float(truth["area"][place]) if "area" in truth else (x2 - x1) * (y2 - y1),
+            "iscrowd": int(crowds[place]),
+            "ignore": 0,
+        }
+        if "masks" in truth:
+            entry["segmentation"] = _run_lengths(truth["masks"][place])
+        elif "segmentations" in truth:
+            entry["segmentation"] = _as_run_lengths(truth["segmentations"][place], truth["size"])
+        if "keypoints" in truth:
+            points = truth["keypoints"][place]
+            entry["keypoints"] = points.flatten().tolist()
+            entry["num_keypoints"] = int((points[:, 2] > 0).sum())
+        objects.append(entry)
+    return objects
+
+
+def _found(result: Detections) -> list[dict[str, Any]]:
+    found = []
+    for place, (x1, y1, x2, y2) in enumerate(result.boxes.tolist()):
+        entry: dict[str, Any] = {
+            "category_id": int(result.classes[place]),
+            "score": float(result.scores[place]),
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+        }
+        if result.masks is not None:
+            entry["segmentation"] = _run_lengths(result.masks[place])
+        if result.keypoints is not None:
+            entry["keypoints"] = [value for x, y in result.keypoints[place].tolist() for value in (x, y, 1)]
+        found.append(entry)
+    return found
+
+
+def _size(image: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
+    """Height and width, which pycocotools asks for where there are masks: as these have them."""
+    sizes = [entry["segmentation"]["size"] for part in image.values() for entry in part if "segmentation" in entry]
+    return dict(zip(("height", "width"), sizes[0], strict=True)) if sizes else {}
+
+
+def _run_lengths(mask: Tensor) -> dict[str, Any]:
+    import numpy as np
+
+    encoded: dict[str, Any] = _pycocotools("mask").encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
+    return encoded
+
+
+def _as_run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
+    """Polygons or uncompressed run lengths -> compressed run lengths."""
+    masks = _pycocotools("mask")
+    if isinstance(segmentation, list):
+        return masks.merge(masks.frPyObjects(segmentation, *size))
+    return masks.frPyObjects(segmentation, *size) if isinstance(segmentation["counts"], list) else segmentation
