@@ -3,7 +3,8 @@
 `Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms <https://arxiv.org/abs/1708.07747>`__:
 28 x 28 grey images of ten kinds of clothing, 60,000 for training and 10,000 held out. MIT licence.
 
-    python -m tools.fashion_mnist DIRECTORY     # writes the first held-out image of each kind as a PNG file
+    python -m tools.fashion_mnist DIRECTORY            # writes the first held-out image of each kind as a PNG file
+    python -m tools.fashion_mnist DIRECTORY --folders  # all images, as `zoo evaluate` reads them: val/ankle-boot/...
 """
 
 import argparse
@@ -70,15 +71,40 @@ def write_samples(directory: Path) -> list[Path]:
     written = []
     for index, name in enumerate(CLASSES):
         first = int((classes == index).nonzero()[0])
-        written.append(directory / f"{name.lower().replace('/', '-').replace(' ', '-')}.png")
+        written.append(directory / f"{_file_name(name)}.png")
         write_png(pictures[first].unsqueeze(0), str(written[-1]), compression_level=9)
     return written
+
+
+def _file_name(label: str) -> str:
+    return label.lower().replace("/", "-").replace(" ", "-")
+
+
+def write_folders(directory: Path, limit: int | None = None) -> None:
+    """Writes the data set with a folder for each class: ``train/bag/00035.png``, and ``val`` for what is held out.
+
+    Args:
+        directory: where to write.
+        limit: write only the first so many images of each split.
+    """
+    for split, name in (("train", "train"), ("t10k", "val")):
+        images, classes = load(split)
+        for label in CLASSES:
+            (directory / name / _file_name(label)).mkdir(parents=True, exist_ok=True)
+        for place, (image, index) in enumerate(zip(images[:limit], classes[:limit].tolist(), strict=True)):
+            path = directory / name / _file_name(CLASSES[index]) / f"{place:05d}.png"
+            write_png(image.unsqueeze(0), str(path), compression_level=1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
-    print("\n".join(map(str, write_samples(parser.parse_args().directory))))
+    parser.add_argument("--folders", action="store_true", help="all images, in a folder for each class")
+    arguments = parser.parse_args()
+    if arguments.folders:
+        write_folders(arguments.directory)
+    else:
+        print("\n".join(map(str, write_samples(arguments.directory))))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Runs a task's model on many inputs, so that one that fails does not stop the others."""
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 import torch
 from PIL import Image
 
+from zoo_core.data.ahead import ahead
 from zoo_core.engines import Engine
 from zoo_core.predicting.sources import Source, inputs
-from zoo_core.tasks import Task
+from zoo_core.tasks import Sample, Task
 
 __all__ = ["Failure", "Prediction", "run"]
 
@@ -105,7 +105,12 @@ def _record(source: Source, index: int | None) -> dict[str, Any]:
 
 
 def run(
-    task: Task[Any, Any], engine: Engine, sources: Iterable[Source], batch_size: int | None = None
+    task: Task[Any, Any],
+    engine: Engine,
+    sources: Iterable[Source],
+    batch_size: int | None = None,
+    *,
+    workers: int = 0,
 ) -> Iterator[Prediction | Failure]:
     """Reads and runs the inputs of all sources, in batches. What comes out is in their order.
 
@@ -126,8 +131,11 @@ def run(
         engine: what runs the model.
         sources: where the inputs are.
         batch_size: how many inputs run at a time; by default as many as the task declares.
+        workers: how many threads read files and prepare inputs ahead of the model; with 0, the caller's does. Frames of
+            a video are always read by the caller's.
     """
-    return _with_a_witness(_outcomes(_Runner(task, engine), sources, batch_size or task.declaration.batch_size))
+    size = batch_size or task.declaration.batch_size
+    return _with_a_witness(_outcomes(_Runner(task, engine), sources, size, workers))
 
 
 def _with_a_witness(outcomes: Iterator["Prediction | Failure"]) -> Iterator[Prediction | Failure]:
@@ -156,18 +164,44 @@ def _is_suspicious(failure: Failure) -> bool:
 
 @dataclass(frozen=True)
 class _Item:
+    """An input, with the sample that was made of it, or the error that came of trying."""
+
     source: Source
     index: int
     input: Any
+    sample: Sample | Exception
 
 
-def _outcomes(runner: "_Runner", sources: Iterable[Source], batch_size: int) -> Iterator[Prediction | Failure]:
+def _items(task: Task[Any, Any], source: Source) -> Generator[_Item, None, None]:
+    """The inputs of a source, read and prepared one after the other."""
+    with closing(inputs(task, source)) as found:
+        for index, input in enumerate(found):
+            sample: Sample | Exception
+            try:
+                with torch.inference_mode():
+                    sample = task.prepare(input)
+            except Exception as error:
+                sample = error
+            yield _Item(source, index, input, sample)
+
+
+def _outcomes(
+    runner: "_Runner", sources: Iterable[Source], batch_size: int, workers: int
+) -> Iterator[Prediction | Failure]:
+    def read(source: Source) -> Iterable[_Item]:
+        # Of a video, frames are made when they are asked for.
+        found = _items(runner.task, source)
+        return found if source.numbered else list(found)
+
+    def each(outcome: Callable[[], Iterable[_Item]]) -> Generator[_Item, None, None]:
+        yield from outcome()
+
     batch: list[_Item] = []
-    for source in sources:
-        with closing(inputs(runner.task, source)) as found:
-            for index in itertools.count():
+    for source, outcome in ahead(read, sources, workers, depth=workers + batch_size):
+        with closing(each(outcome)) as found:
+            while True:
                 try:
-                    batch.append(_Item(source, index, next(found)))
+                    batch.append(next(found))
                 except StopIteration:
                     break
                 except (*_INPUT_ERRORS, MemoryError) as error:
@@ -198,7 +232,7 @@ class _Runner:
 
     def _run(self, batch: Sequence[_Item]) -> Iterator[Prediction | Failure]:
         # Not in the except block: there, the error keeps alive what filled the memory.
-        results, error = self._results([item.input for item in batch])
+        results, error = self._results(batch)
         if error is None:
             for item, result in zip(batch, results, strict=True):
                 yield Prediction(self.task, item.source, item.index, item.input, result)
@@ -214,13 +248,16 @@ class _Runner:
             for item in batch:
                 yield from self._run([item])
 
-    def _results(self, batch: Sequence[Any]) -> tuple[list[Any], Exception | None]:
+    def _results(self, batch: Sequence[_Item]) -> tuple[list[Any], Exception | None]:
         try:
+            samples = []
+            for item in batch:
+                if isinstance(item.sample, Exception):
+                    raise item.sample
+                samples.append(item.sample)
             with torch.inference_mode():
-                samples = [self.task.prepare(input) for input in batch]
                 outputs = self.task.run(self.engine, samples)
-                del samples
-                return [self.task.result(o, i) for o, i in zip(outputs, batch, strict=True)], None
+                return [self.task.result(o, i.input) for o, i in zip(outputs, batch, strict=True)], None
         except _PROGRAM_ERRORS:
             raise
         except (*_INPUT_ERRORS, RuntimeError, MemoryError) as error:

@@ -1,0 +1,258 @@
+"""``zoo evaluate``: how good is a model on a data set?"""
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo_core import specs
+from zoo_core.cli import launching, output, task_options
+from zoo_core.cli.errors import UsageError
+from zoo_core.cli.parser import Argument, complete_models, complete_weights
+from zoo_core.cli.task_options import TaskCommand
+from zoo_core.declarations import Declaration, declaration
+from zoo_core.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from zoo_core.data import Dataset
+    from zoo_core.evaluating import Evaluation
+    from zoo_core.tasks import Task
+
+_EXAMPLES = """\b
+Examples:
+  zoo evaluate resnet50 imagenet/                      imagenet/val/n01440764/...
+  zoo evaluate resnet50 flowers/ --checkpoint run/best.pth --labels labels.txt
+  zoo evaluate maskrcnn_resnet50_fpn coco/             coco/val2017/, coco/annotations/
+  zoo evaluate resnet50 imagenet/ --nproc-per-node 4   in four processes
+  torchrun --nnodes 2 --nproc-per-node 8 ... --no-python zoo evaluate resnet50 imagenet/
+  zoo evaluate resnet50 imagenet/ --expect acc@1=80.858 --within 0.1
+
+The figure does not depend on the number of processes: no sample is padded, repeated or left out. The exit code is 1 if
+a sample could not be scored (unless --skip-bad is given), or a figure is not what --expect says.
+"""
+
+
+class _Evaluate(TaskCommand):
+    """Has the options of torchrun too."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
+        return own if ctx.resilient_parsing else [*own, *launching.options()]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = [ctx.info_name or "evaluate", *args]
+        return super().parse_args(ctx, args)
+
+
+_WORDS = "zoo_core.cli.evaluate.words"
+
+
+def _declared(parsed: Mapping[str, Any]) -> Declaration:
+    model = parsed.get("model")
+    if not isinstance(model, str):
+        raise ValueError("the line does not name a model")
+    return declaration(specs.find(model).task)
+
+
+def _expectation(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> dict[str, float]:
+    expected = {}
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        try:
+            expected[name] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not name or not math.isfinite(expected[name]):
+            raise click.BadParameter(f"write it as in acc@1=80.858, not {text!r}", context, parameter)
+    return expected
+
+
+@click.command(cls=_Evaluate, declared=_declared, epilog=_EXAMPLES)
+@click.argument(
+    "model",
+    cls=Argument,
+    metavar="MODEL",
+    help="Name of a model, or a checkpoint that says which model it is for.",
+    shell_complete=complete_models,
+)
+@click.argument("data", cls=Argument, type=click.Path(path_type=Path), metavar="DATA", help="Folder of the data set.")
+@click.option(
+    "--weights",
+    metavar="NAME",
+    help="Weights of the model: IMAGENET1K_V1, DEFAULT, ...",
+    shell_complete=complete_weights(),
+)
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="A file with parameters for the model."
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names of the model's classes, one a line, in the order of its outputs.",
+)
+@click.option("--split", metavar="NAME", help="Which part of the data set: val (the default), train, test, ...")
+@click.option(
+    "--annotations", type=click.Path(path_type=Path), metavar="FILE", help="Annotations that do not lie with the data."
+)
+@click.option(
+    "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."
+)
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="How many inputs run at a time.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), metavar="N", help="How many threads read and prepare inputs ahead."
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N samples.")
+@click.option("--skip-bad", is_flag=True, help="Count samples that cannot be scored, and go on without an error.")
+@click.option("--check-data", is_flag=True, help="Only read everything, and list all faults.")
+@click.option(
+    "--expect",
+    "expected",
+    multiple=True,
+    callback=_expectation,
+    metavar="METRIC=VALUE",
+    help="Fail unless the figure is this one. May be repeated.",
+)
+@click.option(
+    "--within",
+    type=click.FloatRange(min=0),
+    default=0.1,
+    metavar="N",
+    help="How far figures may be from those expected.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write the figures as JSON.")
+@click.pass_context
+def command(
+    context: click.Context,
+    model: str,
+    data: Path,
+    weights: str | None,
+    checkpoint: Path | None,
+    labels: Path | None,
+    split: str | None,
+    annotations: Path | None,
+    device: str,
+    batch_size: int | None,
+    workers: int | None,
+    limit: int | None,
+    skip_bad: bool,
+    check_data: bool,
+    expected: Mapping[str, float],
+    within: float,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Measure a model on a data set, and compare with what was published."""
+    flags, given = launching.split(given)
+    spec = _spec(model, weights, checkpoint, labels)
+    options = task_options.convert(context, declaration(spec.task), given, spec.name)
+
+    from zoo_core import evaluating
+    from zoo_core.processes import LostProcessError, world
+    from zoo_core.tasks import task_class
+
+    task = task_class(spec.task)(spec, options, scoring=True)
+    samples = task.samples(data, split, annotations)
+    if check_data:
+        return _check(task, samples, workers)
+    if flags and not launching.is_child():  # what is wrong with the data set as a whole was said once by now
+        return launching.launch(flags, context.meta[_WORDS])
+    try:
+        with contextlib.ExitStack() as stack:
+            advance = None
+
+            def on_progress(done: int, count: int, score: Any) -> None:
+                nonlocal advance
+                if advance is None:
+                    advance = stack.enter_context(output.progress("evaluating", count))
+                advance(1)
+
+            found = evaluating.evaluate(
+                spec,
+                samples,
+                options=options,
+                device=device,
+                batch_size=batch_size,
+                workers=workers,
+                limit=limit,
+                on_progress=on_progress if world().is_first else None,
+            )
+    except LostProcessError:
+        return 1  # what started the processes says which of them it was, and once is enough
+    if found is None:
+        return 0
+    for fault in found.bad:
+        output.warning(fault) if skip_bad else output.error(fault)
+    if as_json:
+        output.write_json(_as_json(spec, data, found))
+    else:
+        _write(found)
+    return max(_verdict(found, expected, within), 1 if found.bad and not skip_bad else 0)
+
+
+def _spec(model: str, weights: str | None, checkpoint: Path | None, labels: Path | None) -> ModelSpec:
+    overrides: dict[str, Any] = {}
+    if labels is not None:
+        overrides["labels"] = tuple(labels.read_text(encoding="utf-8").splitlines())
+    if checkpoint is None:
+        return specs.find(model, weights=weights, **overrides)
+    if weights is not None:
+        raise UsageError("give --weights or --checkpoint, not both")
+    return specs.find(checkpoint, name=model, **overrides)
+
+
+def _check(task: "Task[Any, Any]", samples: "Dataset", workers: int | None) -> int:
+    from zoo_core import evaluating
+
+    faults = 0
+    with output.progress("checking", len(samples)) as advance:
+        for found in evaluating.check(task, samples, workers):
+            advance(1)
+            for fault in found:
+                faults += 1
+                output.error(fault)
+    output.note(f"{output.counted(len(samples), 'sample')}, {output.counted(faults, 'fault')}")
+    return 1 if faults else 0
+
+
+def _write(found: "Evaluation") -> None:
+    columns = [output.Column("metric"), output.Column("here", right=True)]
+    rows = [[name, f"{value:.3f}"] for name, value in found.metrics.items()]
+    if found.published:
+        columns += [output.Column("published", right=True), output.Column("difference", right=True)]
+        for row in rows:
+            value = found.published.get(row[0])
+            row += ["", ""] if value is None else [f"{value:.3f}", f"{found.metrics[row[0]] - value:+.3f}"]
+    output.write_table(columns, rows)
+    skipped = f", {output.counted(len(found.bad), 'sample')} left out" if found.bad else ""
+    output.note(f"over {output.counted(found.samples, 'sample')}{skipped}")
+
+
+def _as_json(spec: ModelSpec, data: Path, found: "Evaluation") -> dict[str, Any]:
+    return {
+        "model": spec.name,
+        "weights": spec.weights,
+        "file": spec.file,
+        "task": spec.task,
+        "data": str(data),
+        "data_set": found.data_set,
+        "samples": found.samples,
+        "bad": list(found.bad),
+        "metrics": dict(found.metrics),
+        "published": dict(found.published),
+    }
+
+
+def _verdict(found: "Evaluation", expected: Mapping[str, float], within: float) -> int:
+    """0 if the figures are those expected, or else 1; says which are not."""
+    wrong = 0
+    for name, value in expected.items():
+        if name not in found.metrics:
+            raise UsageError(f"--expect {name}: there is no such metric; there are {', '.join(found.metrics)}")
+        if not abs(found.metrics[name] - value) <= within:
+            wrong += 1
+            output.error(f"{name} is {found.metrics[name]:.3f}, which is not within {within:g} of {value:g}")
+    return 1 if wrong else 0

@@ -1,0 +1,100 @@
+"""A command in several processes: the flags of torchrun, taken from torch's own parser and handed to its launcher."""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from zoo_core.cli import output
+from zoo_core.cli.errors import UsageError
+
+_PREFIX = "launch_"
+# What torchrun is to run, and how, is the command's own affair.
+_LEFT_OUT = frozenset({"help", "module", "no_python", "run_path", "training_script", "training_script_args"})
+# Flags that say how the processes find each other; without them they are all on this machine.
+_MEETING = ("nnodes", "rdzv_backend", "rdzv_endpoint", "rdzv_id", "node_rank", "master_addr", "master_port")
+
+
+def options() -> list[click.Option]:
+    """The options of torchrun, for a command to add to its own."""
+    from torch.distributed.run import get_args_parser
+
+    found = []
+    for action in get_args_parser()._actions:
+        names = [name for name in action.option_strings if name.startswith("--")]
+        if names and action.dest not in _LEFT_OUT:
+            is_flag = action.nargs == 0
+            shown = action.dest in ("nnodes", "nproc_per_node", "rdzv_backend", "rdzv_endpoint", "rdzv_id")
+            found.append(
+                click.Option(
+                    [*names, f"{_PREFIX}{action.dest}"],
+                    is_flag=is_flag,
+                    default=None,
+                    metavar=None if is_flag else "N" if action.dest in ("nnodes", "nproc_per_node") else "TEXT",
+                    help=_plain(action.help),
+                    hidden=not shown,
+                )
+            )
+    return found
+
+
+def _plain(text: str | None) -> str:
+    """The first sentence of a help text."""
+    return " ".join((text or "").split()).partition(". ")[0].rstrip(".") + "."
+
+
+def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divides what was parsed into the flags of torchrun that were given, by their names there, and all else."""
+    flags = {
+        key.removeprefix(_PREFIX): value
+        for key, value in given.items()
+        if key.startswith(_PREFIX) and value not in (None, False)
+    }
+    return flags, {key: value for key, value in given.items() if not key.startswith(_PREFIX)}
+
+
+def is_child() -> bool:
+    """Whether torchrun has started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def launch(flags: Mapping[str, Any], words: Sequence[str]) -> int:
+    """Runs ``zoo`` in several processes, and waits for them.
+
+    Args:
+        flags: of torchrun, by its own names.
+        words: the words after ``zoo`` for each process. Flags of torchrun among them are not looked at there.
+
+    Returns:
+        The exit code: 0, or that of the first process that failed.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    arguments = [f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items()]
+    if not any(name in flags for name in _MEETING):
+        arguments.append("--standalone")
+    processes = str(flags.get("nproc_per_node", "1"))
+    if processes.isdecimal() and int(processes) > 0:
+        # torchrun gives one thread to each process, and says so at length.
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available // int(processes))))
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        parsed = run.get_args_parser().parse_args([*arguments, "--no-python", sys.executable])
+    except SystemExit as error:  # argparse has said why
+        raise UsageError("torchrun does not take these flags") from error
+    parsed.training_script_args = ["-m", "zoo_core", *words]
+    try:
+        run.run(parsed)
+    except ChildFailedError as error:
+        # Those that were killed first: the others may have failed because of them.
+        rank, failure = min(error.failures.items(), key=lambda item: (item[1].exitcode >= 0, item[1].timestamp))
+        code: int = failure.exitcode
+        if code < 0:
+            output.error(f"process {rank} was ended by {failure.signal_name()}; the others were stopped")
+        return code if code > 0 else 128 - code
+    return 0

@@ -1,0 +1,101 @@
+"""Processes that torchrun started: which of them this one is, and what all of them found.
+
+Without torchrun there is one process, and everything here is as good as free: torch.distributed is not touched.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+__all__ = ["LostProcessError", "World", "gathered", "joined", "world"]
+
+Value = TypeVar("Value")
+
+
+class LostProcessError(RuntimeError):
+    """Another process of the run has ended before its time. What started the processes knows which."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of one run.
+
+    Args:
+        rank: number of this one, from 0 on.
+        size: how many there are.
+        local_rank: its number on this machine, which is that of its GPU.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that speaks for all."""
+        return self.rank == 0
+
+
+def world() -> World:
+    """What torchrun says in ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``; one process where it says nothing.
+
+    Raises:
+        ValueError: the variables contradict each other.
+    """
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return World()
+    try:
+        found = World(*(int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+    except ValueError as error:
+        raise ValueError("RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers, as torchrun sets them") from error
+    if not 0 <= found.rank < found.size:
+        raise ValueError(f"RANK is {found.rank}, but must lie in 0..{found.size - 1}, since WORLD_SIZE is {found.size}")
+    return found
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[World]:
+    """Joins the other processes while the ``with`` block runs: over gloo on CPUs, and nccl between GPUs.
+
+    Yields:
+        The processes.
+    """
+    found = world()
+    if found.size == 1:
+        yield found
+        return
+    import torch
+    from torch import distributed
+
+    has_gpus = torch.cuda.is_available() and distributed.is_nccl_available()
+    if has_gpus:
+        torch.cuda.set_device(found.local_rank % torch.cuda.device_count())
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo")
+    try:
+        yield found
+    finally:
+        distributed.destroy_process_group()
+
+
+def gathered(value: Value, among: World) -> list[Value] | None:
+    """What each of the processes has, by rank, for the first of them; ``None`` for the others.
+
+    Args:
+        value: what this process has; it is pickled.
+        among: the processes, which all have to call this.
+
+    Raises:
+        LostProcessError: one of them is no more.
+    """
+    if among.size == 1:
+        return [value]
+    from torch import distributed
+
+    values: list[Value] | None = [value] * among.size if among.is_first else None
+    try:
+        distributed.gather_object(value, values)
+    except RuntimeError as error:
+        raise LostProcessError("another process of this run has ended before its time") from error
+    return values
