@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from zoo_core.extras import require
@@ -85,8 +86,6 @@ class CocoScore(Score[Detections]):
         )
 
     def _evaluate(self, kind: str) -> Any:
-        import numpy as np
-
         numbers = sorted(self._images)
         objects = [
             {"id": 0, "image_id": number} | entry for number in numbers for entry in self._images[number]["objects"]
@@ -114,7 +113,7 @@ class CocoScore(Score[Detections]):
             evaluation = _pycocotools("cocoeval").COCOeval(truth, truth.loadRes(found), kind)
             if kind == "keypoints" and (count := len(found[0]["keypoints"]) // 3) != _PERSON_KEYPOINTS:
                 # COCO measured how well people agree on a person's 17; of others nothing is known.
-                evaluation.params.kpt_oks_sigmas = np.full(count, 1 / count)
+                evaluation.params.kpt_oks_sigmas = _library("numpy").full(count, 1 / count)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
@@ -122,8 +121,11 @@ class CocoScore(Score[Detections]):
 
 
 def _pycocotools(module: str) -> ModuleType:
-    purpose = "to compute COCO's figures"
-    return require(f"pycocotools.{module}", extra="coco", purpose=purpose, distribution="zoo-detection")
+    return _library(f"pycocotools.{module}")
+
+
+def _library(module: str) -> ModuleType:
+    return require(module, extra="coco", purpose="to compute COCO's figures", distribution="zoo-detection")
 
 
 def _objects(truth: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -173,9 +175,9 @@ def _size(image: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
 
 
 def _run_lengths(mask: Tensor) -> dict[str, Any]:
-    import numpy as np
-
-    encoded: dict[str, Any] = _pycocotools("mask").encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
+    # Column by column in memory, as Fortran has it.
+    pixels = mask.to(torch.uint8).T.contiguous().T.numpy()
+    encoded: dict[str, Any] = _pycocotools("mask").encode(pixels)
     return encoded
 
 
