@@ -32,10 +32,9 @@ def raw_mode(image: ImageFile.ImageFile) -> str | None:
 
 
 def _raw_mode(tile: Any) -> str | None:
-    arguments = tile[3]
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    if tile[0].startswith("ppm") and first == "RGB" and arguments[1] > 255:
-        return f"ppm {arguments[1]}"
+    first = tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args
+    if tile.codec_name.startswith("ppm") and first == "RGB" and tile.args[1] > 255:
+        return f"ppm {tile.args[1]}"
     if first == "LA;16B" or (isinstance(first, str) and _RAW_MODE.fullmatch(first)):
         return first
     return None
@@ -66,7 +65,7 @@ def read_deep(
         return _joined(parts[0::2], parts[1::2])
     levels = 65535
     if mode.startswith("ppm"):
-        if image.tile[0][0] != "ppm":
+        if image.tile[0].codec_name != "ppm":
             raise ValueError(
                 f"a PPM file of text with levels up to {mode[4:]} is read in 8-bit modes only, such as RGB"
             )
@@ -86,18 +85,12 @@ def read_deep(
 
 
 def _with_raw_mode(image: ImageFile.ImageFile, mode: str, apply_exif_orientation: bool) -> Image.Image:
-    tiles: list[Any] = []
+    tiles = []
     for tile in image.tile:
-        decoder, extents, offset, arguments = tile
-        if decoder == "ppm":
-            decoder, arguments = "raw", (mode, 0, 1)
-        elif isinstance(arguments, tuple):
-            arguments = (mode, *arguments[1:])
+        if tile.codec_name == "ppm":
+            tiles.append(tile._replace(codec_name="raw", args=(mode, 0, 1)))
         else:
-            arguments = mode
-        changed = (decoder, extents, offset, arguments)
-        # Newer releases of Pillow have a class for tiles, older ones plain tuples.
-        tiles.append(type(tile)._make(changed) if hasattr(tile, "_make") else changed)
+            tiles.append(tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode))
     image.tile = tiles
     return decoded(image, apply_exif_orientation)
 
