@@ -242,6 +242,8 @@ def parity(session: nox.Session) -> None:
     session.install("--no-deps", *group("torchvision"))
     session.install(*group("bench"))
     session.run("python", "-m", "tools.parity", *session.posargs)
+    if not session.posargs:
+        session.run("python", "-m", "tools.image_parity")
 
 
 @nox.session(requires=["torch"])

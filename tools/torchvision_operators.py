@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from tools import oracle
+
 
 @functools.cache
 def torchvision_operators() -> Any:
@@ -25,16 +27,33 @@ def torchvision_operators() -> Any:
         ImportError: torchvision is not installed.
         OSError: its library does not fit the installed torch.
     """
+    _load("_C.so")
+    return torch.ops.torchvision
+
+
+@functools.cache
+def torchvision_codecs() -> Any:
+    """The module `torchvision`, whose `io` decodes and encodes images. To be called before anything else imports it.
+
+    Raises:
+        ImportError: torchvision is not installed.
+        OSError: its library does not fit the installed torch.
+    """
+    ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_python.so"), mode=ctypes.RTLD_GLOBAL)
+    _load("image.so")
+    return oracle.torchvision()
+
+
+def _load(name: str) -> None:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("torchvision is not installed: pip install --no-deps the release for this torch")
-    library = Path(spec.submodule_search_locations[0]) / "_C.so"
+    library = Path(spec.submodule_search_locations[0]) / name
     # Libraries stay loaded when their files are gone.
     with tempfile.TemporaryDirectory(prefix="torchvision-operators-") as folder:
         if torch.version.cuda is None:
             _pretend_cuda(library, Path(folder))
         torch.ops.load_library(str(library))
-    return torch.ops.torchvision
 
 
 def _symbols(path: Path, which: str) -> set[str]:
