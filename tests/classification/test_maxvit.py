@@ -194,7 +194,7 @@ def test_input_size_is_the_checkpoints(monkeypatch):
 def test_impossible_settings():
     with pytest.raises(ValueError, match="feat_dim: 9 must be divisible by head_dim: 4"):
         RelativePositionalMultiHeadAttention(9, 4, 49)
-    with pytest.raises(ValueError, match="square of a whole number, not 50"):
+    with pytest.raises(ValueError, match="square of an integer, not 50"):
         RelativePositionalMultiHeadAttention(8, 4, 50)
     with pytest.raises(ValueError, match="'grid' or 'window', not 'dilated'"):
         PartitionAttentionLayer(8, 4, 7, "dilated", (14, 14), 4, nn.GELU, nn.LayerNorm, 0.0, 0.0, 0.0)

@@ -1,6 +1,9 @@
 """MaxViT.
 
 - `MaxViT: Multi-Axis Vision Transformer <https://arxiv.org/abs/2204.01697>`__
+
+Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels; in attention ``G`` groups of ``P`` tokens of ``D`` channels.
+The stem and each block halve ``H`` and ``W``.
 """
 
 import math
@@ -25,321 +28,6 @@ from zoo_core.weights import WeightsEnum
 __all__ = ["MaxVit", "MaxVit_T_Weights", "maxvit_t"]
 
 
-class MBConv(nn.Module):
-    """Inverted residual with squeeze-and-excitation, normalised first: section 3.3 of the paper.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        expansion_ratio: the depthwise convolution has ``expansion_ratio * out_channels`` channels.
-        squeeze_ratio: the squeeze-and-excitation has ``squeeze_ratio * out_channels`` channels between its layers.
-        stride: step of the depthwise convolution.
-        activation_layer: makes the activation.
-        norm_layer: makes the normalisation from a number of channels.
-        p_stochastic_dropout: probability of the branch to be left out for a sample.
-
-    Shape:
-        Tensor[N, in_channels, H, W] -> Tensor[N, out_channels, ceil(H / stride), ceil(W / stride)]
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        expansion_ratio: float,
-        squeeze_ratio: float,
-        stride: int,
-        activation_layer: Callable[..., nn.Module],
-        norm_layer: Callable[..., nn.Module],
-        p_stochastic_dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.proj: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
-            pool = [] if stride == 1 else [nn.AvgPool2d(kernel_size=3, stride=stride, padding=1)]
-            self.proj = nn.Sequential(*pool, nn.Conv2d(in_channels, out_channels, kernel_size=1))
-        self.stochastic_depth = StochasticDepth(p_stochastic_dropout, "row") if p_stochastic_dropout else nn.Identity()
-        mid_channels = int(out_channels * expansion_ratio)
-        squeeze_channels = int(out_channels * squeeze_ratio)
-        conv = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=activation_layer, inplace=None)
-        self.layers = nn.Sequential(
-            OrderedDict[str, nn.Module](
-                pre_norm=norm_layer(in_channels),
-                conv_a=conv(in_channels, mid_channels, kernel_size=1),
-                conv_b=conv(mid_channels, mid_channels, kernel_size=3, stride=stride, groups=mid_channels),
-                squeeze_excitation=SqueezeExcitation(mid_channels, squeeze_channels, activation=nn.SiLU),
-                conv_c=nn.Conv2d(mid_channels, out_channels, kernel_size=1),
-            )
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x) + self.stochastic_depth(self.layers(x))
-
-
-class RelativePositionalMultiHeadAttention(nn.Module):
-    """Multi-head attention inside squares of tokens, with a learnt bias for each relative position.
-
-    In eval mode without gradients, the bias is computed once and kept. Logits are scaled by ``feat_dim ** -0.5``, not
-    by the root of a head's size.
-
-    Args:
-        feat_dim: channels D.
-        head_dim: channels of a head, a divisor of ``feat_dim``.
-        max_seq_len: number P of tokens in a square.
-
-    Shape:
-        Tensor[N, G, P, D] -> Tensor[N, G, P, D]: each of the G groups of P tokens attends to itself.
-    """
-
-    relative_position_index: Tensor
-
-    def __init__(self, feat_dim: int, head_dim: int, max_seq_len: int) -> None:
-        super().__init__()
-        if feat_dim % head_dim != 0:
-            raise ValueError(f"feat_dim: {feat_dim} must be divisible by head_dim: {head_dim}")
-        self.size = math.isqrt(max_seq_len)
-        if self.size**2 != max_seq_len:
-            raise ValueError(f"max_seq_len must be the square of a whole number, not {max_seq_len}")
-        self.n_heads = feat_dim // head_dim
-        self.head_dim = head_dim
-        self.max_seq_len = max_seq_len
-        self.scale_factor = feat_dim**-0.5
-        self.to_qkv = nn.Linear(feat_dim, 3 * feat_dim)
-        self.merge = nn.Linear(feat_dim, feat_dim)
-        table = torch.empty((2 * self.size - 1) ** 2, self.n_heads)
-        self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
-        self.register_buffer("relative_position_index", relative_position_index((self.size, self.size)))
-        self._bias_cache = ValueCache()
-
-    def get_relative_positional_bias(self) -> Tensor:
-        """What is added to the logits of each query (row) and key (column): Tensor[1, heads, P, P]."""
-        table, index = self.relative_position_bias_table, self.relative_position_index
-        return self._bias_cache.get(
-            lambda: relative_position_bias(table, index), (table, index), training=self.training
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, groups, length, channels = x.shape
-        qkv = self.to_qkv(x).view(batch * groups, length, 3, self.n_heads, self.head_dim)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
-        bias = self.get_relative_positional_bias().to(v.dtype)
-        x = F.scaled_dot_product_attention(q, k, v, bias, scale=self.scale_factor)
-        return self.merge(join_heads(x).view(batch, groups, length, channels))
-
-
-class PartitionAttentionLayer(nn.Module):
-    """Attention and MLP in windows or on a grid, each after a normalisation and with a shortcut: figure 3 of the paper.
-
-    Args:
-        in_channels: channels of input and output.
-        head_dim: channels of an attention head.
-        partition_size: height and width P of a window or grid, in tokens.
-        partition_type: ``"window"`` for attention among P x P neighbours, ``"grid"`` among P x P tokens spread evenly.
-        grid_size: height and width of the map, multiples of ``partition_size``.
-        mlp_ratio: the MLP has ``mlp_ratio`` times as many channels between its layers.
-        activation_layer: makes the activation of the MLP.
-        norm_layer: makes the normalisation from a number of channels.
-        attention_dropout: probability of an element to be zeroed after attention.
-        mlp_dropout: probability of an element to be zeroed after the MLP.
-        p_stochastic_dropout: probability of attention, and of the MLP, to be left out for a sample.
-
-    Shape:
-        ``Tensor[N, in_channels, *grid_size]`` -> ``Tensor[N, in_channels, *grid_size]``
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        head_dim: int,
-        partition_size: int,
-        partition_type: str,
-        grid_size: tuple[int, int],
-        mlp_ratio: int,
-        activation_layer: Callable[..., nn.Module],
-        norm_layer: Callable[..., nn.Module],
-        attention_dropout: float,
-        mlp_dropout: float,
-        p_stochastic_dropout: float,
-    ) -> None:
-        super().__init__()
-        if partition_type not in ("grid", "window"):
-            raise ValueError(f"partition_type must be either 'grid' or 'window', not {partition_type!r}")
-        if grid_size[0] % partition_size or grid_size[1] % partition_size:
-            raise ValueError(f"grid_size {tuple(grid_size)} is not divisible by partition_size {partition_size}")
-        self.partition_size = partition_size
-        self.partition_type = partition_type
-        self.grid_size = grid_size
-        self.attn_layer = nn.Sequential(
-            norm_layer(in_channels),
-            RelativePositionalMultiHeadAttention(in_channels, head_dim, partition_size**2),
-            nn.Dropout(attention_dropout),
-        )
-        self.mlp_layer = nn.Sequential(
-            nn.LayerNorm(in_channels),
-            nn.Linear(in_channels, in_channels * mlp_ratio),
-            activation_layer(),
-            nn.Linear(in_channels * mlp_ratio, in_channels),
-            nn.Dropout(mlp_dropout),
-        )
-        self.stochastic_dropout = StochasticDepth(p_stochastic_dropout, mode="row")
-
-    def forward(self, x: Tensor) -> Tensor:
-        size = self.partition_size
-        rows, columns = self.grid_size[0] // size, self.grid_size[1] // size
-        x = x.permute(0, 2, 3, 1)
-        if self.partition_type == "window":
-            x = x.unflatten(2, (columns, size)).unflatten(1, (rows, size)).transpose(2, 3)
-        else:
-            x = x.unflatten(2, (size, columns)).unflatten(1, (size, rows)).permute(0, 2, 4, 1, 3, 5)
-        x = x.flatten(3, 4).flatten(1, 2)  # groups of tokens
-        x = x + self.stochastic_dropout(self.attn_layer(x))
-        x = x + self.stochastic_dropout(self.mlp_layer(x))
-        x = x.unflatten(2, (size, size)).unflatten(1, (rows, columns))
-        x = x.transpose(2, 3) if self.partition_type == "window" else x.permute(0, 3, 1, 4, 2, 5)
-        return x.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
-
-
-class MaxVitLayer(nn.Module):
-    """Convolution, attention in windows, attention on a grid: figure 2 of the paper.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        squeeze_ratio, expansion_ratio, stride: see :class:`MBConv`.
-        norm_layer: makes the normalisation of the convolutions from a number of channels.
-        activation_layer: makes the activation.
-        head_dim, mlp_ratio, mlp_dropout, attention_dropout: see :class:`PartitionAttentionLayer`.
-        p_stochastic_dropout: probability of each branch to be left out for a sample.
-        partition_size: height and width of a window or grid, in tokens.
-        grid_size: height and width of the output.
-
-    Shape:
-        Tensor[N, in_channels, H, W] -> ``Tensor[N, out_channels, *grid_size]``
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        squeeze_ratio: float,
-        expansion_ratio: float,
-        stride: int,
-        norm_layer: Callable[..., nn.Module],
-        activation_layer: Callable[..., nn.Module],
-        head_dim: int,
-        mlp_ratio: int,
-        mlp_dropout: float,
-        attention_dropout: float,
-        p_stochastic_dropout: float,
-        partition_size: int,
-        grid_size: tuple[int, int],
-    ) -> None:
-        super().__init__()
-        attention = partial(
-            PartitionAttentionLayer,
-            out_channels,
-            head_dim,
-            partition_size,
-            grid_size=grid_size,
-            mlp_ratio=mlp_ratio,
-            activation_layer=activation_layer,
-            norm_layer=nn.LayerNorm,
-            attention_dropout=attention_dropout,
-            mlp_dropout=mlp_dropout,
-            p_stochastic_dropout=p_stochastic_dropout,
-        )
-        self.layers = nn.Sequential(
-            OrderedDict[str, nn.Module](
-                MBconv=MBConv(
-                    in_channels,
-                    out_channels,
-                    expansion_ratio,
-                    squeeze_ratio,
-                    stride,
-                    activation_layer,
-                    norm_layer,
-                    p_stochastic_dropout,
-                ),
-                window_attention=attention(partition_type="window"),
-                grid_attention=attention(partition_type="grid"),
-            )
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
-
-
-class MaxVitBlock(nn.Module):
-    """One stage: layers of which the first halves height and width.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        squeeze_ratio, expansion_ratio, norm_layer, activation_layer: see :class:`MaxVitLayer`.
-        head_dim, mlp_ratio, mlp_dropout, attention_dropout, partition_size: likewise.
-        input_grid_size: height and width of the input.
-        n_layers: number of layers.
-        p_stochastic: for each layer the probability of a branch to be left out for a sample.
-
-    Attributes:
-        grid_size: height and width of the output.
-
-    Shape:
-        ``Tensor[N, in_channels, *input_grid_size]`` -> ``Tensor[N, out_channels, *grid_size]``
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        squeeze_ratio: float,
-        expansion_ratio: float,
-        norm_layer: Callable[..., nn.Module],
-        activation_layer: Callable[..., nn.Module],
-        head_dim: int,
-        mlp_ratio: int,
-        mlp_dropout: float,
-        attention_dropout: float,
-        partition_size: int,
-        input_grid_size: tuple[int, int],
-        n_layers: int,
-        p_stochastic: list[float],
-    ) -> None:
-        super().__init__()
-        if len(p_stochastic) != n_layers:
-            raise ValueError(f"p_stochastic must have length n_layers={n_layers}, got p_stochastic={p_stochastic}.")
-        self.grid_size = _halve(input_grid_size)
-        self.layers = nn.ModuleList(
-            MaxVitLayer(
-                in_channels if i == 0 else out_channels,
-                out_channels,
-                squeeze_ratio,
-                expansion_ratio,
-                2 if i == 0 else 1,
-                norm_layer,
-                activation_layer,
-                head_dim,
-                mlp_ratio,
-                mlp_dropout,
-                attention_dropout,
-                probability,
-                partition_size,
-                self.grid_size,
-            )
-            for i, probability in enumerate(p_stochastic)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-
-def _halve(size: tuple[int, int]) -> tuple[int, int]:
-    """What a 3x3 convolution of stride 2 makes of a height and width."""
-    return (size[0] + 1) // 2, (size[1] + 1) // 2
-
-
 class MaxVit(nn.Module):
     """Multi-axis vision transformer, table 1 of the paper.
 
@@ -353,15 +41,15 @@ class MaxVit(nn.Module):
         head_dim: channels of an attention head.
         stochastic_depth_prob: probability of a sample to skip a branch of the last layer; it grows linearly from 0 at
             the first layer.
-        norm_layer: makes the normalisation of the convolutions from a number of channels; by default batch
+        norm_layer: builds the normalisation of the convolutions for a number of channels; by default batch
             normalisation.
-        activation_layer: makes the activation.
+        activation_layer: builds the activation.
         squeeze_ratio: channels between the layers of a squeeze-and-excitation, in units of the block's channels.
         expansion_ratio: channels of the depthwise convolutions, in units of the block's channels.
         mlp_ratio: channels between the layers of an MLP, in units of the block's channels.
         mlp_dropout: probability of an element to be zeroed after an MLP.
         attention_dropout: probability of an element to be zeroed after attention.
-        num_classes: size of the output.
+        num_classes: number of classes.
 
     Shape:
         ``Tensor[N, 3, *input_size]`` -> Tensor[N, num_classes]
@@ -462,7 +150,7 @@ class MaxVit(nn.Module):
                 )
 
     def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the paper does."""
+        """Initialises one module's own parameters as in the paper."""
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, std=0.02)
             if module.bias is not None:
@@ -479,6 +167,321 @@ class MaxVit(nn.Module):
         return self.classifier(x)
 
 
+def _halve(size: tuple[int, int]) -> tuple[int, int]:
+    """What a 3x3 convolution of stride 2 makes of a height and width."""
+    return (size[0] + 1) // 2, (size[1] + 1) // 2
+
+
+class MaxVitBlock(nn.Module):
+    """One stage: layers of which the first halves height and width.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        squeeze_ratio, expansion_ratio, norm_layer, activation_layer: see :class:`MaxVitLayer`.
+        head_dim, mlp_ratio, mlp_dropout, attention_dropout, partition_size: likewise.
+        input_grid_size: height and width of the input.
+        n_layers: number of layers.
+        p_stochastic: for each layer the probability of a branch to be left out for a sample.
+
+    Attributes:
+        grid_size: height and width of the output.
+
+    Shape:
+        ``Tensor[N, in_channels, *input_grid_size]`` -> ``Tensor[N, out_channels, *grid_size]``
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        squeeze_ratio: float,
+        expansion_ratio: float,
+        norm_layer: Callable[..., nn.Module],
+        activation_layer: Callable[..., nn.Module],
+        head_dim: int,
+        mlp_ratio: int,
+        mlp_dropout: float,
+        attention_dropout: float,
+        partition_size: int,
+        input_grid_size: tuple[int, int],
+        n_layers: int,
+        p_stochastic: list[float],
+    ) -> None:
+        super().__init__()
+        if len(p_stochastic) != n_layers:
+            raise ValueError(f"p_stochastic must have length n_layers={n_layers}, got p_stochastic={p_stochastic}.")
+        self.grid_size = _halve(input_grid_size)
+        self.layers = nn.ModuleList(
+            MaxVitLayer(
+                in_channels if i == 0 else out_channels,
+                out_channels,
+                squeeze_ratio,
+                expansion_ratio,
+                2 if i == 0 else 1,
+                norm_layer,
+                activation_layer,
+                head_dim,
+                mlp_ratio,
+                mlp_dropout,
+                attention_dropout,
+                probability,
+                partition_size,
+                self.grid_size,
+            )
+            for i, probability in enumerate(p_stochastic)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class MaxVitLayer(nn.Module):
+    """Convolution, attention in windows, attention on a grid: figure 2 of the paper.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        squeeze_ratio, expansion_ratio, stride: see :class:`MBConv`.
+        norm_layer: builds the normalisation of the convolutions for a number of channels.
+        activation_layer: builds the activation.
+        head_dim, mlp_ratio, mlp_dropout, attention_dropout: see :class:`PartitionAttentionLayer`.
+        p_stochastic_dropout: probability of each branch to be left out for a sample.
+        partition_size: height and width of a window or grid, in tokens.
+        grid_size: height and width of the output.
+
+    Shape:
+        Tensor[N, in_channels, H, W] -> ``Tensor[N, out_channels, *grid_size]``
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        squeeze_ratio: float,
+        expansion_ratio: float,
+        stride: int,
+        norm_layer: Callable[..., nn.Module],
+        activation_layer: Callable[..., nn.Module],
+        head_dim: int,
+        mlp_ratio: int,
+        mlp_dropout: float,
+        attention_dropout: float,
+        p_stochastic_dropout: float,
+        partition_size: int,
+        grid_size: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        attention = partial(
+            PartitionAttentionLayer,
+            out_channels,
+            head_dim,
+            partition_size,
+            grid_size=grid_size,
+            mlp_ratio=mlp_ratio,
+            activation_layer=activation_layer,
+            norm_layer=nn.LayerNorm,
+            attention_dropout=attention_dropout,
+            mlp_dropout=mlp_dropout,
+            p_stochastic_dropout=p_stochastic_dropout,
+        )
+        self.layers = nn.Sequential(
+            OrderedDict[str, nn.Module](
+                MBconv=MBConv(
+                    in_channels,
+                    out_channels,
+                    expansion_ratio,
+                    squeeze_ratio,
+                    stride,
+                    activation_layer,
+                    norm_layer,
+                    p_stochastic_dropout,
+                ),
+                window_attention=attention(partition_type="window"),
+                grid_attention=attention(partition_type="grid"),
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class PartitionAttentionLayer(nn.Module):
+    """Attention and MLP in windows or on a grid, each after a normalisation and with a shortcut: figure 3 of the paper.
+
+    Args:
+        in_channels: channels of input and output.
+        head_dim: channels of an attention head.
+        partition_size: height and width P of a window or grid, in tokens.
+        partition_type: ``"window"`` for attention among P x P neighbours, ``"grid"`` among P x P tokens spread evenly.
+        grid_size: height and width of the map, multiples of ``partition_size``.
+        mlp_ratio: the MLP has ``mlp_ratio`` times as many channels between its layers.
+        activation_layer: builds the activation of the MLP.
+        norm_layer: builds the normalisation for a number of channels.
+        attention_dropout: probability of an element to be zeroed after attention.
+        mlp_dropout: probability of an element to be zeroed after the MLP.
+        p_stochastic_dropout: probability of attention, and of the MLP, to be left out for a sample.
+
+    Shape:
+        ``Tensor[N, in_channels, *grid_size]`` -> ``Tensor[N, in_channels, *grid_size]``
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        head_dim: int,
+        partition_size: int,
+        partition_type: str,
+        grid_size: tuple[int, int],
+        mlp_ratio: int,
+        activation_layer: Callable[..., nn.Module],
+        norm_layer: Callable[..., nn.Module],
+        attention_dropout: float,
+        mlp_dropout: float,
+        p_stochastic_dropout: float,
+    ) -> None:
+        super().__init__()
+        if partition_type not in ("grid", "window"):
+            raise ValueError(f"partition_type must be either 'grid' or 'window', not {partition_type!r}")
+        if grid_size[0] % partition_size or grid_size[1] % partition_size:
+            raise ValueError(f"grid_size {tuple(grid_size)} is not divisible by partition_size {partition_size}")
+        self.partition_size = partition_size
+        self.partition_type = partition_type
+        self.grid_size = grid_size
+        self.attn_layer = nn.Sequential(
+            norm_layer(in_channels),
+            RelativePositionalMultiHeadAttention(in_channels, head_dim, partition_size**2),
+            nn.Dropout(attention_dropout),
+        )
+        self.mlp_layer = nn.Sequential(
+            nn.LayerNorm(in_channels),
+            nn.Linear(in_channels, in_channels * mlp_ratio),
+            activation_layer(),
+            nn.Linear(in_channels * mlp_ratio, in_channels),
+            nn.Dropout(mlp_dropout),
+        )
+        self.stochastic_dropout = StochasticDepth(p_stochastic_dropout, mode="row")
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = self.partition_size
+        rows, columns = self.grid_size[0] // size, self.grid_size[1] // size
+        x = x.permute(0, 2, 3, 1)
+        if self.partition_type == "window":
+            x = x.unflatten(2, (columns, size)).unflatten(1, (rows, size)).transpose(2, 3)
+        else:
+            x = x.unflatten(2, (size, columns)).unflatten(1, (size, rows)).permute(0, 2, 4, 1, 3, 5)
+        x = x.flatten(3, 4).flatten(1, 2)  # groups of tokens
+        x = x + self.stochastic_dropout(self.attn_layer(x))
+        x = x + self.stochastic_dropout(self.mlp_layer(x))
+        x = x.unflatten(2, (size, size)).unflatten(1, (rows, columns))
+        x = x.transpose(2, 3) if self.partition_type == "window" else x.permute(0, 3, 1, 4, 2, 5)
+        return x.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+
+
+class RelativePositionalMultiHeadAttention(nn.Module):
+    """Multi-head attention inside squares of tokens, with a learnt bias for each relative position.
+
+    In eval mode without gradients, the bias is computed once and kept. Logits are scaled by ``feat_dim ** -0.5``, not
+    by the root of a head's size.
+
+    Args:
+        feat_dim: channels D.
+        head_dim: channels of a head, a divisor of ``feat_dim``.
+        max_seq_len: number P of tokens in a square.
+
+    Shape:
+        Tensor[N, G, P, D] -> Tensor[N, G, P, D]: each of the G groups of P tokens attends to itself.
+    """
+
+    relative_position_index: Tensor
+
+    def __init__(self, feat_dim: int, head_dim: int, max_seq_len: int) -> None:
+        super().__init__()
+        if feat_dim % head_dim != 0:
+            raise ValueError(f"feat_dim: {feat_dim} must be divisible by head_dim: {head_dim}")
+        self.size = math.isqrt(max_seq_len)
+        if self.size**2 != max_seq_len:
+            raise ValueError(f"max_seq_len must be the square of an integer, not {max_seq_len}")
+        self.n_heads = feat_dim // head_dim
+        self.head_dim = head_dim
+        self.max_seq_len = max_seq_len
+        self.scale_factor = feat_dim**-0.5
+        self.to_qkv = nn.Linear(feat_dim, 3 * feat_dim)
+        self.merge = nn.Linear(feat_dim, feat_dim)
+        table = torch.empty((2 * self.size - 1) ** 2, self.n_heads)
+        self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
+        self.register_buffer("relative_position_index", relative_position_index((self.size, self.size)))
+        self._bias_cache = ValueCache()
+
+    def get_relative_positional_bias(self) -> Tensor:
+        """What is added to the logits of each query (row) and key (column): Tensor[1, heads, P, P]."""
+        table, index = self.relative_position_bias_table, self.relative_position_index
+        return self._bias_cache.get(
+            lambda: relative_position_bias(table, index), (table, index), training=self.training
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, groups, length, channels = x.shape
+        qkv = self.to_qkv(x).view(batch * groups, length, 3, self.n_heads, self.head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
+        bias = self.get_relative_positional_bias().to(v.dtype)
+        x = F.scaled_dot_product_attention(q, k, v, bias, scale=self.scale_factor)
+        return self.merge(join_heads(x).view(batch, groups, length, channels))
+
+
+class MBConv(nn.Module):
+    """Inverted residual with squeeze-and-excitation, normalised first: section 3.3 of the paper.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        expansion_ratio: the depthwise convolution has ``expansion_ratio * out_channels`` channels.
+        squeeze_ratio: the squeeze-and-excitation has ``squeeze_ratio * out_channels`` channels between its layers.
+        stride: stride of the depthwise convolution.
+        activation_layer: builds the activation.
+        norm_layer: builds the normalisation for a number of channels.
+        p_stochastic_dropout: probability of the branch to be left out for a sample.
+
+    Shape:
+        Tensor[N, in_channels, H, W] -> Tensor[N, out_channels, ceil(H / stride), ceil(W / stride)]
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        expansion_ratio: float,
+        squeeze_ratio: float,
+        stride: int,
+        activation_layer: Callable[..., nn.Module],
+        norm_layer: Callable[..., nn.Module],
+        p_stochastic_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.proj: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            pool = [] if stride == 1 else [nn.AvgPool2d(kernel_size=3, stride=stride, padding=1)]
+            self.proj = nn.Sequential(*pool, nn.Conv2d(in_channels, out_channels, kernel_size=1))
+        self.stochastic_depth = StochasticDepth(p_stochastic_dropout, "row") if p_stochastic_dropout else nn.Identity()
+        mid_channels = int(out_channels * expansion_ratio)
+        squeeze_channels = int(out_channels * squeeze_ratio)
+        conv = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=activation_layer, inplace=None)
+        self.layers = nn.Sequential(
+            OrderedDict[str, nn.Module](
+                pre_norm=norm_layer(in_channels),
+                conv_a=conv(in_channels, mid_channels, kernel_size=1),
+                conv_b=conv(mid_channels, mid_channels, kernel_size=3, stride=stride, groups=mid_channels),
+                squeeze_excitation=SqueezeExcitation(mid_channels, squeeze_channels, activation=nn.SiLU),
+                conv_c=nn.Conv2d(mid_channels, out_channels, kernel_size=1),
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x) + self.stochastic_depth(self.layers(x))
+
+
 class MaxVit_T_Weights(WeightsEnum):
     IMAGENET1K_V1 = auto()
     DEFAULT = IMAGENET1K_V1
@@ -488,11 +491,7 @@ class MaxVit_T_Weights(WeightsEnum):
 def maxvit_t(*, weights: MaxVit_T_Weights | None = None, progress: bool = True, **kwargs: Any) -> MaxVit:
     """MaxViT-T, from `MaxViT: Multi-Axis Vision Transformer <https://arxiv.org/abs/2204.01697>`__.
 
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`MaxVit`, and of :func:`zoo_core.builders.build`. ``input_size`` is the
-            checkpoint's with weights, else (224, 224) by default.
+    ``input_size`` is the checkpoint's with weights, else (224, 224) by default.
     """
     if kwargs.get("input_size") is not None:
         kwargs["input_size"] = tuple(kwargs["input_size"])

@@ -2,6 +2,10 @@
 
 - `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows <https://arxiv.org/abs/2103.14030>`__
 - `Swin Transformer V2: Scaling Up Capacity and Resolution <https://arxiv.org/abs/2111.09883>`__
+
+Shapes: ``N`` images; ``H`` and ``W`` height and width, of the image in pixels, of a map in tokens; ``C`` channels,
+which come last in maps, ``[N, H, W, C]``. A token is a patch of 4 x 4 pixels at first, and each merging halves ``H``
+and ``W`` and doubles ``C``.
 """
 
 import math
@@ -26,45 +30,111 @@ from zoo_core.value_cache import ValueCache
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
-    "SwinTransformer",
-    "Swin_B_Weights",
-    "Swin_S_Weights",
-    "Swin_T_Weights",
-    "Swin_V2_B_Weights",
-    "Swin_V2_S_Weights",
-    "Swin_V2_T_Weights",
-    "swin_b",
-    "swin_s",
-    "swin_t",
-    "swin_v2_b",
-    "swin_v2_s",
-    "swin_v2_t",
-]
+    "SwinTransformer", "Swin_B_Weights", "Swin_S_Weights", "Swin_T_Weights", "Swin_V2_B_Weights", "Swin_V2_S_Weights",
+    "Swin_V2_T_Weights", "swin_b", "swin_s", "swin_t", "swin_v2_b", "swin_v2_s", "swin_v2_t",
+]  # fmt: skip
 
 
-# Of the cosine of query and key in version 2.
-_MAX_SCALE = 100.0
-
-
-class PatchMergingV2(nn.Module):
-    """:class:`PatchMerging` that normalises after halving the channels.
+class SwinTransformer(nn.Module):
+    """Swin Transformer of version 1 or 2, table 7 of the first paper.
 
     Args:
-        dim: channels C of the input.
-        norm_layer: makes the normalisation from a number of channels.
+        patch_size: height and width of a patch.
+        embed_dim: channels of the first stage; each further one has twice as many.
+        depths: number of blocks in each stage.
+        num_heads: number of attention heads in each stage.
+        window_size: height and width of a window.
+        mlp_ratio: an MLP has ``mlp_ratio`` times as many channels between its layers.
+        dropout: dropout probability after attention and each layer of an MLP.
+        attention_dropout: dropout probability of the attention weights.
+        stochastic_depth_prob: probability of a sample to skip a branch of the last block; it grows linearly from 0 at
+            the first block.
+        num_classes: number of classes.
+        norm_layer: builds the normalisation for a number of channels; layer normalisation by default.
+        block: builds a block; :class:`SwinTransformerBlock` by default, :class:`SwinTransformerBlockV2` for version 2.
+        downsample_layer: makes what comes between stages: :class:`PatchMerging`, or :class:`PatchMergingV2`.
 
     Shape:
-        Tensor[..., H, W, C] -> Tensor[..., ceil(H / 2), ceil(W / 2), 2 * C]
+        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W of at least a patch.
+
+    Raises:
+        ValueError: the image is smaller than a patch.
     """
 
-    def __init__(self, dim: int, norm_layer: Callable[..., nn.Module] = nn.LayerNorm) -> None:
+    def __init__(
+        self,
+        patch_size: list[int],
+        embed_dim: int,
+        depths: list[int],
+        num_heads: list[int],
+        window_size: list[int],
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        stochastic_depth_prob: float = 0.1,
+        num_classes: int = 1000,
+        norm_layer: Callable[..., nn.Module] | None = None,
+        block: Callable[..., nn.Module] | None = None,
+        downsample_layer: Callable[..., nn.Module] = PatchMerging,
+    ) -> None:
         super().__init__()
-        self.dim = dim
-        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
-        self.norm = norm_layer(2 * dim)
+        if len(depths) != len(num_heads):
+            raise ValueError(f"depths and num_heads must have an element for each stage, not {depths} and {num_heads}")
+        self.num_classes = num_classes
+        self.patch_size = (patch_size[0], patch_size[1])
+        norm_layer = norm_layer or partial(nn.LayerNorm, eps=1e-5)
+        block = block or SwinTransformerBlock
+        stages: list[nn.Module] = [
+            nn.Sequential(
+                nn.Conv2d(3, embed_dim, kernel_size=self.patch_size, stride=self.patch_size),
+                Permute([0, 2, 3, 1]),
+                norm_layer(embed_dim),
+            )
+        ]
+        dim = embed_dim
+        blocks_before, last_block = 0, max(sum(depths) - 1, 1)
+        for stage, depth in enumerate(depths):
+            if stage > 0:
+                stages.append(downsample_layer(dim, norm_layer))
+                dim *= 2
+            stages.append(
+                nn.Sequential(
+                    *(
+                        block(
+                            dim,
+                            num_heads[stage],
+                            window_size=window_size,
+                            shift_size=[0 if i % 2 == 0 else size // 2 for size in window_size],
+                            mlp_ratio=mlp_ratio,
+                            dropout=dropout,
+                            attention_dropout=attention_dropout,
+                            stochastic_depth_prob=stochastic_depth_prob * (blocks_before + i) / last_block,
+                            norm_layer=norm_layer,
+                        )
+                        for i in range(depth)
+                    )
+                )
+            )
+            blocks_before += depth
+        self.features = nn.Sequential(*stages)
+        self.norm = norm_layer(dim)
+        self.permute = Permute([0, 3, 1, 2])
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten(1)
+        self.head = nn.Linear(dim, num_classes)
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Initialises one module's own parameters as in the paper."""
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.reduction(join_neighbours(x)))
+        check_image(x, model=type(self).__name__, min_size=self.patch_size)
+        x = self.norm(self.features(x))
+        return self.head(self.flatten(self.avgpool(self.permute(x))))
 
 
 class ShiftedWindowAttention(nn.Module):
@@ -79,7 +149,7 @@ class ShiftedWindowAttention(nn.Module):
         num_heads: number of attention heads.
         qkv_bias: give the projections to queries, keys and values a bias.
         proj_bias: give the last projection a bias.
-        attention_dropout: probability of an attention weight to be zeroed.
+        attention_dropout: dropout probability of the attention weights.
         dropout: probability of an element of the output to be zeroed.
 
     Shape:
@@ -156,6 +226,70 @@ class ShiftedWindowAttention(nn.Module):
         return attend_in_windows(x, self.window_size, self.shift_size, self._attend, self._layouts)
 
 
+class SwinTransformerBlock(swin.SwinTransformerBlock):
+    """:class:`zoo_core.swin.SwinTransformerBlock` over images.
+
+    Args:
+        dim, num_heads, window_size, shift_size: see there, as for the other arguments.
+        mlp_ratio, dropout, attention_dropout, stochastic_depth_prob, norm_layer: likewise.
+        attn_layer: makes the attention.
+
+    Shape:
+        Tensor[N, H, W, dim] -> Tensor[N, H, W, dim]
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: list[int],
+        shift_size: list[int],
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        stochastic_depth_prob: float = 0.0,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+        attn_layer: Callable[..., nn.Module] = ShiftedWindowAttention,
+    ) -> None:
+        super().__init__(
+            dim,
+            num_heads,
+            window_size,
+            shift_size,
+            mlp_ratio,
+            dropout,
+            attention_dropout,
+            stochastic_depth_prob,
+            norm_layer,
+            attn_layer=attn_layer,
+        )
+
+
+# Of the cosine of query and key in version 2.
+_MAX_SCALE = 100.0
+
+
+class PatchMergingV2(nn.Module):
+    """:class:`PatchMerging` that normalises after halving the channels.
+
+    Args:
+        dim: channels C of the input.
+        norm_layer: builds the normalisation for a number of channels.
+
+    Shape:
+        Tensor[..., H, W, C] -> Tensor[..., ceil(H / 2), ceil(W / 2), 2 * C]
+    """
+
+    def __init__(self, dim: int, norm_layer: Callable[..., nn.Module] = nn.LayerNorm) -> None:
+        super().__init__()
+        self.dim = dim
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.norm = norm_layer(2 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.reduction(join_neighbours(x)))
+
+
 class ShiftedWindowAttentionV2(ShiftedWindowAttention):
     """:class:`ShiftedWindowAttention` by the cosine of query and key, and with a bias that a network computes from the
     relative position in logarithmic scale: sections 3.3 and 3.4 of the paper.
@@ -167,7 +301,7 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
         num_heads: number of attention heads.
         qkv_bias: give the projections to queries and values a bias. The part for keys is there, but not used.
         proj_bias: give the last projection a bias.
-        attention_dropout: probability of an attention weight to be zeroed.
+        attention_dropout: dropout probability of the attention weights.
         dropout: probability of an element of the output to be zeroed.
 
     Shape:
@@ -226,14 +360,6 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
         return 1.0
 
 
-@one_node
-def _norm_over_channels(x: Tensor) -> Tensor:
-    """The norm of each vector in the last dimension, kept as one, or the least that vectors may be divided by."""
-    # The largest scale over the least norm must be finite in half precision, too.
-    least = max(1e-12, 2 * _MAX_SCALE / torch.finfo(x.dtype).max)
-    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(least)
-
-
 def _relative_coordinates(window: list[int]) -> Tensor:
     """Offsets between tokens of a window, in eighths of the window and in logarithmic scale: equation 4 of the paper.
 
@@ -246,43 +372,12 @@ def _relative_coordinates(window: list[int]) -> Tensor:
     return offsets.to(torch.get_default_device())
 
 
-class SwinTransformerBlock(swin.SwinTransformerBlock):
-    """:class:`zoo_core.swin.SwinTransformerBlock` over pictures.
-
-    Args:
-        dim, num_heads, window_size, shift_size: see there, as for the other arguments.
-        mlp_ratio, dropout, attention_dropout, stochastic_depth_prob, norm_layer: likewise.
-        attn_layer: makes the attention.
-
-    Shape:
-        Tensor[N, H, W, dim] -> Tensor[N, H, W, dim]
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        window_size: list[int],
-        shift_size: list[int],
-        mlp_ratio: float = 4.0,
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-        stochastic_depth_prob: float = 0.0,
-        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
-        attn_layer: Callable[..., nn.Module] = ShiftedWindowAttention,
-    ) -> None:
-        super().__init__(
-            dim,
-            num_heads,
-            window_size,
-            shift_size,
-            mlp_ratio,
-            dropout,
-            attention_dropout,
-            stochastic_depth_prob,
-            norm_layer,
-            attn_layer=attn_layer,
-        )
+@one_node
+def _norm_over_channels(x: Tensor) -> Tensor:
+    """The norm of each vector in the last dimension, kept as one, or the least that vectors may be divided by."""
+    # The largest scale over the least norm must be finite in half precision, too.
+    least = max(1e-12, 2 * _MAX_SCALE / torch.finfo(x.dtype).max)
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(least)
 
 
 class SwinTransformerBlockV2(SwinTransformerBlock):
@@ -327,108 +422,6 @@ class SwinTransformerBlockV2(SwinTransformerBlock):
         return x + self.stochastic_depth(self.norm2(self.mlp(x)))
 
 
-class SwinTransformer(nn.Module):
-    """Swin Transformer of version 1 or 2, table 7 of the first paper.
-
-    Args:
-        patch_size: height and width of a patch.
-        embed_dim: channels of the first stage; each further one has twice as many.
-        depths: number of blocks in each stage.
-        num_heads: number of attention heads in each stage.
-        window_size: height and width of a window.
-        mlp_ratio: an MLP has ``mlp_ratio`` times as many channels between its layers.
-        dropout: probability of an element to be zeroed, after attention and each layer of an MLP.
-        attention_dropout: probability of an attention weight to be zeroed.
-        stochastic_depth_prob: probability of a sample to skip a branch of the last block; it grows linearly from 0 at
-            the first block.
-        num_classes: size of the output.
-        norm_layer: makes the normalisation from a number of channels; layer normalisation by default.
-        block: makes a block; :class:`SwinTransformerBlock` by default, :class:`SwinTransformerBlockV2` for version 2.
-        downsample_layer: makes what comes between stages: :class:`PatchMerging`, or :class:`PatchMergingV2`.
-
-    Shape:
-        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W of at least a patch.
-
-    Raises:
-        ValueError: the image is smaller than a patch.
-    """
-
-    def __init__(
-        self,
-        patch_size: list[int],
-        embed_dim: int,
-        depths: list[int],
-        num_heads: list[int],
-        window_size: list[int],
-        mlp_ratio: float = 4.0,
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-        stochastic_depth_prob: float = 0.1,
-        num_classes: int = 1000,
-        norm_layer: Callable[..., nn.Module] | None = None,
-        block: Callable[..., nn.Module] | None = None,
-        downsample_layer: Callable[..., nn.Module] = PatchMerging,
-    ) -> None:
-        super().__init__()
-        if len(depths) != len(num_heads):
-            raise ValueError(f"depths and num_heads must have an element for each stage, not {depths} and {num_heads}")
-        self.num_classes = num_classes
-        self.patch_size = (patch_size[0], patch_size[1])
-        norm_layer = norm_layer or partial(nn.LayerNorm, eps=1e-5)
-        block = block or SwinTransformerBlock
-        stages: list[nn.Module] = [
-            nn.Sequential(
-                nn.Conv2d(3, embed_dim, kernel_size=self.patch_size, stride=self.patch_size),
-                Permute([0, 2, 3, 1]),
-                norm_layer(embed_dim),
-            )
-        ]
-        dim = embed_dim
-        blocks_before, last_block = 0, max(sum(depths) - 1, 1)
-        for stage, depth in enumerate(depths):
-            if stage > 0:
-                stages.append(downsample_layer(dim, norm_layer))
-                dim *= 2
-            stages.append(
-                nn.Sequential(
-                    *(
-                        block(
-                            dim,
-                            num_heads[stage],
-                            window_size=window_size,
-                            shift_size=[0 if i % 2 == 0 else size // 2 for size in window_size],
-                            mlp_ratio=mlp_ratio,
-                            dropout=dropout,
-                            attention_dropout=attention_dropout,
-                            stochastic_depth_prob=stochastic_depth_prob * (blocks_before + i) / last_block,
-                            norm_layer=norm_layer,
-                        )
-                        for i in range(depth)
-                    )
-                )
-            )
-            blocks_before += depth
-        self.features = nn.Sequential(*stages)
-        self.norm = norm_layer(dim)
-        self.permute = Permute([0, 3, 1, 2])
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten(1)
-        self.head = nn.Linear(dim, num_classes)
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the paper does."""
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        check_image(x, model=type(self).__name__, min_size=self.patch_size)
-        x = self.norm(self.features(x))
-        return self.head(self.flatten(self.avgpool(self.permute(x))))
-
-
 class Swin_T_Weights(WeightsEnum):
     IMAGENET1K_V1 = auto()
     DEFAULT = IMAGENET1K_V1
@@ -463,11 +456,6 @@ class Swin_V2_B_Weights(WeightsEnum):
 def swin_t(*, weights: Swin_T_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
     """Swin-T, from `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows
     <https://arxiv.org/abs/2103.14030>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
     """
     kwargs.setdefault("stochastic_depth_prob", 0.2)
     return build(
@@ -487,11 +475,6 @@ def swin_t(*, weights: Swin_T_Weights | None = None, progress: bool = True, **kw
 def swin_s(*, weights: Swin_S_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
     """Swin-S, from `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows
     <https://arxiv.org/abs/2103.14030>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
     """
     kwargs.setdefault("stochastic_depth_prob", 0.3)
     return build(
@@ -511,11 +494,6 @@ def swin_s(*, weights: Swin_S_Weights | None = None, progress: bool = True, **kw
 def swin_b(*, weights: Swin_B_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
     """Swin-B, from `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows
     <https://arxiv.org/abs/2103.14030>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
     """
     kwargs.setdefault("stochastic_depth_prob", 0.5)
     return build(
@@ -533,14 +511,7 @@ def swin_b(*, weights: Swin_B_Weights | None = None, progress: bool = True, **kw
 
 @register_model
 def swin_v2_t(*, weights: Swin_V2_T_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
-    """SwinV2-T, from `Swin Transformer V2: Scaling Up Capacity and Resolution
-    <https://arxiv.org/abs/2111.09883>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
-    """
+    """SwinV2-T, from `Swin Transformer V2: Scaling Up Capacity and Resolution <https://arxiv.org/abs/2111.09883>`__."""
     kwargs.setdefault("stochastic_depth_prob", 0.2)
     return build(
         SwinTransformer,
@@ -559,14 +530,7 @@ def swin_v2_t(*, weights: Swin_V2_T_Weights | None = None, progress: bool = True
 
 @register_model
 def swin_v2_s(*, weights: Swin_V2_S_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
-    """SwinV2-S, from `Swin Transformer V2: Scaling Up Capacity and Resolution
-    <https://arxiv.org/abs/2111.09883>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
-    """
+    """SwinV2-S, from `Swin Transformer V2: Scaling Up Capacity and Resolution <https://arxiv.org/abs/2111.09883>`__."""
     kwargs.setdefault("stochastic_depth_prob", 0.3)
     return build(
         SwinTransformer,
@@ -585,14 +549,7 @@ def swin_v2_s(*, weights: Swin_V2_S_Weights | None = None, progress: bool = True
 
 @register_model
 def swin_v2_b(*, weights: Swin_V2_B_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
-    """SwinV2-B, from `Swin Transformer V2: Scaling Up Capacity and Resolution
-    <https://arxiv.org/abs/2111.09883>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`SwinTransformer`, and of :func:`zoo_core.builders.build`.
-    """
+    """SwinV2-B, from `Swin Transformer V2: Scaling Up Capacity and Resolution <https://arxiv.org/abs/2111.09883>`__."""
     kwargs.setdefault("stochastic_depth_prob", 0.5)
     return build(
         SwinTransformer,

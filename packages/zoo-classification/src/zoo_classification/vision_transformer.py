@@ -4,6 +4,9 @@
 - `Early Convolutions Help Transformers See Better <https://arxiv.org/abs/2106.14881>`__ (the convolutional stem)
 - `Revisiting Weakly Supervised Pre-Training of Visual Perception Models <https://arxiv.org/abs/2201.08371>`__ (the SWAG
   weights)
+
+Shapes: ``N`` images, ``L`` tokens (one for the class and one for each patch), ``D`` channels of a token
+(``hidden_dim``), ``H`` and ``W`` height and width in pixels.
 """
 
 import math
@@ -26,207 +29,12 @@ from zoo_core.tracing import is_recorded, is_stand_in, module_node
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
-    "ViT_B_16_Weights",
-    "ViT_B_32_Weights",
-    "ViT_H_14_Weights",
-    "ViT_L_16_Weights",
-    "ViT_L_32_Weights",
-    "VisionTransformer",
-    "interpolate_embeddings",
-    "vit_b_16",
-    "vit_b_32",
-    "vit_h_14",
-    "vit_l_16",
-    "vit_l_32",
-]
+    "ViT_B_16_Weights", "ViT_B_32_Weights", "ViT_H_14_Weights", "ViT_L_16_Weights", "ViT_L_32_Weights",
+    "VisionTransformer", "interpolate_embeddings", "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32",
+]  # fmt: skip
 
 
 _LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
-
-
-class ConvStemConfig(NamedTuple):
-    """One layer of a convolutional stem: convolution, normalisation, activation.
-
-    Args:
-        out_channels: channels of the output.
-        kernel_size: size of the kernel.
-        stride: step of the kernel.
-        norm_layer: makes the normalisation from a number of channels.
-        activation_layer: makes the activation.
-    """
-
-    out_channels: int
-    kernel_size: int
-    stride: int
-    norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d
-    activation_layer: Callable[..., nn.Module] = nn.ReLU
-
-
-class MultiheadAttention(nn.MultiheadAttention):
-    """:class:`torch.nn.MultiheadAttention` over Tensor[N, L, D], where self-attention is one call of
-    :func:`~torch.nn.functional.scaled_dot_product_attention` in training as in evaluation.
-
-    Args:
-        embed_dim: size D of a token.
-        num_heads: number of heads, a divisor of ``embed_dim``.
-        dropout: probability of an attention weight to be zeroed.
-    """
-
-    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0) -> None:
-        super().__init__(embed_dim, num_heads, dropout=dropout, batch_first=True)
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        key_padding_mask: Tensor | None = None,
-        need_weights: bool = True,
-        attn_mask: Tensor | None = None,
-        average_attn_weights: bool = True,
-        is_causal: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        """As :meth:`torch.nn.MultiheadAttention.forward`, which serves all but plain self-attention without weights."""
-        arguments = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
-        if is_stand_in(query) and (node := module_node(self, *arguments)) is not None:
-            return node  # of a graph, as torch's own class is
-        is_masked = key_padding_mask is not None or attn_mask is not None or is_causal
-        if need_weights or is_masked or not (query is key is value):
-            return super().forward(*arguments)
-        batch, length, _ = query.shape
-        projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = projected.view(batch, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind()
-        dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        return self.out_proj(join_heads(attended)), None
-
-
-class MLPBlock(MLP):
-    """The two layers that a token goes through alone.
-
-    Args:
-        in_dim: size of a token.
-        mlp_dim: size between the layers.
-        dropout: probability of an element to be zeroed, after each layer.
-    """
-
-    _version = 2  # in version 1 the layers were named linear_1 and linear_2
-
-    def __init__(self, in_dim: int, mlp_dim: int, dropout: float) -> None:
-        super().__init__(in_dim, [mlp_dim, in_dim], activation_layer=nn.GELU, dropout=dropout)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.normal_(module.bias, std=1e-6)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        for old, new in (("linear_1", "0"), ("linear_2", "3")):
-            for name in ("weight", "bias"):
-                if f"{prefix}{old}.{name}" in state_dict:
-                    state_dict[f"{prefix}{new}.{name}"] = state_dict.pop(f"{prefix}{old}.{name}")
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _patch_projection(patch_size: int, hidden_dim: int) -> nn.Conv2d:
-    """A linear layer over each patch of the image, written as a convolution."""
-    return nn.Conv2d(3, hidden_dim, kernel_size=patch_size, stride=patch_size)
-
-
-def _conv_stem(configs: Sequence[ConvStemConfig], hidden_dim: int) -> nn.Sequential:
-    """The convolutions that take the place of the projection of patches."""
-    stem: OrderedDict[str, nn.Module] = OrderedDict()
-    channels = 3
-    for i, layer in enumerate(configs):
-        stem[f"conv_bn_relu_{i}"] = Conv2dNormActivation(
-            channels,
-            layer.out_channels,
-            layer.kernel_size,
-            layer.stride,
-            norm_layer=layer.norm_layer,
-            activation_layer=layer.activation_layer,
-        )
-        channels = layer.out_channels
-    return nn.Sequential(OrderedDict(**stem, conv_last=nn.Conv2d(channels, hidden_dim, kernel_size=1)))
-
-
-class EncoderBlock(nn.Module):
-    """Self-attention and MLP, each after a normalisation and with a shortcut: figure 1 (right) of the paper.
-
-    Args:
-        num_heads: number of attention heads.
-        hidden_dim: size of a token.
-        mlp_dim: size between the two layers of the MLP.
-        dropout: probability of an element to be zeroed, after attention and after each layer of the MLP.
-        attention_dropout: probability of an attention weight to be zeroed.
-        norm_layer: makes the normalisation from the size of a token.
-
-    Shape:
-        Tensor[N, L, hidden_dim] -> Tensor[N, L, hidden_dim]
-    """
-
-    def __init__(
-        self,
-        num_heads: int,
-        hidden_dim: int,
-        mlp_dim: int,
-        dropout: float,
-        attention_dropout: float,
-        norm_layer: Callable[..., nn.Module] = _LAYER_NORM,
-    ) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.ln_1 = norm_layer(hidden_dim)
-        self.self_attention = MultiheadAttention(hidden_dim, num_heads, dropout=attention_dropout)
-        self.dropout = nn.Dropout(dropout)
-        self.ln_2 = norm_layer(hidden_dim)
-        self.mlp = MLPBlock(hidden_dim, mlp_dim, dropout)
-
-    def forward(self, input: Tensor) -> Tensor:
-        x = self.ln_1(input)
-        x, _ = self.self_attention(x, x, x, need_weights=False)
-        x = self.dropout(x) + input
-        return x + self.mlp(self.ln_2(x))
-
-
-class Encoder(nn.Module):
-    """Adds the position embedding and applies the blocks and a last normalisation.
-
-    Args:
-        seq_length: number of tokens, the class token included.
-        num_layers: number of blocks.
-        num_heads, hidden_dim, mlp_dim, dropout, attention_dropout, norm_layer: see :class:`EncoderBlock`.
-
-    Shape:
-        Tensor[N, seq_length, hidden_dim] -> Tensor[N, seq_length, hidden_dim]
-    """
-
-    def __init__(
-        self,
-        seq_length: int,
-        num_layers: int,
-        num_heads: int,
-        hidden_dim: int,
-        mlp_dim: int,
-        dropout: float,
-        attention_dropout: float,
-        norm_layer: Callable[..., nn.Module] = _LAYER_NORM,
-    ) -> None:
-        super().__init__()
-        self.pos_embedding = nn.Parameter(torch.empty(1, seq_length, hidden_dim).normal_(std=0.02))
-        self.dropout = nn.Dropout(dropout)
-        self.layers = nn.Sequential(
-            OrderedDict(
-                (
-                    f"encoder_layer_{i}",
-                    EncoderBlock(num_heads, hidden_dim, mlp_dim, dropout, attention_dropout, norm_layer),
-                )
-                for i in range(num_layers)
-            )
-        )
-        self.ln = norm_layer(hidden_dim)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.ln(self.layers(self.dropout(input + self.pos_embedding)))
 
 
 class VisionTransformer(nn.Module):
@@ -239,12 +47,12 @@ class VisionTransformer(nn.Module):
         num_heads: number of attention heads.
         hidden_dim: size of a token.
         mlp_dim: size between the two layers of an MLP.
-        dropout: probability of an element to be zeroed, after the position embedding, after attention and after each
+        dropout: dropout probability after the position embedding, after attention and after each
             layer of the MLPs.
-        attention_dropout: probability of an attention weight to be zeroed.
-        num_classes: size of the output.
+        attention_dropout: dropout probability of the attention weights.
+        num_classes: number of classes.
         representation_size: size of a layer with tanh before the classifier; ``None`` for no such layer.
-        norm_layer: makes the normalisation from the size of a token.
+        norm_layer: builds the normalisation from the size of a token.
         conv_stem_configs: layers of a convolutional stem in the place of the projection of patches. Together they
             must reduce an image to a row and column for each patch.
 
@@ -268,7 +76,7 @@ class VisionTransformer(nn.Module):
         num_classes: int = 1000,
         representation_size: int | None = None,
         norm_layer: Callable[..., nn.Module] = _LAYER_NORM,
-        conv_stem_configs: Sequence[ConvStemConfig] | None = None,
+        conv_stem_configs: "Sequence[ConvStemConfig] | None" = None,
     ) -> None:
         super().__init__()
         if image_size < patch_size or image_size % patch_size != 0:
@@ -331,6 +139,191 @@ class VisionTransformer(nn.Module):
         return self.heads(self.encoder(tokens)[:, 0])
 
 
+class ConvStemConfig(NamedTuple):
+    """One layer of a convolutional stem: convolution, normalisation, activation.
+
+    Args:
+        out_channels: channels of the output.
+        kernel_size: size of the kernel.
+        stride: stride of the kernel.
+        norm_layer: builds the normalisation for a number of channels.
+        activation_layer: builds the activation.
+    """
+
+    out_channels: int
+    kernel_size: int
+    stride: int
+    norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d
+    activation_layer: Callable[..., nn.Module] = nn.ReLU
+
+
+def _patch_projection(patch_size: int, hidden_dim: int) -> nn.Conv2d:
+    """A linear layer over each patch of the image, written as a convolution."""
+    return nn.Conv2d(3, hidden_dim, kernel_size=patch_size, stride=patch_size)
+
+
+def _conv_stem(configs: Sequence[ConvStemConfig], hidden_dim: int) -> nn.Sequential:
+    """The convolutions that take the place of the projection of patches."""
+    stem: OrderedDict[str, nn.Module] = OrderedDict()
+    channels = 3
+    for i, layer in enumerate(configs):
+        stem[f"conv_bn_relu_{i}"] = Conv2dNormActivation(
+            channels,
+            layer.out_channels,
+            layer.kernel_size,
+            layer.stride,
+            norm_layer=layer.norm_layer,
+            activation_layer=layer.activation_layer,
+        )
+        channels = layer.out_channels
+    return nn.Sequential(OrderedDict(**stem, conv_last=nn.Conv2d(channels, hidden_dim, kernel_size=1)))
+
+
+class Encoder(nn.Module):
+    """Adds the position embedding and applies the blocks and a last normalisation.
+
+    Args:
+        seq_length: number of tokens, the class token included.
+        num_layers: number of blocks.
+        num_heads, hidden_dim, mlp_dim, dropout, attention_dropout, norm_layer: see :class:`EncoderBlock`.
+
+    Shape:
+        Tensor[N, seq_length, hidden_dim] -> Tensor[N, seq_length, hidden_dim]
+    """
+
+    def __init__(
+        self,
+        seq_length: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        mlp_dim: int,
+        dropout: float,
+        attention_dropout: float,
+        norm_layer: Callable[..., nn.Module] = _LAYER_NORM,
+    ) -> None:
+        super().__init__()
+        self.pos_embedding = nn.Parameter(torch.empty(1, seq_length, hidden_dim).normal_(std=0.02))
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.Sequential(
+            OrderedDict(
+                (
+                    f"encoder_layer_{i}",
+                    EncoderBlock(num_heads, hidden_dim, mlp_dim, dropout, attention_dropout, norm_layer),
+                )
+                for i in range(num_layers)
+            )
+        )
+        self.ln = norm_layer(hidden_dim)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.ln(self.layers(self.dropout(input + self.pos_embedding)))
+
+
+class EncoderBlock(nn.Module):
+    """Self-attention and MLP, each after a normalisation and with a shortcut: figure 1 (right) of the paper.
+
+    Args:
+        num_heads: number of attention heads.
+        hidden_dim: size of a token.
+        mlp_dim: size between the two layers of the MLP.
+        dropout: dropout probability after attention and after each layer of the MLP.
+        attention_dropout: dropout probability of the attention weights.
+        norm_layer: builds the normalisation from the size of a token.
+
+    Shape:
+        Tensor[N, L, hidden_dim] -> Tensor[N, L, hidden_dim]
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        hidden_dim: int,
+        mlp_dim: int,
+        dropout: float,
+        attention_dropout: float,
+        norm_layer: Callable[..., nn.Module] = _LAYER_NORM,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.ln_1 = norm_layer(hidden_dim)
+        self.self_attention = MultiheadAttention(hidden_dim, num_heads, dropout=attention_dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.ln_2 = norm_layer(hidden_dim)
+        self.mlp = MLPBlock(hidden_dim, mlp_dim, dropout)
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = self.ln_1(input)
+        x, _ = self.self_attention(x, x, x, need_weights=False)
+        x = self.dropout(x) + input
+        return x + self.mlp(self.ln_2(x))
+
+
+class MultiheadAttention(nn.MultiheadAttention):
+    """:class:`torch.nn.MultiheadAttention` over Tensor[N, L, D], where self-attention is one call of
+    :func:`~torch.nn.functional.scaled_dot_product_attention` in training as in evaluation.
+
+    Args:
+        embed_dim: size D of a token.
+        num_heads: number of heads, a divisor of ``embed_dim``.
+        dropout: dropout probability of the attention weights.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__(embed_dim, num_heads, dropout=dropout, batch_first=True)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As :meth:`torch.nn.MultiheadAttention.forward`, which serves all but plain self-attention without weights."""
+        arguments = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
+        if is_stand_in(query) and (node := module_node(self, *arguments)) is not None:
+            return node  # of a graph, as torch's own class is
+        is_masked = key_padding_mask is not None or attn_mask is not None or is_causal
+        if need_weights or is_masked or not (query is key is value):
+            return super().forward(*arguments)
+        batch, length, _ = query.shape
+        projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = projected.view(batch, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind()
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        return self.out_proj(join_heads(attended)), None
+
+
+class MLPBlock(MLP):
+    """The two layers that a token goes through alone.
+
+    Args:
+        in_dim: size of a token.
+        mlp_dim: size between the layers.
+        dropout: dropout probability after each layer.
+    """
+
+    _version = 2  # in version 1 the layers were named linear_1 and linear_2
+
+    def __init__(self, in_dim: int, mlp_dim: int, dropout: float) -> None:
+        super().__init__(in_dim, [mlp_dim, in_dim], activation_layer=nn.GELU, dropout=dropout)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.normal_(module.bias, std=1e-6)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for old, new in (("linear_1", "0"), ("linear_2", "3")):
+            for name in ("weight", "bias"):
+                if f"{prefix}{old}.{name}" in state_dict:
+                    state_dict[f"{prefix}{new}.{name}"] = state_dict.pop(f"{prefix}{old}.{name}")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
 def interpolate_embeddings(
     image_size: int,
     patch_size: int,
@@ -340,7 +333,7 @@ def interpolate_embeddings(
 ) -> OrderedDict[str, Tensor]:
     """Fits the checkpoint of a :class:`VisionTransformer` to images of another size.
 
-    The position embeddings are interpolated as a picture with a pixel for each patch; that of the class token stays.
+    The position embeddings are interpolated as an image with a pixel for each patch; that of the class token stays.
 
     Args:
         image_size: height and width of the new model's images, a multiple of ``patch_size``.
@@ -393,6 +386,14 @@ def interpolate_embeddings(
     return state
 
 
+def _vision_transformer(weights: WeightsEnum | None, progress: bool, **kwargs: Any) -> VisionTransformer:
+    if weights is None:
+        kwargs.setdefault("image_size", 224)
+    else:
+        set_from_weights(kwargs, weights, "image_size", weights.meta["min_size"][0])
+    return build(VisionTransformer, weights, progress, **kwargs)
+
+
 class ViT_B_16_Weights(WeightsEnum):
     IMAGENET1K_V1 = auto()
     IMAGENET1K_SWAG_E2E_V1 = auto()
@@ -423,34 +424,15 @@ class ViT_H_14_Weights(WeightsEnum):
     DEFAULT = IMAGENET1K_SWAG_E2E_V1
 
 
-def _vision_transformer(weights: WeightsEnum | None, progress: bool, **kwargs: Any) -> VisionTransformer:
-    if weights is None:
-        kwargs.setdefault("image_size", 224)
-    else:
-        set_from_weights(kwargs, weights, "image_size", weights.meta["min_size"][0])
-    return build(VisionTransformer, weights, progress, **kwargs)
-
-
 @register_model
 def vit_b_16(*, weights: ViT_B_16_Weights | None = None, progress: bool = True, **kwargs: Any) -> VisionTransformer:
     """ViT-B/16, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
     <https://arxiv.org/abs/2010.11929>`__.
 
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VisionTransformer`, and of :func:`zoo_core.builders.build`. ``image_size`` is the
-            checkpoint's with weights, else 224 by default.
+    ``image_size`` is the checkpoint's with weights, else 224 by default.
     """
     return _vision_transformer(
-        weights,
-        progress,
-        patch_size=16,
-        num_layers=12,
-        num_heads=12,
-        hidden_dim=768,
-        mlp_dim=3072,
-        **kwargs,
+        weights, progress, patch_size=16, num_layers=12, num_heads=12, hidden_dim=768, mlp_dim=3072, **kwargs
     )
 
 
@@ -459,21 +441,10 @@ def vit_b_32(*, weights: ViT_B_32_Weights | None = None, progress: bool = True, 
     """ViT-B/32, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
     <https://arxiv.org/abs/2010.11929>`__.
 
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VisionTransformer`, and of :func:`zoo_core.builders.build`. ``image_size`` is the
-            checkpoint's with weights, else 224 by default.
+    ``image_size`` is the checkpoint's with weights, else 224 by default.
     """
     return _vision_transformer(
-        weights,
-        progress,
-        patch_size=32,
-        num_layers=12,
-        num_heads=12,
-        hidden_dim=768,
-        mlp_dim=3072,
-        **kwargs,
+        weights, progress, patch_size=32, num_layers=12, num_heads=12, hidden_dim=768, mlp_dim=3072, **kwargs
     )
 
 
@@ -482,21 +453,10 @@ def vit_l_16(*, weights: ViT_L_16_Weights | None = None, progress: bool = True, 
     """ViT-L/16, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
     <https://arxiv.org/abs/2010.11929>`__.
 
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VisionTransformer`, and of :func:`zoo_core.builders.build`. ``image_size`` is the
-            checkpoint's with weights, else 224 by default.
+    ``image_size`` is the checkpoint's with weights, else 224 by default.
     """
     return _vision_transformer(
-        weights,
-        progress,
-        patch_size=16,
-        num_layers=24,
-        num_heads=16,
-        hidden_dim=1024,
-        mlp_dim=4096,
-        **kwargs,
+        weights, progress, patch_size=16, num_layers=24, num_heads=16, hidden_dim=1024, mlp_dim=4096, **kwargs
     )
 
 
@@ -505,21 +465,10 @@ def vit_l_32(*, weights: ViT_L_32_Weights | None = None, progress: bool = True, 
     """ViT-L/32, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
     <https://arxiv.org/abs/2010.11929>`__.
 
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VisionTransformer`, and of :func:`zoo_core.builders.build`. ``image_size`` is the
-            checkpoint's with weights, else 224 by default.
+    ``image_size`` is the checkpoint's with weights, else 224 by default.
     """
     return _vision_transformer(
-        weights,
-        progress,
-        patch_size=32,
-        num_layers=24,
-        num_heads=16,
-        hidden_dim=1024,
-        mlp_dim=4096,
-        **kwargs,
+        weights, progress, patch_size=32, num_layers=24, num_heads=16, hidden_dim=1024, mlp_dim=4096, **kwargs
     )
 
 
@@ -528,19 +477,8 @@ def vit_h_14(*, weights: ViT_H_14_Weights | None = None, progress: bool = True, 
     """ViT-H/14, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
     <https://arxiv.org/abs/2010.11929>`__.
 
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`VisionTransformer`, and of :func:`zoo_core.builders.build`. ``image_size`` is the
-            checkpoint's with weights, else 224 by default.
+    ``image_size`` is the checkpoint's with weights, else 224 by default.
     """
     return _vision_transformer(
-        weights,
-        progress,
-        patch_size=14,
-        num_layers=32,
-        num_heads=16,
-        hidden_dim=1280,
-        mlp_dim=5120,
-        **kwargs,
+        weights, progress, patch_size=14, num_layers=32, num_heads=16, hidden_dim=1280, mlp_dim=5120, **kwargs
     )

@@ -1,4 +1,8 @@
-"""RAFT: `Recurrent All-Pairs Field Transforms for Optical Flow <https://arxiv.org/abs/2003.12039>`__."""
+"""RAFT: `Recurrent All-Pairs Field Transforms for Optical Flow <https://arxiv.org/abs/2003.12039>`__.
+
+Shapes: ``N`` pairs of images, ``C`` channels, ``H`` x ``W`` pixels. Features, hidden state and flow are computed at 1/8
+of the size, ``[N, C, H/8, W/8]``, and the flow is upsampled to ``[N, 2, H, W]``.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,164 +21,238 @@ from zoo_core.tracing import is_plain, is_recorded
 from zoo_core.weights import WeightsEnum
 from zoo_flow.correlation import CorrBlock
 
-__all__ = [
-    "RAFT",
-    "Raft_Large_Weights",
-    "Raft_Small_Weights",
-    "raft_large",
-    "raft_small",
-    "sequence_loss",
-]
+__all__ = ["RAFT", "Raft_Large_Weights", "Raft_Small_Weights", "raft_large", "raft_small", "sequence_loss"]
 
 
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut.
+class RAFT(nn.Module):
+    """Estimates for each pixel of an image where it is in the next one, from coarse to fine in many small updates.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        norm_layer: makes the normalisation from a number of channels; ``None`` for none.
-        stride: step of the first convolution.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, *, norm_layer: Callable[..., nn.Module] | None, stride: int = 1
-    ) -> None:
-        super().__init__()
-        self.convnormrelu1 = Conv2dNormActivation(
-            in_channels, out_channels, 3, stride, norm_layer=norm_layer, bias=True
-        )
-        self.convnormrelu2 = Conv2dNormActivation(out_channels, out_channels, 3, norm_layer=norm_layer, bias=True)
-        self.downsample = _shortcut(in_channels, out_channels, norm_layer, stride)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.convnormrelu2(self.convnormrelu1(x))
-        return self.relu(self.downsample(x) + y)
-
-
-class BottleneckBlock(nn.Module):
-    """1x1, 3x3 and 1x1 convolution and a shortcut. Arguments as for :class:`ResidualBlock`."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, *, norm_layer: Callable[..., nn.Module] | None, stride: int = 1
-    ) -> None:
-        super().__init__()
-        width = out_channels // 4
-        self.convnormrelu1 = Conv2dNormActivation(in_channels, width, 1, norm_layer=norm_layer, bias=True)
-        self.convnormrelu2 = Conv2dNormActivation(width, width, 3, stride, norm_layer=norm_layer, bias=True)
-        self.convnormrelu3 = Conv2dNormActivation(width, out_channels, 1, norm_layer=norm_layer, bias=True)
-        self.downsample = _shortcut(in_channels, out_channels, norm_layer, stride)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.convnormrelu3(self.convnormrelu2(self.convnormrelu1(x)))
-        return self.relu(self.downsample(x) + y)
-
-
-def _shortcut(
-    in_channels: int, out_channels: int, norm_layer: Callable[..., nn.Module] | None, stride: int
-) -> nn.Module:
-    if stride == 1:
-        return nn.Identity()
-    return Conv2dNormActivation(
-        in_channels, out_channels, 1, stride, norm_layer=norm_layer, activation_layer=None, bias=True
-    )
-
-
-class FeatureEncoder(nn.Module):
-    """Features of a picture at an eighth of its size; the context encoder is one as well.
-
-    Args:
-        block: :class:`ResidualBlock` or :class:`BottleneckBlock`.
-        layers: channels of the first convolution, of the three stages of two blocks each, and of the output.
-        norm_layer: makes the normalisation from a number of channels; ``None`` for none.
-
-    Shape:
-        Tensor[N, 3, H, W] -> Tensor[N, layers[4], H / 8, W / 8].
+        feature_encoder: features that are compared; Tensor[N, 3, H, W] -> Tensor[N, C, H / 8, W / 8].
+        context_encoder: of the first image alone; as many channels as hidden state and context need together.
+        corr_block: gives a function of points from two feature maps, as :class:`~zoo_flow.correlation.CorrBlock`; or
+            keeps two feature maps that its ``build_pyramid(fmap1, fmap2)`` is given, and compares around the points
+            that its ``index_pyramid(centroids_coords)`` is given.
+        update_block: takes ``(hidden_state, context, corr_features, flow)``, gives the next hidden state and the change
+            of the flow, and has an attribute ``hidden_state_size``.
+        mask_predictor: gives the mixing weights for upsampling from the hidden state; ``None`` for bilinear
+            upsampling.
     """
 
     def __init__(
         self,
         *,
-        block: type[ResidualBlock | BottleneckBlock],
-        layers: Sequence[int],
-        norm_layer: Callable[..., nn.Module] | None,
+        feature_encoder: nn.Module,
+        context_encoder: nn.Module,
+        corr_block: nn.Module,
+        update_block: nn.Module,
+        mask_predictor: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.convnormrelu = Conv2dNormActivation(3, layers[0], 7, 2, norm_layer=norm_layer, bias=True)
-        self.layer1 = self._make_stage(block, layers[0], layers[1], norm_layer, stride=1)
-        self.layer2 = self._make_stage(block, layers[1], layers[2], norm_layer, stride=2)
-        self.layer3 = self._make_stage(block, layers[2], layers[3], norm_layer, stride=2)
-        self.conv = nn.Conv2d(layers[3], layers[4], 1)
-        self.output_dim = layers[4]
-        self.apply(self._initialize)
+        if not hasattr(update_block, "hidden_state_size"):
+            raise ValueError(
+                f"update_block must have an attribute hidden_state_size, the channels of its hidden state; "
+                f"{type(update_block).__name__} has none"
+            )
+        self.feature_encoder = feature_encoder
+        self.context_encoder = context_encoder
+        self.corr_block = corr_block
+        self.update_block = update_block
+        self.mask_predictor = mask_predictor
 
-    @staticmethod
-    def _make_stage(
-        block: type[ResidualBlock | BottleneckBlock],
-        in_channels: int,
-        out_channels: int,
-        norm_layer: Callable[..., nn.Module] | None,
-        stride: int,
-    ) -> nn.Sequential:
-        return nn.Sequential(
-            block(in_channels, out_channels, norm_layer=norm_layer, stride=stride),
-            block(out_channels, out_channels, norm_layer=norm_layer),
-        )
-
-    def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the paper does."""
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.layer3(self.layer2(self.layer1(self.convnormrelu(x))))
-        return self.conv(x)
-
-
-class MotionEncoder(nn.Module):
-    """Joins what the correlation says and the flow so far: the left part of the update block in figure 6.
-
-    Args:
-        in_channels_corr: channels of the correlation features.
-        corr_layers: channels of the one or two convolutions over them.
-        flow_layers: channels of the two convolutions over the flow.
-        out_channels: channels of the output, of which the last two are the flow itself.
-    """
-
-    def __init__(
-        self,
-        *,
-        in_channels_corr: int,
-        corr_layers: Sequence[int],
-        flow_layers: Sequence[int],
-        out_channels: int,
-    ) -> None:
-        super().__init__()
-        self.convcorr1 = _conv_relu(in_channels_corr, corr_layers[0], 1)
-        self.convcorr2 = _conv_relu(corr_layers[0], corr_layers[1], 3) if len(corr_layers) == 2 else nn.Identity()
-        self.convflow1 = _conv_relu(2, flow_layers[0], 7)
-        self.convflow2 = _conv_relu(flow_layers[0], flow_layers[1], 3)
-        self.conv = _conv_relu(corr_layers[-1] + flow_layers[1], out_channels - 2, 3)
-        self.out_channels = out_channels
-
-    def forward(self, flow: Tensor, corr_features: Tensor) -> Tensor:
+    def forward(
+        self, image1: Tensor, image2: Tensor, num_flow_updates: int = 12, last_only: bool = False
+    ) -> list[Tensor]:
         """
         Args:
-            flow: Tensor[N, 2, h, w].
-            corr_features: Tensor[N, in_channels_corr, h, w].
+            image1: the first image, Tensor[N, 3, H, W] with values in [-1, 1]. H and W are multiples of 8 and at
+                least 128.
+            image2: the second image, of the same shape.
+            num_flow_updates: number of updates, and of predictions.
+            last_only: upsample and return the last prediction alone: less time and memory where the others, which
+                training needs, are of no use.
 
         Returns:
-            Tensor[N, out_channels, h, w].
+            The prediction after each update, the last being the best. Each is a float32 (for float64 images a
+            float64) Tensor[N, 2, H, W]: displacement of each pixel of ``image1``, x and y, in pixels.
+
+        Raises:
+            ValueError: the images are not of such a shape, or there would be no update.
         """
-        corr = self.convcorr2(self.convcorr1(corr_features))
-        moved = self.convflow2(self.convflow1(flow))
-        return torch.cat((self.conv(torch.cat((corr, moved), dim=1)), flow), dim=1)
+        self._check_inputs(image1, image2, num_flow_updates)
+        n = image1.shape[0]
+        fmaps = self.feature_encoder(torch.cat((image1, image2)))
+        fmap1, fmap2 = fmaps[:n], fmaps[n:]
+        correlation = _correlation(self.corr_block, fmap1, fmap2)
+
+        encoded = self.context_encoder(image1)
+        hidden_size: Any = self.update_block.hidden_state_size
+        hidden_state = torch.tanh(encoded[:, :hidden_size])
+        context: Any = F.relu(encoded[:, hidden_size:])
+        update: Any = self.update_block
+        if is_plain(update, UpdateBlock) and update.may_prepare():
+            context = update.prepare(context)
+
+        h, w = fmap1.shape[2:]
+        # Half precision has no room for the fractions of a pixel at the far side of a large image.
+        dtype = torch.promote_types(image1.dtype, torch.float32)
+        origin = _locations(n, h, w, dtype, image1.device)
+        flow = torch.zeros_like(origin)
+        predictions = []
+        for update in range(num_flow_updates):
+            # As in the paper, no gradient goes through the previous prediction.
+            flow = flow.detach()
+            corr_features = correlation(origin + flow)
+            hidden_state, change = self.update_block(
+                hidden_state, context, corr_features.to(hidden_state.dtype), flow.to(hidden_state.dtype)
+            )
+            flow = flow + change
+            if not last_only or update == num_flow_updates - 1:
+                mask = None if self.mask_predictor is None else self.mask_predictor(hidden_state)
+                predictions.append(upsample_flow(flow, mask))
+        return predictions
+
+    def _check_inputs(self, image1: Tensor, image2: Tensor, num_flow_updates: int) -> None:
+        if num_flow_updates < 1:
+            raise ValueError(f"num_flow_updates must be at least 1, not {num_flow_updates}")
+        channels = _input_channels(self.feature_encoder)
+        dims = f"N, {'C' if channels is None else channels}, H, W"
+        for image in (image1, image2):
+            if is_recorded(image):
+                return
+            if not isinstance(image, Tensor):
+                raise TypeError(
+                    f"RAFT takes two batches of images, Tensor[{dims}] with values in [-1, 1], not {type_name(image)}; "
+                    "make them with first, second = weights.transforms()(image1, image2), and give "
+                    "first.unsqueeze(0), second.unsqueeze(0)"
+                )
+            if not image.is_floating_point():
+                raise ValueError(
+                    f"RAFT takes images of a floating dtype with values in [-1, 1], not {image.dtype}; the weights' "
+                    "transforms() prepares them"
+                )
+            check_batch(image, model="RAFT", dims=dims)
+            if channels is not None and image.shape[1] != channels:
+                raise ValueError(f"this RAFT takes batches of images, Tensor[{dims}], not shape {list(image.shape)}")
+        if image1.shape != image2.shape:
+            raise ValueError(
+                f"the two images must have the same shape, not {list(image1.shape)} and {list(image2.shape)}"
+            )
+        height, width = image1.shape[2:]
+        if height % 8 or width % 8 or height < 128 or width < 128:
+            raise ValueError(
+                f"RAFT takes images whose height and width are multiples of 8 and at least 128, not {height}x{width}; "
+                "zoo_flow.padding.Padding(height, width) pads them and crops the flow"
+            )
 
 
-def _conv_relu(in_channels: int, out_channels: int, kernel_size: int) -> Conv2dNormActivation:
-    return Conv2dNormActivation(in_channels, out_channels, kernel_size, norm_layer=None)
+def _correlation(block: Any, fmap1: Tensor, fmap2: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function of points from a correlation block of either kind."""
+    if not hasattr(block, "build_pyramid"):
+        return block(fmap1, fmap2)
+    block.build_pyramid(fmap1, fmap2)
+    return lambda points: block.index_pyramid(centroids_coords=points)
+
+
+class UpdateBlock(nn.Module):
+    """One step of the recurrent refinement: figure 6.
+
+    Args:
+        motion_encoder: joins correlation and flow.
+        recurrent_block: gives the next hidden state from the hidden state and the channels of context and motion, and
+            has an attribute ``hidden_size``.
+        flow_head: reads the change of the flow from the hidden state.
+    """
+
+    def __init__(self, *, motion_encoder: nn.Module, recurrent_block: Any, flow_head: nn.Module) -> None:
+        super().__init__()
+        self.motion_encoder = motion_encoder
+        self.recurrent_block = recurrent_block
+        self.flow_head = flow_head
+        self.hidden_state_size = recurrent_block.hidden_size
+
+    def may_prepare(self) -> bool:
+        """Whether the recurrent block is one that :meth:`prepare` knows, and nobody watches what it is given."""
+        return isinstance(self.recurrent_block, RecurrentBlock) and self.recurrent_block.may_prepare()
+
+    def prepare(self, context: Tensor) -> "list[PreparedGRU]":
+        """What :meth:`forward` needs of the context, computed once for all steps."""
+        return self.recurrent_block.prepare(context)
+
+    def forward(
+        self, hidden_state: Tensor, context: "Tensor | list[PreparedGRU]", corr_features: Tensor, flow: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            hidden_state: Tensor[N, hidden_state_size, h, w].
+            context: Tensor[N, context channels, h, w], or what :meth:`prepare` made of it.
+            corr_features: Tensor[N, correlation channels, h, w].
+            flow: Tensor[N, 2, h, w].
+
+        Returns:
+            The next hidden state, and the change of the flow, Tensor[N, 2, h, w].
+        """
+        motion = self.motion_encoder(flow, corr_features)
+        if isinstance(context, Tensor) and self.may_prepare():
+            context = self.prepare(context)
+        if isinstance(context, Tensor):
+            hidden_state = self.recurrent_block(hidden_state, torch.cat((context, motion), dim=1))
+        else:
+            hidden_state = self.recurrent_block.step(hidden_state, context, motion)
+        return hidden_state, self.flow_head(hidden_state)
+
+
+class RecurrentBlock(nn.Module):
+    """One :class:`ConvGRU`, or two of them over rows and then columns (the separable form).
+
+    Args:
+        hidden_size: channels of the hidden state.
+        context_size: channels of the context.
+        motion_size: channels of the motion features.
+        kernel_sizes: kernel of each unit.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        context_size: int,
+        motion_size: int,
+        kernel_sizes: Sequence[int | tuple[int, int]],
+    ) -> None:
+        super().__init__()
+        for number, kernel_size in enumerate(kernel_sizes, start=1):
+            unit = ConvGRU(
+                hidden_size=hidden_size,
+                context_size=context_size,
+                motion_size=motion_size,
+                kernel_size=kernel_size,
+            )
+            self.add_module(f"convgru{number}", unit)
+        self.hidden_size = hidden_size
+
+    def forward(self, h: Tensor, x: Tensor) -> Tensor:
+        """The next hidden state. Arguments as for :meth:`ConvGRU.forward`."""
+        for unit in self.children():
+            h = unit(h, x)
+        return h
+
+    def may_prepare(self) -> bool:
+        """Whether :meth:`step` does what a call of this module does."""
+        return is_plain(self, RecurrentBlock) and all(
+            isinstance(unit, ConvGRU) and unit.may_prepare() for unit in self.children()
+        )
+
+    def prepare(self, context: Tensor) -> "list[PreparedGRU]":
+        """:meth:`ConvGRU.prepare` of each unit."""
+        return [unit.prepare(context) for unit in self.children() if isinstance(unit, ConvGRU)]
+
+    def step(self, hidden_state: Tensor, prepared: "list[PreparedGRU]", motion: Tensor) -> Tensor:
+        """:meth:`forward` with what :meth:`prepare` made of the context."""
+        for unit, terms in zip(self.children(), prepared, strict=True):
+            assert isinstance(unit, ConvGRU)
+            hidden_state = unit.step(hidden_state, terms, motion)
+        return hidden_state
 
 
 class ConvGRU(nn.Module):
@@ -260,57 +338,188 @@ class PreparedGRU:
     candidate_weight: Tensor
 
 
-class RecurrentBlock(nn.Module):
-    """One :class:`ConvGRU`, or two of them over rows and then columns (the separable form).
+def _locations(n: int, h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """x and y of each location: Tensor[N, 2, h, w]."""
+    y, x = torch.meshgrid(
+        torch.arange(h, dtype=dtype, device=device), torch.arange(w, dtype=dtype, device=device), indexing="ij"
+    )
+    return torch.stack((x, y)).expand(n, -1, -1, -1)
+
+
+def upsample_flow(flow: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Brings a flow from an eighth of the image's size to all of it.
 
     Args:
-        hidden_size: channels of the hidden state.
-        context_size: channels of the context.
-        motion_size: channels of the motion features.
-        kernel_sizes: kernel of each unit.
+        flow: Tensor[N, 2, h, w], in units of its own locations.
+        mask: Tensor[N, 8 * 8 * 9, h, w]: before a softmax, the weight of each of the nine coarse neighbours for each
+            of the 8 x 8 fine pixels; ``None`` for bilinear interpolation.
+
+    Returns:
+        Tensor[N, 2, 8 * h, 8 * w], in pixels.
+    """
+    if mask is None:
+        return 8 * F.interpolate(flow, scale_factor=8, mode="bilinear", align_corners=True)
+    n, _, h, w = flow.shape
+    weights = torch.softmax(mask.to(flow.dtype).view(n, 1, 9, 8, 8, h, w), dim=2)
+    neighbours = F.unfold(8 * flow, kernel_size=3, padding=1).view(n, 2, 9, 1, 1, h, w)
+    fine = (weights * neighbours).sum(dim=2)
+    return fine.permute(0, 1, 4, 2, 5, 3).reshape(n, 2, 8 * h, 8 * w)
+
+
+def _input_channels(encoder: nn.Module) -> int | None:
+    """Channels that an encoder takes, if its first layer says so."""
+    layers = (layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d))
+    return next((layer.in_channels for layer in layers), None)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        norm_layer: builds the normalisation for a number of channels; ``None`` for none.
+        stride: stride of the first convolution.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, norm_layer: Callable[..., nn.Module] | None, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.convnormrelu1 = Conv2dNormActivation(
+            in_channels, out_channels, 3, stride, norm_layer=norm_layer, bias=True
+        )
+        self.convnormrelu2 = Conv2dNormActivation(out_channels, out_channels, 3, norm_layer=norm_layer, bias=True)
+        self.downsample = _shortcut(in_channels, out_channels, norm_layer, stride)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convnormrelu2(self.convnormrelu1(x))
+        return self.relu(self.downsample(x) + y)
+
+
+def _shortcut(
+    in_channels: int, out_channels: int, norm_layer: Callable[..., nn.Module] | None, stride: int
+) -> nn.Module:
+    if stride == 1:
+        return nn.Identity()
+    return Conv2dNormActivation(
+        in_channels, out_channels, 1, stride, norm_layer=norm_layer, activation_layer=None, bias=True
+    )
+
+
+class BottleneckBlock(nn.Module):
+    """1x1, 3x3 and 1x1 convolution and a shortcut. Arguments as for :class:`ResidualBlock`."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, norm_layer: Callable[..., nn.Module] | None, stride: int = 1
+    ) -> None:
+        super().__init__()
+        width = out_channels // 4
+        self.convnormrelu1 = Conv2dNormActivation(in_channels, width, 1, norm_layer=norm_layer, bias=True)
+        self.convnormrelu2 = Conv2dNormActivation(width, width, 3, stride, norm_layer=norm_layer, bias=True)
+        self.convnormrelu3 = Conv2dNormActivation(width, out_channels, 1, norm_layer=norm_layer, bias=True)
+        self.downsample = _shortcut(in_channels, out_channels, norm_layer, stride)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convnormrelu3(self.convnormrelu2(self.convnormrelu1(x)))
+        return self.relu(self.downsample(x) + y)
+
+
+class FeatureEncoder(nn.Module):
+    """Features of an image at an eighth of its size; the context encoder is one as well.
+
+    Args:
+        block: :class:`ResidualBlock` or :class:`BottleneckBlock`.
+        layers: channels of the first convolution, of the three stages of two blocks each, and of the output.
+        norm_layer: builds the normalisation for a number of channels; ``None`` for none.
+
+    Shape:
+        Tensor[N, 3, H, W] -> Tensor[N, layers[4], H / 8, W / 8].
     """
 
     def __init__(
         self,
         *,
-        hidden_size: int,
-        context_size: int,
-        motion_size: int,
-        kernel_sizes: Sequence[int | tuple[int, int]],
+        block: type[ResidualBlock | BottleneckBlock],
+        layers: Sequence[int],
+        norm_layer: Callable[..., nn.Module] | None,
     ) -> None:
         super().__init__()
-        for number, kernel_size in enumerate(kernel_sizes, start=1):
-            unit = ConvGRU(
-                hidden_size=hidden_size,
-                context_size=context_size,
-                motion_size=motion_size,
-                kernel_size=kernel_size,
-            )
-            self.add_module(f"convgru{number}", unit)
-        self.hidden_size = hidden_size
+        self.convnormrelu = Conv2dNormActivation(3, layers[0], 7, 2, norm_layer=norm_layer, bias=True)
+        self.layer1 = self._make_stage(block, layers[0], layers[1], norm_layer, stride=1)
+        self.layer2 = self._make_stage(block, layers[1], layers[2], norm_layer, stride=2)
+        self.layer3 = self._make_stage(block, layers[2], layers[3], norm_layer, stride=2)
+        self.conv = nn.Conv2d(layers[3], layers[4], 1)
+        self.output_dim = layers[4]
+        self.apply(self._initialize)
 
-    def forward(self, h: Tensor, x: Tensor) -> Tensor:
-        """The next hidden state. Arguments as for :meth:`ConvGRU.forward`."""
-        for unit in self.children():
-            h = unit(h, x)
-        return h
-
-    def may_prepare(self) -> bool:
-        """Whether :meth:`step` does what a call of this module does."""
-        return is_plain(self, RecurrentBlock) and all(
-            isinstance(unit, ConvGRU) and unit.may_prepare() for unit in self.children()
+    @staticmethod
+    def _make_stage(
+        block: type[ResidualBlock | BottleneckBlock],
+        in_channels: int,
+        out_channels: int,
+        norm_layer: Callable[..., nn.Module] | None,
+        stride: int,
+    ) -> nn.Sequential:
+        return nn.Sequential(
+            block(in_channels, out_channels, norm_layer=norm_layer, stride=stride),
+            block(out_channels, out_channels, norm_layer=norm_layer),
         )
 
-    def prepare(self, context: Tensor) -> list[PreparedGRU]:
-        """:meth:`ConvGRU.prepare` of each unit."""
-        return [unit.prepare(context) for unit in self.children() if isinstance(unit, ConvGRU)]
+    def _initialize(self, module: nn.Module) -> None:
+        """Initialises one module's own parameters as in the paper."""
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def step(self, hidden_state: Tensor, prepared: list[PreparedGRU], motion: Tensor) -> Tensor:
-        """:meth:`forward` with what :meth:`prepare` made of the context."""
-        for unit, terms in zip(self.children(), prepared, strict=True):
-            assert isinstance(unit, ConvGRU)
-            hidden_state = unit.step(hidden_state, terms, motion)
-        return hidden_state
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer3(self.layer2(self.layer1(self.convnormrelu(x))))
+        return self.conv(x)
+
+
+class MotionEncoder(nn.Module):
+    """Joins what the correlation says and the flow so far: the left part of the update block in figure 6.
+
+    Args:
+        in_channels_corr: channels of the correlation features.
+        corr_layers: channels of the one or two convolutions over them.
+        flow_layers: channels of the two convolutions over the flow.
+        out_channels: channels of the output, of which the last two are the flow itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels_corr: int,
+        corr_layers: Sequence[int],
+        flow_layers: Sequence[int],
+        out_channels: int,
+    ) -> None:
+        super().__init__()
+        self.convcorr1 = _conv_relu(in_channels_corr, corr_layers[0], 1)
+        self.convcorr2 = _conv_relu(corr_layers[0], corr_layers[1], 3) if len(corr_layers) == 2 else nn.Identity()
+        self.convflow1 = _conv_relu(2, flow_layers[0], 7)
+        self.convflow2 = _conv_relu(flow_layers[0], flow_layers[1], 3)
+        self.conv = _conv_relu(corr_layers[-1] + flow_layers[1], out_channels - 2, 3)
+        self.out_channels = out_channels
+
+    def forward(self, flow: Tensor, corr_features: Tensor) -> Tensor:
+        """
+        Args:
+            flow: Tensor[N, 2, h, w].
+            corr_features: Tensor[N, in_channels_corr, h, w].
+
+        Returns:
+            Tensor[N, out_channels, h, w].
+        """
+        corr = self.convcorr2(self.convcorr1(corr_features))
+        moved = self.convflow2(self.convflow1(flow))
+        return torch.cat((self.conv(torch.cat((corr, moved), dim=1)), flow), dim=1)
+
+
+def _conv_relu(in_channels: int, out_channels: int, kernel_size: int) -> Conv2dNormActivation:
+    return Conv2dNormActivation(in_channels, out_channels, kernel_size, norm_layer=None)
 
 
 class FlowHead(nn.Module):
@@ -324,54 +533,6 @@ class FlowHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv2(self.relu(self.conv1(x)))
-
-
-class UpdateBlock(nn.Module):
-    """One step of the recurrent refinement: figure 6.
-
-    Args:
-        motion_encoder: joins correlation and flow.
-        recurrent_block: gives the next hidden state from the hidden state and the channels of context and motion, and
-            has an attribute ``hidden_size``.
-        flow_head: reads the change of the flow from the hidden state.
-    """
-
-    def __init__(self, *, motion_encoder: nn.Module, recurrent_block: Any, flow_head: nn.Module) -> None:
-        super().__init__()
-        self.motion_encoder = motion_encoder
-        self.recurrent_block = recurrent_block
-        self.flow_head = flow_head
-        self.hidden_state_size = recurrent_block.hidden_size
-
-    def may_prepare(self) -> bool:
-        """Whether the recurrent block is one that :meth:`prepare` knows, and nobody watches what it is given."""
-        return isinstance(self.recurrent_block, RecurrentBlock) and self.recurrent_block.may_prepare()
-
-    def prepare(self, context: Tensor) -> list[PreparedGRU]:
-        """What :meth:`forward` needs of the context, computed once for all steps."""
-        return self.recurrent_block.prepare(context)
-
-    def forward(
-        self, hidden_state: Tensor, context: Tensor | list[PreparedGRU], corr_features: Tensor, flow: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """
-        Args:
-            hidden_state: Tensor[N, hidden_state_size, h, w].
-            context: Tensor[N, context channels, h, w], or what :meth:`prepare` made of it.
-            corr_features: Tensor[N, correlation channels, h, w].
-            flow: Tensor[N, 2, h, w].
-
-        Returns:
-            The next hidden state, and the change of the flow, Tensor[N, 2, h, w].
-        """
-        motion = self.motion_encoder(flow, corr_features)
-        if isinstance(context, Tensor) and self.may_prepare():
-            context = self.prepare(context)
-        if isinstance(context, Tensor):
-            hidden_state = self.recurrent_block(hidden_state, torch.cat((context, motion), dim=1))
-        else:
-            hidden_state = self.recurrent_block.step(hidden_state, context, motion)
-        return hidden_state, self.flow_head(hidden_state)
 
 
 class MaskPredictor(nn.Module):
@@ -394,170 +555,6 @@ class MaskPredictor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.multiplier * self.conv(self.convrelu(x))
-
-
-class RAFT(nn.Module):
-    """Estimates for each pixel of a picture where it is in the next one, from coarse to fine in many small updates.
-
-    Args:
-        feature_encoder: features that are compared; Tensor[N, 3, H, W] -> Tensor[N, C, H / 8, W / 8].
-        context_encoder: of the first picture alone; as many channels as hidden state and context need together.
-        corr_block: gives a function of points from two feature maps, as :class:`~zoo_flow.correlation.CorrBlock`; or
-            keeps two feature maps that its ``build_pyramid(fmap1, fmap2)`` is given, and compares around the points
-            that its ``index_pyramid(centroids_coords)`` is given.
-        update_block: takes ``(hidden_state, context, corr_features, flow)``, gives the next hidden state and the change
-            of the flow, and has an attribute ``hidden_state_size``.
-        mask_predictor: gives the mixing weights for upsampling from the hidden state; ``None`` for bilinear
-            upsampling.
-    """
-
-    def __init__(
-        self,
-        *,
-        feature_encoder: nn.Module,
-        context_encoder: nn.Module,
-        corr_block: nn.Module,
-        update_block: nn.Module,
-        mask_predictor: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        if not hasattr(update_block, "hidden_state_size"):
-            raise ValueError(
-                f"update_block must have an attribute hidden_state_size, the channels of its hidden state; "
-                f"{type(update_block).__name__} has none"
-            )
-        self.feature_encoder = feature_encoder
-        self.context_encoder = context_encoder
-        self.corr_block = corr_block
-        self.update_block = update_block
-        self.mask_predictor = mask_predictor
-
-    def forward(
-        self, image1: Tensor, image2: Tensor, num_flow_updates: int = 12, last_only: bool = False
-    ) -> list[Tensor]:
-        """
-        Args:
-            image1: the first picture, Tensor[N, 3, H, W] with values in [-1, 1]. H and W are multiples of 8 and at
-                least 128.
-            image2: the second picture, of the same shape.
-            num_flow_updates: number of updates, and of predictions.
-            last_only: upsample and return the last prediction alone: less time and memory where the others, which
-                training needs, are of no use.
-
-        Returns:
-            The prediction after each update, the last being the best. Each is a float32 (for float64 pictures a
-            float64) Tensor[N, 2, H, W]: how far each pixel of ``image1`` moves to the right and down, in pixels.
-
-        Raises:
-            ValueError: the pictures are not of such a shape, or there would be no update.
-        """
-        self._check_inputs(image1, image2, num_flow_updates)
-        n = image1.shape[0]
-        fmaps = self.feature_encoder(torch.cat((image1, image2)))
-        fmap1, fmap2 = fmaps[:n], fmaps[n:]
-        correlation = _correlation(self.corr_block, fmap1, fmap2)
-
-        encoded = self.context_encoder(image1)
-        hidden_size: Any = self.update_block.hidden_state_size
-        hidden_state = torch.tanh(encoded[:, :hidden_size])
-        context: Any = F.relu(encoded[:, hidden_size:])
-        update: Any = self.update_block
-        if is_plain(update, UpdateBlock) and update.may_prepare():
-            context = update.prepare(context)
-
-        h, w = fmap1.shape[2:]
-        # Half precision has no room for the fractions of a pixel at the far side of a large picture.
-        dtype = torch.promote_types(image1.dtype, torch.float32)
-        origin = _locations(n, h, w, dtype, image1.device)
-        flow = torch.zeros_like(origin)
-        predictions = []
-        for update in range(num_flow_updates):
-            # As in the paper, no gradient goes through the previous prediction.
-            flow = flow.detach()
-            corr_features = correlation(origin + flow)
-            hidden_state, change = self.update_block(
-                hidden_state, context, corr_features.to(hidden_state.dtype), flow.to(hidden_state.dtype)
-            )
-            flow = flow + change
-            if not last_only or update == num_flow_updates - 1:
-                mask = None if self.mask_predictor is None else self.mask_predictor(hidden_state)
-                predictions.append(upsample_flow(flow, mask))
-        return predictions
-
-    def _check_inputs(self, image1: Tensor, image2: Tensor, num_flow_updates: int) -> None:
-        if num_flow_updates < 1:
-            raise ValueError(f"num_flow_updates must be at least 1, not {num_flow_updates}")
-        channels = _input_channels(self.feature_encoder)
-        dims = f"N, {'C' if channels is None else channels}, H, W"
-        for image in (image1, image2):
-            if is_recorded(image):
-                return
-            if not isinstance(image, Tensor):
-                raise TypeError(
-                    f"RAFT takes two batches of images, Tensor[{dims}] with values in [-1, 1], not {type_name(image)}; "
-                    "make them with first, second = weights.transforms()(image1, image2), and give "
-                    "first.unsqueeze(0), second.unsqueeze(0)"
-                )
-            if not image.is_floating_point():
-                raise ValueError(
-                    f"RAFT takes images of a floating dtype with values in [-1, 1], not {image.dtype}; the weights' "
-                    "transforms() prepares them"
-                )
-            check_batch(image, model="RAFT", dims=dims)
-            if channels is not None and image.shape[1] != channels:
-                raise ValueError(f"this RAFT takes batches of images, Tensor[{dims}], not shape {list(image.shape)}")
-        if image1.shape != image2.shape:
-            raise ValueError(
-                f"the two images must have the same shape, not {list(image1.shape)} and {list(image2.shape)}"
-            )
-        height, width = image1.shape[2:]
-        if height % 8 or width % 8 or height < 128 or width < 128:
-            raise ValueError(
-                f"RAFT takes images whose height and width are multiples of 8 and at least 128, not {height}x{width}; "
-                "zoo_flow.padding.Padding(height, width) pads them and crops the flow"
-            )
-
-
-def _input_channels(encoder: nn.Module) -> int | None:
-    """Channels that an encoder takes, if its first layer says so."""
-    layers = (layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d))
-    return next((layer.in_channels for layer in layers), None)
-
-
-def _correlation(block: Any, fmap1: Tensor, fmap2: Tensor) -> Callable[[Tensor], Tensor]:
-    """A function of points from a correlation block of either kind."""
-    if not hasattr(block, "build_pyramid"):
-        return block(fmap1, fmap2)
-    block.build_pyramid(fmap1, fmap2)
-    return lambda points: block.index_pyramid(centroids_coords=points)
-
-
-def _locations(n: int, h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """x and y of each location: Tensor[N, 2, h, w]."""
-    y, x = torch.meshgrid(
-        torch.arange(h, dtype=dtype, device=device), torch.arange(w, dtype=dtype, device=device), indexing="ij"
-    )
-    return torch.stack((x, y)).expand(n, -1, -1, -1)
-
-
-def upsample_flow(flow: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Brings a flow from an eighth of the picture's size to all of it.
-
-    Args:
-        flow: Tensor[N, 2, h, w], in units of its own locations.
-        mask: Tensor[N, 8 * 8 * 9, h, w]: before a softmax, the weight of each of the nine coarse neighbours for each
-            of the 8 x 8 fine pixels; ``None`` for bilinear interpolation.
-
-    Returns:
-        Tensor[N, 2, 8 * h, 8 * w], in pixels.
-    """
-    if mask is None:
-        return 8 * F.interpolate(flow, scale_factor=8, mode="bilinear", align_corners=True)
-    n, _, h, w = flow.shape
-    weights = torch.softmax(mask.to(flow.dtype).view(n, 1, 9, 8, 8, h, w), dim=2)
-    neighbours = F.unfold(8 * flow, kernel_size=3, padding=1).view(n, 2, 9, 1, 1, h, w)
-    fine = (weights * neighbours).sum(dim=2)
-    return fine.permute(0, 1, 4, 2, 5, 3).reshape(n, 2, 8 * h, 8 * w)
 
 
 def sequence_loss(
@@ -605,50 +602,6 @@ def sequence_loss(
         distance = torch.where(counts[:, None], (prediction - target).abs(), 0).sum() / number
         loss = loss + gamma ** (len(predictions) - 1 - place) * distance
     return loss
-
-
-class Raft_Large_Weights(WeightsEnum):
-    C_T_V1 = auto()
-    C_T_V2 = auto()
-    C_T_SKHT_V1 = auto()
-    C_T_SKHT_V2 = auto()
-    C_T_SKHT_K_V1 = auto()
-    C_T_SKHT_K_V2 = auto()
-    DEFAULT = C_T_SKHT_V2
-
-
-class Raft_Small_Weights(WeightsEnum):
-    C_T_V1 = auto()
-    C_T_V2 = auto()
-    SYNTHETIC_V1 = auto()
-    DEFAULT = C_T_V2
-
-
-@register_model
-def raft_large(*, weights: Raft_Large_Weights | None = None, progress: bool = True, **kwargs: Any) -> RAFT:
-    """RAFT, from `Recurrent All-Pairs Field Transforms for Optical Flow <https://arxiv.org/abs/2003.12039>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: ``correlation``, the form of :class:`~zoo_flow.correlation.CorrBlock`: ``"auto"`` (by size),
-            ``"all_pairs"`` or ``"on_demand"``; parts that replace those of the paper, as for :class:`RAFT`.
-    """
-    return build(_raft_large, weights, progress, **kwargs)
-
-
-@register_model
-def raft_small(*, weights: Raft_Small_Weights | None = None, progress: bool = True, **kwargs: Any) -> RAFT:
-    """RAFT-S, the small form, from `Recurrent All-Pairs Field Transforms for Optical Flow
-    <https://arxiv.org/abs/2003.12039>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: ``correlation``, the form of :class:`~zoo_flow.correlation.CorrBlock`: ``"auto"`` (by size),
-            ``"all_pairs"`` or ``"on_demand"``; parts that replace those of the paper, as for :class:`RAFT`.
-    """
-    return build(_raft_small, weights, progress, **kwargs)
 
 
 def _raft_large(
@@ -707,3 +660,43 @@ def _raft_small(
         ),
         mask_predictor=mask_predictor,
     )
+
+
+class Raft_Large_Weights(WeightsEnum):
+    C_T_V1 = auto()
+    C_T_V2 = auto()
+    C_T_SKHT_V1 = auto()
+    C_T_SKHT_V2 = auto()
+    C_T_SKHT_K_V1 = auto()
+    C_T_SKHT_K_V2 = auto()
+    DEFAULT = C_T_SKHT_V2
+
+
+class Raft_Small_Weights(WeightsEnum):
+    C_T_V1 = auto()
+    C_T_V2 = auto()
+    SYNTHETIC_V1 = auto()
+    DEFAULT = C_T_V2
+
+
+@register_model
+def raft_large(*, weights: Raft_Large_Weights | None = None, progress: bool = True, **kwargs: Any) -> RAFT:
+    """RAFT, from `Recurrent All-Pairs Field Transforms for Optical Flow <https://arxiv.org/abs/2003.12039>`__.
+
+    Args:
+        **kwargs: ``correlation``, the form of :class:`~zoo_flow.correlation.CorrBlock`: ``"auto"`` (by size),
+            ``"all_pairs"`` or ``"on_demand"``; parts that replace those of the paper, as for :class:`RAFT`.
+    """
+    return build(_raft_large, weights, progress, **kwargs)
+
+
+@register_model
+def raft_small(*, weights: Raft_Small_Weights | None = None, progress: bool = True, **kwargs: Any) -> RAFT:
+    """RAFT-S, the small form, from `Recurrent All-Pairs Field Transforms for Optical Flow
+    <https://arxiv.org/abs/2003.12039>`__.
+
+    Args:
+        **kwargs: ``correlation``, the form of :class:`~zoo_flow.correlation.CorrBlock`: ``"auto"`` (by size),
+            ``"all_pairs"`` or ``"on_demand"``; parts that replace those of the paper, as for :class:`RAFT`.
+    """
+    return build(_raft_small, weights, progress, **kwargs)

@@ -186,11 +186,8 @@ def deeplabv3_resnet50(
     """DeepLabV3 on a ResNet-50, from `Rethinking Atrous Convolution <https://arxiv.org/abs/1706.05587>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for a head of random parameters.
-        progress: show a progress bar for a download.
         num_classes: number of classes, the background included; by default the checkpoint's, or 21.
         aux_loss: have the auxiliary classifier, whose scores come as ``"aux"``; by default only with ``weights``.
-        weights_backbone: what the backbone starts from; ignored if ``weights`` are given.
         **kwargs: arguments of :func:`zoo_core.builders.build`.
     """
     return build_segmentation(
@@ -217,7 +214,7 @@ def deeplabv3_resnet101(
     """DeepLabV3 on a ResNet-101, from `Rethinking Atrous Convolution <https://arxiv.org/abs/1706.05587>`__.
 
     Args:
-        weights, progress, num_classes, aux_loss, weights_backbone, **kwargs: see :func:`deeplabv3_resnet50`.
+        num_classes, aux_loss, **kwargs: see :func:`deeplabv3_resnet50`.
     """
     return build_segmentation(
         partial(_deeplabv3_resnet, resnet101),
@@ -243,14 +240,8 @@ def deeplabv3_mobilenet_v3_large(
     """DeepLabV3 on a MobileNetV3-Large, from `Rethinking Atrous Convolution <https://arxiv.org/abs/1706.05587>`__.
 
     Args:
-        weights, progress, num_classes, aux_loss, weights_backbone, **kwargs: see :func:`deeplabv3_resnet50`.
+        num_classes, aux_loss, **kwargs: see :func:`deeplabv3_resnet50`.
     """
     return build_segmentation(
-        _deeplabv3_mobilenet,
-        weights,
-        progress,
-        weights_backbone,
-        num_classes=num_classes,
-        aux_loss=aux_loss,
-        **kwargs,
+        _deeplabv3_mobilenet, weights, progress, weights_backbone, num_classes=num_classes, aux_loss=aux_loss, **kwargs
     )

@@ -98,11 +98,8 @@ def fcn_resnet50(
     """FCN on a dilated ResNet-50, from `Fully Convolutional Networks <https://arxiv.org/abs/1411.4038>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for a head of random parameters.
-        progress: show a progress bar for a download.
         num_classes: number of classes, the background included; by default the checkpoint's, or 21.
         aux_loss: have the auxiliary classifier, whose scores come as ``"aux"``; by default only with ``weights``.
-        weights_backbone: what the backbone starts from; ignored if ``weights`` are given.
         **kwargs: arguments of :func:`zoo_core.builders.build`.
     """
     return build_segmentation(
@@ -129,7 +126,7 @@ def fcn_resnet101(
     """FCN on a dilated ResNet-101, from `Fully Convolutional Networks <https://arxiv.org/abs/1411.4038>`__.
 
     Args:
-        weights, progress, num_classes, aux_loss, weights_backbone, **kwargs: see :func:`fcn_resnet50`.
+        num_classes, aux_loss, **kwargs: see :func:`fcn_resnet50`.
     """
     return build_segmentation(
         partial(_fcn, resnet101),

@@ -113,10 +113,7 @@ def lraspp_mobilenet_v3_large(
     """LR-ASPP on a MobileNetV3-Large, from `Searching for MobileNetV3 <https://arxiv.org/abs/1905.02244>`__.
 
     Args:
-        weights: the checkpoint to load; ``None`` for a head of random parameters.
-        progress: show a progress bar for a download.
         num_classes: number of classes, the background included; by default the checkpoint's, or 21.
-        weights_backbone: what the backbone starts from; ignored if ``weights`` are given.
         **kwargs: arguments of :func:`zoo_core.builders.build`.
 
     Raises:

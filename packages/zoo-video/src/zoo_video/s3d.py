@@ -2,6 +2,9 @@
 
 `Rethinking Spatiotemporal Feature Learning: Speed-Accuracy Trade-offs in Video Classification
 <https://arxiv.org/abs/1712.04851>`__
+
+Shapes: ``N`` videos, ``C`` channels, ``T`` frames, ``H`` x ``W`` pixels. ``features`` gives ``[N, 1024, T/8, H/32,
+W/32]``.
 """
 
 from collections.abc import Callable
@@ -20,91 +23,6 @@ from zoo_core.weights import WeightsEnum
 from zoo_video.inputs import check_video
 
 __all__ = ["S3D", "S3D_Weights", "s3d"]
-
-
-class MaxPool3d(nn.MaxPool3d):
-    """:class:`torch.nn.MaxPool3d` that on the CPU has channels last in memory, which is many times faster there."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(channels_last(input))
-
-
-class TemporalSeparableConv(nn.Sequential):
-    """A convolution over space and then one over time, each with normalisation and activation: figure 7 of the paper.
-
-    Args:
-        in_planes: channels of the input.
-        out_planes: channels of the output.
-        kernel_size: size of the kernels, in space and in time.
-        stride: stride of the kernels, in space and in time.
-        padding: zeros on each side, in space and in time.
-        norm_layer: builds the normalisation for a number of channels.
-    """
-
-    def __init__(
-        self,
-        in_planes: int,
-        out_planes: int,
-        kernel_size: int,
-        stride: int,
-        padding: int,
-        norm_layer: Callable[..., nn.Module],
-    ) -> None:
-        super().__init__(
-            Conv3dNormActivation(
-                in_planes,
-                out_planes,
-                kernel_size=(1, kernel_size, kernel_size),
-                stride=(1, stride, stride),
-                padding=(0, padding, padding),
-                norm_layer=norm_layer,
-                bias=False,
-            ),
-            Conv3dNormActivation(
-                out_planes,
-                out_planes,
-                kernel_size=(kernel_size, 1, 1),
-                stride=(stride, 1, 1),
-                padding=(padding, 0, 0),
-                norm_layer=norm_layer,
-                bias=False,
-            ),
-        )
-
-
-class SepInceptionBlock3D(nn.Module):
-    """Four branches of different reach, whose channels are put together: figure 8 of the paper.
-
-    Args:
-        in_planes: channels of the input.
-        b0_out: channels of the branch with one 1x1x1 convolution.
-        b1_mid, b1_out: channels of the first branch with a 3x3x3 convolution: before it, and of the output.
-        b2_mid, b2_out: the same for the second one.
-        b3_out: channels of the branch with pooling.
-        norm_layer: builds the normalisation for a number of channels.
-    """
-
-    def __init__(
-        self,
-        in_planes: int,
-        b0_out: int,
-        b1_mid: int,
-        b1_out: int,
-        b2_mid: int,
-        b2_out: int,
-        b3_out: int,
-        norm_layer: Callable[..., nn.Module],
-    ) -> None:
-        super().__init__()
-        pointwise = partial(Conv3dNormActivation, kernel_size=1, norm_layer=norm_layer)
-        separable = partial(TemporalSeparableConv, kernel_size=3, stride=1, padding=1, norm_layer=norm_layer)
-        self.branch0 = pointwise(in_planes, b0_out)
-        self.branch1 = nn.Sequential(pointwise(in_planes, b1_mid), separable(b1_mid, b1_out))
-        self.branch2 = nn.Sequential(pointwise(in_planes, b2_mid), separable(b2_mid, b2_out))
-        self.branch3 = nn.Sequential(MaxPool3d(kernel_size=3, stride=1, padding=1), pointwise(in_planes, b3_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat((self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(x)), dim=1)
 
 
 class S3D(nn.Module):
@@ -152,9 +70,94 @@ class S3D(nn.Module):
         return x.mean(dim=(2, 3, 4))
 
 
-def _frame_pool() -> MaxPool3d:
+class TemporalSeparableConv(nn.Sequential):
+    """A convolution over space and then one over time, each with normalisation and activation: figure 7 of the paper.
+
+    Args:
+        in_planes: channels of the input.
+        out_planes: channels of the output.
+        kernel_size: size of the kernels, in space and in time.
+        stride: stride of the kernels, in space and in time.
+        padding: zeros on each side, in space and in time.
+        norm_layer: builds the normalisation for a number of channels.
+    """
+
+    def __init__(
+        self,
+        in_planes: int,
+        out_planes: int,
+        kernel_size: int,
+        stride: int,
+        padding: int,
+        norm_layer: Callable[..., nn.Module],
+    ) -> None:
+        super().__init__(
+            Conv3dNormActivation(
+                in_planes,
+                out_planes,
+                kernel_size=(1, kernel_size, kernel_size),
+                stride=(1, stride, stride),
+                padding=(0, padding, padding),
+                norm_layer=norm_layer,
+                bias=False,
+            ),
+            Conv3dNormActivation(
+                out_planes,
+                out_planes,
+                kernel_size=(kernel_size, 1, 1),
+                stride=(stride, 1, 1),
+                padding=(padding, 0, 0),
+                norm_layer=norm_layer,
+                bias=False,
+            ),
+        )
+
+
+def _frame_pool() -> "MaxPool3d":
     """Halves the frames' size."""
     return MaxPool3d(kernel_size=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+
+
+class MaxPool3d(nn.MaxPool3d):
+    """:class:`torch.nn.MaxPool3d` that on the CPU has channels last in memory, which is many times faster there."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(channels_last(input))
+
+
+class SepInceptionBlock3D(nn.Module):
+    """Four branches of different reach, whose channels are put together: figure 8 of the paper.
+
+    Args:
+        in_planes: channels of the input.
+        b0_out: channels of the branch with one 1x1x1 convolution.
+        b1_mid, b1_out: channels of the first branch with a 3x3x3 convolution: before it, and of the output.
+        b2_mid, b2_out: the same for the second one.
+        b3_out: channels of the branch with pooling.
+        norm_layer: builds the normalisation for a number of channels.
+    """
+
+    def __init__(
+        self,
+        in_planes: int,
+        b0_out: int,
+        b1_mid: int,
+        b1_out: int,
+        b2_mid: int,
+        b2_out: int,
+        b3_out: int,
+        norm_layer: Callable[..., nn.Module],
+    ) -> None:
+        super().__init__()
+        pointwise = partial(Conv3dNormActivation, kernel_size=1, norm_layer=norm_layer)
+        separable = partial(TemporalSeparableConv, kernel_size=3, stride=1, padding=1, norm_layer=norm_layer)
+        self.branch0 = pointwise(in_planes, b0_out)
+        self.branch1 = nn.Sequential(pointwise(in_planes, b1_mid), separable(b1_mid, b1_out))
+        self.branch2 = nn.Sequential(pointwise(in_planes, b2_mid), separable(b2_mid, b2_out))
+        self.branch3 = nn.Sequential(MaxPool3d(kernel_size=3, stride=1, padding=1), pointwise(in_planes, b3_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(x)), dim=1)
 
 
 class S3D_Weights(WeightsEnum):
@@ -166,10 +169,5 @@ class S3D_Weights(WeightsEnum):
 def s3d(*, weights: S3D_Weights | None = None, progress: bool = True, **kwargs: Any) -> S3D:
     """S3D, from `Rethinking Spatiotemporal Feature Learning: Speed-Accuracy Trade-offs in Video Classification
     <https://arxiv.org/abs/1712.04851>`__.
-
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`S3D`, and of :func:`zoo_core.builders.build`.
     """
     return build(S3D, weights, progress, **kwargs)
