@@ -50,3 +50,14 @@ except ModuleNotFoundError as error:
 torch.hub.load({str(ROOT)!r}, "shufflenet_v2_x0_5", source="local", weights=None)
 """
     assert run(code, TORCH_HOME=str(tmp_path)) == "r3d_18 needs av, which is not installed: pip install av\n"
+
+
+def test_old_calls_warn_at_the_users_line(tmp_path):
+    code = f"""
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    torch.hub.load({str(ROOT)!r}, "resnet18", source="local", pretrained=False)
+print(*(f"{{w.category.__name__}} {{w.filename}}" for w in caught if "pretrained=False" in str(w.message)))
+"""
+    assert run(code, TORCH_HOME=str(tmp_path)) == "UserWarning <string>\n"
