@@ -104,7 +104,8 @@ def _checkpoint(where: str, source: Source, member: str, table: Any) -> Checkpoi
         name: functools.partial(_parse_local, key.parse, source.directory) if key.local else key.parse
         for name, key in CHECKPOINT_KEYS.items()
     }
-    return Checkpoint(name=member, **_table(where, table, parsers, REQUIRED_CHECKPOINT_KEYS))
+    found = _table(where, table, parsers, REQUIRED_CHECKPOINT_KEYS)
+    return Checkpoint(name=member, **{"metrics": {}, **found})
 
 
 def _parse_local(parse: Any, directory: Path, value: Any) -> Any:

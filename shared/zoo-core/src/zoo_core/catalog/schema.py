@@ -109,9 +109,7 @@ class Checkpoint:
     """
 
     name: str
-    metrics: Mapping[str, Mapping[str, float]] = _key(
-        values.metrics, meta="_metrics", brief=True, title=None, default_factory=dict
-    )
+    metrics: Mapping[str, Mapping[str, float]] = _key(values.metrics, meta="_metrics", brief=True, title=None)
     num_params: int | None = _key(values.whole, brief=True, title="parameters", text="{:,}".format, default=None)
     ops: float | None = _key(
         values.number, meta="_ops", json="gflops", brief=True, title="GFLOPs", text="{:g}".format, default=None
@@ -218,9 +216,7 @@ def _keys() -> Mapping[str, Key]:
 CHECKPOINT_KEYS = _keys()
 """What a catalogue file says of a checkpoint, in the order in which it is shown."""
 
-REQUIRED_CHECKPOINT_KEYS = frozenset(
-    f.name for f in dataclasses.fields(Checkpoint) if f.default is f.default_factory is dataclasses.MISSING
-) - {"name"}
+REQUIRED_CHECKPOINT_KEYS = frozenset({"transforms", "url"})
 
 
 @dataclass(frozen=True)
