@@ -47,6 +47,8 @@ def tidy_signature(
         return "", None
     if signature is None:
         return None
+    # A default that a dataclass makes anew is not Python where it is printed.
+    signature = signature.replace("<factory>", "...")
     return signature.replace("Callable[[...]", "Callable[..."), returns and returns.replace(
         "Callable[[...]", "Callable[..."
     )

@@ -15,7 +15,7 @@ from zoo_core import catalog, checkpoints, declarations
 from zoo_core.catalog import Checkpoint, Model
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
 
 __all__ = ["CHECKPOINT_SUFFIXES", "ModelSpec", "build", "find"]
 
@@ -147,7 +147,7 @@ def _from_checkpoint(path: Path, overrides: Mapping[str, Any]) -> ModelSpec:
     return dataclasses.replace(default, **values)
 
 
-def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "nn.Module":
+def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "torch.nn.Module":
     """Builds the model of a spec, with its parameters.
 
     Args:

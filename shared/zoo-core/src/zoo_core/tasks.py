@@ -43,8 +43,8 @@ Input = TypeVar("Input")
 Result = TypeVar("Result")
 
 Sample = Iterable[Tensor]
-"""What a model takes for one input, without a batch dimension: a tuple of tensors as a rule. A task with a
-:meth:`Task.run` of its own may make them one by one, as they are asked for."""
+"""What a model takes for one input, without a batch dimension. It is a tuple of tensors as a rule; a task with a
+``run`` of its own may make them one by one, as they are asked for."""
 
 
 class NonFiniteError(ValueError):
@@ -136,7 +136,7 @@ class Task(ABC, Generic[Input, Result]):
         declaration: what the task says about itself.
         options: the value of each option.
         preprocess: the model's preset; ``None`` if the spec has none.
-        labels: name of each class; see :meth:`label`.
+        labels: name of each class; see :meth:`labels_for`.
     """
 
     def __init__(self, spec: ModelSpec, options: Mapping[str, Any] | None = None, *, scoring: bool = False) -> None:

@@ -7,6 +7,7 @@ runs a module as it is.
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from zoo_core.engines.eager import EagerEngine, choose_device
@@ -15,7 +16,13 @@ __all__ = ["EagerEngine", "Engine", "choose_device"]
 
 
 class Engine(Protocol):
-    """Runs one model."""
+    """Runs one model.
+
+    Attributes:
+        device: where its outputs are.
+    """
+
+    device: torch.device
 
     def __call__(self, *inputs: Tensor | Sequence[Tensor]) -> Any:
         """Runs the model.

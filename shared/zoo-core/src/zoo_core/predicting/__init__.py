@@ -1,11 +1,11 @@
-"""What a model sees in files::
+"""What a model sees in files.
+
+``zoo predict`` and ``zoo demo`` are thin faces over this::
 
     from zoo_core.predicting import predict
 
     for found in predict("resnet50", ["photo.jpg", "holiday/"], options={"topk": 3}):
         print(found.source, found.describe())
-
-``zoo predict`` and ``zoo demo`` are thin faces over this.
 """
 
 import os

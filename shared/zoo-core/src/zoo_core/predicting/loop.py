@@ -25,7 +25,7 @@ _INPUT_ERRORS = (OSError, ValueError)
 _PROGRAM_ERRORS = (NotImplementedError, RecursionError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What a model makes of one input.
 
@@ -74,7 +74,7 @@ class Prediction:
         return paths
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Failure:
     """Files that could not be read, or an input that the model does not take.
 
