@@ -109,6 +109,7 @@ class VideoFile:
     def __init__(self, path: str | os.PathLike[str], *, frame_threads: bool = False) -> None:
         self.name = os.fspath(path)
         self._frame_threads = frame_threads
+        self._max_pixels = max_pixels()
         self._problems: list[str] = []
         self._size: tuple[int, int] | None = None
         self._video_index = -1
@@ -152,11 +153,10 @@ class VideoFile:
         self._stated_end = None if duration is None else self.start + duration
         self._frame_count: int = stream.frames
         self.stated_count = self._frame_count or (round(duration * self.rate) if duration and self.rate else 0)
-        limit = max_pixels()
-        if limit is not None and self.shape[0] * self.shape[1] > limit:
+        if self._is_too_large(self.shape[1], self.shape[0]):
             raise VideoReadError(
-                f"{self.name}: too large: frames of {self.shape[1]} x {self.shape[0]} pixels, where at most {limit:,} "
-                f"pixels are decoded (if you trust the file, set {PIXELS_VARIABLE} to more)"
+                f"{self.name}: too large: frames of {self.shape[1]} x {self.shape[0]} pixels, where at most "
+                f"{self._max_pixels:,} pixels are decoded (if you trust the file, set {PIXELS_VARIABLE} to more)"
             )
         self._configure(stream)
 
@@ -204,9 +204,11 @@ class VideoFile:
         """What the decoder is told before it decodes."""
         if self._frame_threads:
             stream.thread_type = "AUTO"
-        limit = max_pixels()
-        if limit is not None:  # frames may be larger than the header says
-            stream.codec_context.options = {"max_pixels": str(limit)}
+        if self._max_pixels is not None:  # frames may be larger than the header says; decoders count a border as well
+            stream.codec_context.options = {"max_pixels": str(self._max_pixels + 2**23)}
+
+    def _is_too_large(self, width: int, height: int) -> bool:
+        return self._max_pixels is not None and width * height > self._max_pixels
 
     # What a file says of itself ----------------------------------------------------------------------------------
 
@@ -303,6 +305,9 @@ class VideoFile:
     def _decoded(self, stream: Any) -> Iterator[TimedFrame]:
         previous: Fraction | None = None
         for frame in self._frames_of(stream):
+            if self._is_too_large(frame.width, frame.height):
+                self._note("some frames are larger than the header says, and too large")
+                continue
             time = None if frame.pts is None else frame.pts * self.time_base
             if time is None or (previous is not None and time <= previous):
                 time = self.start if previous is None else previous + self.step
