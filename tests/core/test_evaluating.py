@@ -126,5 +126,5 @@ def test_a_world_that_contradicts_itself_is_refused(toys, data, monkeypatch):
     with pytest.raises(ValueError, match=r"RANK is 2, but must lie in 0\.\.1"):
         evaluate("brightnet", data)
     monkeypatch.setenv("RANK", "first")
-    with pytest.raises(ValueError, match="must be whole numbers"):
+    with pytest.raises(ValueError, match="must be integers"):
         evaluate("brightnet", data)

@@ -1,4 +1,4 @@
-"""How alike the features of two pictures are: section 3.2 of RAFT, in two forms that give equal results.
+"""How alike the features of two images are: section 3.2 of RAFT, in two forms that give equal results.
 
 Each location of the first feature map asks for a window of the second one, around the point where the flow moves it.
 The *all-pairs* form compares every location with every other once, and then reads windows from that volume: memory
@@ -36,7 +36,7 @@ class CorrBlock(nn.Module):
         num_levels: number of scales. The second feature map of each has half the size of the one before.
         radius: a window has ``2 * radius + 1`` points on each side, one location of its scale apart.
         form: ``"all_pairs"`` computes the whole volume once, ``"on_demand"`` only the windows that are asked for;
-            ``"auto"`` takes the first where the volume has at most 2**28 elements (1 GiB in float32: a picture of
+            ``"auto"`` takes the first where the volume has at most 2**28 elements (1 GiB in float32: an image of
             about one million pixels), and in graphs that are exported.
 
     Attributes:

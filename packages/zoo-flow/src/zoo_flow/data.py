@@ -42,7 +42,7 @@ def open_flow_data(folder: Path, split: str | None = None) -> Dataset:
 class FlowPairs(Dataset):
     """Pairs of images with a file of the flow from the first to the second.
 
-    Truths are float32 Tensor[2, H, W]: how far each pixel moves to the right and down, in pixels; NaN where that is
+    Truths are float32 Tensor[2, H, W]: displacement of each pixel, x and y, in pixels; NaN where that is
     not known.
 
     Args:

@@ -68,7 +68,7 @@ class _LabelMaps(Dataset):
         return len(self._pairs)
 
     def sample(self, index: int) -> LabelledSample:
-        """The image, and the class of each of its pixels: Tensor[H, W] of whole numbers, 255 where none counts."""
+        """The image, and the class of each of its pixels: Tensor[H, W] of integers, 255 where none counts."""
         image, mask = self._pairs[index]
         try:
             truth = read_mask(mask)

@@ -20,10 +20,10 @@ def check_video(
         x: the input, Tensor[N, C, T, H, W] of a floating dtype.
         model: name of the model, for the message.
         min_frames: least number of frames.
-        min_size: least height and width.
+        min_size: smallest height and width.
 
     Raises:
-        ValueError: the shape is none of those.
+        ValueError: the model does not take that shape.
         TypeError: ``x`` is no tensor, or not of a floating dtype.
     """
     if not check_batch(x, model=model, dims="N, C, T, H, W", kind="video"):

@@ -245,7 +245,7 @@ def _read_clips(
 
 
 def _nanoseconds(time: Fraction) -> int:
-    """Rounded down; whole numbers are compared much faster than fractions."""
+    """Rounded down; integers are compared much faster than fractions."""
     return time.numerator * 1_000_000_000 // time.denominator
 
 

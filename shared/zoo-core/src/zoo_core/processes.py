@@ -49,7 +49,7 @@ def world() -> World:
     try:
         found = World(*(int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
     except ValueError as error:
-        raise ValueError("RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers, as torchrun sets them") from error
+        raise ValueError("RANK, WORLD_SIZE and LOCAL_RANK must be integers, as torchrun sets them") from error
     if not 0 <= found.rank < found.size:
         raise ValueError(f"RANK is {found.rank}, but must lie in 0..{found.size - 1}, since WORLD_SIZE is {found.size}")
     return found
