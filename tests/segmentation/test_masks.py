@@ -78,3 +78,9 @@ def test_what_it_does_not_read(tmp_path):
     for name in ("text.png", "missing.png"):
         with pytest.raises(OSError, match=name):
             read_mask(tmp_path / name)
+    # Pillow would start Ghostscript for it.
+    (tmp_path / "mask.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%ImageData: 4 4 8 1 0 1 1 x\n"
+    )
+    with pytest.raises(OSError, match=r"mask\.png: not an image"):
+        read_mask(tmp_path / "mask.png")

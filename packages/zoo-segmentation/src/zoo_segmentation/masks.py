@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zoo_core.images import pil_to_tensor, to_pil_image
+from zoo_core.images import ImageReadError, pil_to_tensor, to_pil_image
+from zoo_core.images.files import decoded, opened
 
 __all__ = ["pascal_palette", "read_mask", "write_mask"]
 
@@ -64,10 +65,16 @@ def read_mask(path: str | os.PathLike[str]) -> Tensor:
         ValueError: the file is an image of another kind.
         OSError: the file cannot be read, or is no image.
     """
-    with Image.open(path) as picture:
-        if picture.mode not in ("P", "L", "I", "I;16"):
-            raise ValueError(
-                f"{os.fspath(path)}: a mask is an indexed or grey image, whose numbers are classes, not one of mode "
-                f"{picture.mode}"
-            )
-        return pil_to_tensor(picture)[0]
+    with open(path, "rb"):  # for the usual errors
+        pass
+    try:
+        with opened(path) as file:
+            image = decoded(file, apply_exif_orientation=False)
+    except ImageReadError as error:
+        raise OSError(str(error)) from error
+    if image.mode not in ("P", "L", "I", "I;16"):
+        raise ValueError(
+            f"{os.fspath(path)}: a mask is an indexed or grey image, whose numbers are classes, not one of mode "
+            f"{image.mode}"
+        )
+    return pil_to_tensor(image)[0]
