@@ -3,7 +3,6 @@
 import os
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from zoo_core.images import ImageReadError, pil_to_tensor, to_pil_image
