@@ -134,10 +134,7 @@ class _RefusedError(Exception):
 def _read(file: BufferedReader, mapped_from: Path | None, map_location: Any) -> object:
     import torch
 
-    from zoo_core.checkpoints import safetensors
-
     beginning = file.read(_BEGINNING)
-    size = Version.of(file).size
     if beginning.startswith(MAGIC):
         try:
             archive = Archive.open(file)
@@ -145,7 +142,11 @@ def _read(file: BufferedReader, mapped_from: Path | None, map_location: Any) -> 
                 return _read_archive(archive, file, mapped_from, map_location)
         except DamagedArchiveError as error:
             raise _RefusedError(str(error)) from error
-    elif safetensors.is_safetensors(beginning, size):
+
+    from zoo_core.checkpoints import safetensors
+
+    size = Version.of(file).size
+    if safetensors.is_safetensors(beginning, size):
         try:
             tensors = safetensors.read(file, size, mapped_from if _is_device(map_location, "cpu") else None)
         except safetensors.DamagedFileError as error:

@@ -11,6 +11,8 @@ from zoo_core.text import printable, redacted
 REMOTE_SCHEMES = ("https", "http")
 LOCAL_SCHEMES = ("file", "package")
 
+_LONGEST_LABEL = 63
+
 
 def shown_url(url: str) -> str:
     """A url as it stands in messages: without secrets and control characters."""
@@ -44,8 +46,12 @@ def _check_host(parts: SplitResult) -> None:
     if "[" in parts.netloc:
         if not re.fullmatch(r"(.*@)?\[[^\[\]]+\](:\d*)?", parts.netloc):
             raise ValueError("what is in brackets is no IPv6 address")
-    else:
-        host.removesuffix(".").encode("idna")  # raises for labels that are empty or too long
+        return
+    name = host.removesuffix(".")
+    if not name.isascii():
+        name.encode("idna")  # raises for labels that are empty or too long; slow to import
+    elif not all(0 < len(label) <= _LONGEST_LABEL for label in name.split(".")):
+        raise ValueError("a label of the host's name is empty or too long")
 
 
 def redirected(url: str, location: str) -> str:
