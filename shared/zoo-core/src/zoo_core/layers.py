@@ -85,7 +85,7 @@ def same_padding(kernel_size: int | Sequence[int], dilation: int | Sequence[int]
 
 
 class Conv2dNormActivation(ConvNormActivation):
-    """:class:`ConvNormActivation` over Tensor[N, C, H, W]."""
+    """:class:`~zoo_core.layers.ConvNormActivation` over Tensor[N, C, H, W]."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Conv2dNormActivation(ConvNormActivation):
 
 
 class Conv3dNormActivation(ConvNormActivation):
-    """:class:`ConvNormActivation` over Tensor[N, C, T, H, W]."""
+    """:class:`~zoo_core.layers.ConvNormActivation` over Tensor[N, C, T, H, W]."""
 
     def __init__(
         self,
