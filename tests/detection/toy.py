@@ -87,7 +87,9 @@ def keypoint_rcnn() -> KeypointRCNN:
 def retinanet() -> RetinaNet:
     anchors = AnchorGenerator(((16, 32),), ((0.5, 1.0, 2.0),))
     head = RetinaNetHead(32, 6, 3, norm_layer=partial(nn.GroupNorm, 4))
-    return RetinaNet(Backbone(), 3, min_size=64, max_size=64, anchor_generator=anchors, head=head)
+    # One threshold: anchors between two would learn nothing, and may say anything.
+    thresholds = {"fg_iou_thresh": 0.5, "bg_iou_thresh": 0.5}
+    return RetinaNet(Backbone(), 3, min_size=64, max_size=64, anchor_generator=anchors, head=head, **thresholds)
 
 
 def fcos() -> FCOS:
