@@ -246,10 +246,9 @@ def _position_logits(q: Tensor, time: Tensor, rows: Tensor, columns: Tensor) -> 
     Returns:
         Tensor[N, T * H * W, heads, K] for keys in K frames, rows and columns in all.
     """
-    size = q.shape[1:5]
-    by_time = torch.matmul(q.flatten(2, 4), time).unflatten(2, size[1:])
-    by_row = torch.matmul(q.flatten(3, 4), rows).unflatten(3, size[2:])
-    by_column = torch.matmul(q.transpose(2, 3).flatten(3, 4), columns).unflatten(3, size[1::2]).transpose(2, 3)
+    by_time = torch.einsum("nthwac,tck->nthwak", q, time)
+    by_row = torch.einsum("nthwac,hck->nthwak", q, rows)
+    by_column = torch.einsum("nthwac,wck->nthwak", q, columns)
     return torch.cat((by_time, by_row, by_column), dim=-1).flatten(1, 3)
 
 
