@@ -122,7 +122,7 @@ class ShuffleNetV2(nn.Module):
         x = self.maxpool(self.conv1(x))
         x = self.stage4(self.stage3(self.stage2(x)))
         x = self.conv5(x)
-        return self.fc(x.mean((2, 3)))
+        return self.fc(x.mean((2, 3), keepdim=True).flatten(1))  # int8 of 1x1 has no mean without keepdim
 
 
 def conv_norm(in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1) -> list[nn.Module]:
