@@ -4,19 +4,19 @@
 
 Both get the same parameters through `load_state_dict`, so the names, shapes and order of the state dict are compared as
 well. Detections are compared as sets: with random parameters many scores are equal, and their order is anyone's. More
-is compared of detectors: see `tools/detector_parity.py`.
+is compared: see `tools/model_parity.py` and `tools/detector_parity.py`.
 """
 
 import argparse
 import gc
-import inspect
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tools import detector_parity, oracle, reference_values
+from tools import detector_parity, model_parity, reference_values
 from tools.torchvision_operators import torchvision_operators
-from zoo_core import catalog, get_model_builder
+from zoo_core import catalog
 
 TOLERANCE = 1e-4
 
@@ -28,18 +28,11 @@ def inputs(name: str, task: str) -> tuple[Tensor, ...] | tuple[list[Tensor]]:
     if task == "flow":
         return tuple(2 * reference_values.image(seed, 1, 3, 136, 144) - 1 for seed in (11, 12))
     if task == "video":
-        frames, size = (8, 112) if name.startswith("swin3d") else (16, 224 if name.startswith("mvit") else 112)
+        frames, size = (8, 112) if name.startswith("swin3d") else (16, 224 if name.startswith(("mvit", "s3d")) else 112)
         return (reference_values.image(11, 1, 3, max(frames, 14), size, size),)
     if name.startswith(("vit_", "maxvit_")):
         return (reference_values.image(11, 1, 3, 224, 224),)
     return (reference_values.image(11, 1, 3, 203, 229),)
-
-
-def outputs(result: object) -> list[Tensor]:
-    if isinstance(result, Tensor):
-        return [result]
-    values = result.values() if isinstance(result, dict) else result
-    return [tensor for value in values for tensor in outputs(value)]  # type: ignore[attr-defined]
 
 
 def difference(name: str, task: str) -> float:
@@ -48,22 +41,13 @@ def difference(name: str, task: str) -> float:
     Raises:
         AssertionError: the state dicts or the number of outputs differ.
     """
-    ours_builder, theirs_builder = get_model_builder(name), oracle.builder(name)
-    kwargs = {"weights_backbone": None} if "weights_backbone" in inspect.signature(ours_builder).parameters else {}
-    if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
-        kwargs["init_weights"] = True  # type: ignore[assignment]
-    with reference_values.no_random_init():
-        ours: nn.Module = reference_values.fill_parameters(ours_builder(**kwargs))
-        theirs: nn.Module = theirs_builder(**kwargs).eval()
-    assert list(ours.state_dict()) == list(theirs.state_dict()), "the keys of the state dicts differ"
-    theirs.load_state_dict(ours.state_dict(), assign=True)
+    ours, theirs = model_parity.filled(name)
     x = inputs(name, task)
+    if task != "detection":
+        return model_parity.largest_difference(ours, theirs, x)  # type: ignore[arg-type]
     with torch.inference_mode():
         results = ours(*x), theirs(*x)
-    if task == "detection":
-        return max(detections_difference(*pair) for pair in zip(*results, strict=True))
-    pairs = zip(*map(outputs, results), strict=True)
-    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+    return max(detections_difference(*pair) for pair in zip(*results, strict=True))
 
 
 def detections_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
@@ -91,6 +75,13 @@ def _rows(found: dict[str, Tensor], scales: dict[str, float]) -> Tensor:
     return torch.cat(columns, dim=1)
 
 
+def checks(name: str, task: str) -> Iterator[tuple[str, float]]:
+    """What else is compared of a model, and how far it differs."""
+    if task == "detection":
+        return detector_parity.checks(name)
+    return model_parity.checks(name, inputs(name, task))  # type: ignore[arg-type]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
@@ -104,8 +95,8 @@ def main() -> None:
             error = difference(name, task)
             verdict = "equal" if error <= TOLERANCE else "DIFFERS"
             print(f"{name:40s} {error:.1e}  {verdict}", flush=True)
-            for check, found in detector_parity.checks(name) if task == "detection" else ():
-                verdict = verdict if found <= detector_parity.TOLERANCE else "DIFFERS"
+            for check, found in checks(name, task):
+                verdict = verdict if found <= TOLERANCE else "DIFFERS"
                 print(f"    {check:36s} {found:.1e}  {verdict}", flush=True)
         except AssertionError as problem:
             verdict = f"DIFFERS: {problem}"

@@ -42,7 +42,7 @@ def smallest_of_each_family(task: str) -> list[str]:
     """The builder of each family (a module of the package) that has the fewest parameters."""
     smallest: dict[str, str] = {}
     for name in sorted(reference.model_names(task), key=_size):
-        smallest.setdefault(zoo_core.catalog.models()[name].builder.partition(":")[0], name)
+        smallest.setdefault(zoo_core.get_model_builder(name).__module__, name)
     return sorted(smallest.values())
 
 

@@ -1,0 +1,132 @@
+"""What is compared of image, video and flow models beside their outputs (detectors: `tools/detector_parity.py`).
+
+The parameters that a seeded run starts from, how often the hooks of each module are called, what `torch.fx` records,
+and what torchvision's `create_feature_extractor` makes of ours.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+
+from tools import oracle, reference_values
+from zoo_core import get_model_builder
+
+TOLERANCE = 1e-4
+# Layers whose features are compared.
+FEATURES = 6
+
+
+def checks(name: str, inputs: tuple[Tensor, ...]) -> Iterator[tuple[str, float]]:
+    """Names of the comparisons, and what differs in each.
+
+    Raises:
+        AssertionError: something differs that has no measure.
+    """
+    yield "initial parameters", initial_parameters(name)
+    ours, theirs = filled(name)
+    yield "calls of hooks", calls_of_hooks(ours, theirs, inputs)
+    try:
+        traced = torch.fx.symbolic_trace(theirs)
+    except torch.fx.proxy.TraceError:  # what torchvision's forward cannot do, ours need not
+        return
+    yield "symbolic trace", largest_difference(torch.fx.symbolic_trace(ours), traced, inputs)
+    yield "extracted features", extracted_features(ours, theirs, inputs)
+
+
+def arguments(builder: Callable[..., nn.Module], name: str) -> dict[str, Any]:
+    """What keeps a builder from fetching a backbone's checkpoint, and from warning."""
+    kwargs = {"weights_backbone": None} if "weights_backbone" in inspect.signature(builder).parameters else {}
+    return kwargs | ({"init_weights": True} if name.removeprefix("quantized_") in ("googlenet", "inception_v3") else {})
+
+
+def filled(name: str) -> tuple[nn.Module, nn.Module]:
+    """Our model and torchvision's with the same parameters, in eval mode."""
+    ours_builder, theirs_builder = get_model_builder(name), oracle.builder(name)
+    kwargs = arguments(ours_builder, name)
+    with reference_values.no_random_init():
+        ours: nn.Module = reference_values.fill_parameters(ours_builder(**kwargs))
+        theirs: nn.Module = theirs_builder(**kwargs).eval()
+    assert list(ours.state_dict()) == list(theirs.state_dict()), "the keys of the state dicts differ"
+    theirs.load_state_dict(ours.state_dict(), assign=True)
+    return ours, theirs
+
+
+def initial_parameters(name: str) -> float:
+    """The largest difference of the tensors that both start from after the same seed."""
+    kwargs = arguments(get_model_builder(name), name)
+    states = []
+    for build in (get_model_builder(name), oracle.builder(name)):
+        torch.manual_seed(5)
+        states.append(build(**kwargs).state_dict())
+    return max(
+        float((ours.double() - states[1][key].double()).abs().max())
+        for key, ours in states[0].items()
+        if isinstance(ours, Tensor) and ours.is_floating_point() and ours.numel()
+    )
+
+
+def calls_of_hooks(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    """A pre-hook on every module that both have.
+
+    Ours may call modules that torchvision bypasses (the projections of attention); never the other way round.
+    """
+    counts = [_calls_by_module(model, inputs) for model in (ours, theirs)]
+    differing = {
+        path: (counts[0][path], times)
+        for path, times in counts[1].items()
+        if path in counts[0] and times and counts[0][path] != times
+    }
+    assert not differing, f"calls of hooks differ, ours and torchvision's: {dict(list(differing.items())[:3])}"
+    return 0.0
+
+
+def _calls_by_module(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
+    counts = {path: 0 for path, _ in model.named_modules(remove_duplicate=False)}
+
+    def count(path: str) -> None:
+        counts[path] += 1
+
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, path=path: count(path))
+        for path, module in model.named_modules(remove_duplicate=False)
+    ]
+    with torch.no_grad():
+        model(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return counts
+
+
+def extracted_features(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    """Outputs of layers that both have by the same name in their graphs, through torchvision's own function."""
+    oracle.torchvision()
+    extraction: Any = importlib.import_module("torchvision.models.feature_extraction")
+    names = [extraction.get_graph_node_names(model)[1] for model in (ours, theirs)]
+    layers = dict(ours.named_modules())
+    common = [name for name in names[0] if name in set(names[1]) and name in layers]
+    wanted = common[:: max(1, len(common) // FEATURES)]
+    assert wanted, "the graphs have no layer in common"
+    extractors = [extraction.create_feature_extractor(model, return_nodes=wanted).eval() for model in (ours, theirs)]
+    return largest_difference(extractors[0], extractors[1], inputs)
+
+
+def outputs(result: object) -> list[Tensor]:
+    """The tensors of a model's output, in order."""
+    if isinstance(result, Tensor):
+        return [result]
+    if result is None:
+        return []
+    values = result.values() if isinstance(result, dict) else result
+    return [tensor for value in values for tensor in outputs(value)]  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def largest_difference(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    """Of the outputs of two models, relative to the largest value of each."""
+    pairs = zip(outputs(ours(*inputs)), outputs(theirs(*inputs)), strict=True)
+    return max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-12)) for a, b in pairs)
