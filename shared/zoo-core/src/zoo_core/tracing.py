@@ -16,6 +16,8 @@ R = TypeVar("R")
 
 def is_stand_in(value: object) -> bool:
     """Whether a value is one of ``torch.fx``'s stand-ins, or has one in it: nothing may be decided by it."""
+    if isinstance(value, dict):
+        return any(map(is_stand_in, value.values()))
     if isinstance(value, tuple | list):
         return any(map(is_stand_in, value))
     return isinstance(value, torch.fx.Proxy)
@@ -33,7 +35,7 @@ def one_node(function: Callable[P, R]) -> Callable[P, R]:
     """Makes a function one node in graphs of ``torch.fx``, because it asks for sizes or values.
 
     As :func:`torch.fx.wrap`, but wherever it is called from. Its arguments must be what a graph can hold: tensors,
-    numbers, strings, dtypes, devices, and tuples or lists of them. It must be a module's own, by its name.
+    numbers, strings, dtypes, devices, and tuples, lists or dicts of them. It must be a module's own, by its name.
     """
 
     @functools.wraps(function)
@@ -49,7 +51,7 @@ def one_node(function: Callable[P, R]) -> Callable[P, R]:
 
 def _tracer_of(value: Any) -> torch.fx.proxy.TracerBase:
     while not isinstance(value, torch.fx.Proxy):
-        value = next(filter(is_stand_in, value))
+        value = next(filter(is_stand_in, value.values() if isinstance(value, dict) else value))
     return value.tracer
 
 

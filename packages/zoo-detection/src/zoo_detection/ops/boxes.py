@@ -9,9 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from zoo_core.tracing import one_node
 from zoo_detection.ops import _library, _overlap  # noqa: F401  (_library defines torch.ops.zoo)
 from zoo_detection.ops._checks import require, require_floating, require_same_device, shape_of
-from zoo_detection.ops._tracing import leaf
 
 
 def _check_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
@@ -47,7 +47,7 @@ def _from_quantized(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple((tensor.int_repr() if tensor.is_quantized else tensor).double() for tensor in tensors)
 
 
-@leaf
+@one_node
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Non-maximum suppression: drops each box that overlaps a box of higher score too much.
 
@@ -77,7 +77,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return torch.ops.zoo.nms(boxes, scores, iou_threshold)
 
 
-@leaf
+@one_node
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     """Non-maximum suppression in each category by itself.
 
@@ -121,7 +121,7 @@ def _ranks(values: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, first.cumsum(0))
 
 
-@leaf
+@one_node
 def remove_small_boxes(boxes: Tensor, min_size: float) -> Tensor:
     """The indices of the boxes whose sides are both at least ``min_size``.
 
@@ -136,7 +136,7 @@ def remove_small_boxes(boxes: Tensor, min_size: float) -> Tensor:
     return torch.where((widths >= min_size) & (heights >= min_size))[0]
 
 
-@leaf
+@one_node
 def clip_boxes_to_image(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Moves what lies outside of an image to its border.
 
@@ -233,7 +233,7 @@ _ROTATED: dict[str, tuple[int, Callable[[Tensor], Tensor], Callable[[Tensor], Te
 }
 
 
-@leaf
+@one_node
 def box_convert(boxes: Tensor, in_fmt: str, out_fmt: str) -> Tensor:
     """Converts boxes from one format to another.
 
@@ -291,7 +291,7 @@ def _upright(name: str, boxes: Tensor, fmt: str) -> Tensor:
     return boxes if fmt == "xyxy" else box_convert(boxes, fmt, "xyxy")
 
 
-@leaf
+@one_node
 def box_area(boxes: Tensor, fmt: str = "xyxy") -> Tensor:
     """Areas of boxes.
 
@@ -314,7 +314,7 @@ def _pairs(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
     return _overlap.upcast(boxes1)[..., :, None, :], _overlap.upcast(boxes2)[..., None, :, :]
 
 
-@leaf
+@one_node
 def box_iou(boxes1: Tensor, boxes2: Tensor, fmt: str = "xyxy") -> Tensor:
     """Intersection over union of each pair of boxes.
 
@@ -330,7 +330,7 @@ def box_iou(boxes1: Tensor, boxes2: Tensor, fmt: str = "xyxy") -> Tensor:
     return _overlap.iou(*_pairs(_upright("boxes1", boxes1, fmt), _upright("boxes2", boxes2, fmt)))
 
 
-@leaf
+@one_node
 def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """Generalized IoU of each pair of boxes, from `Generalized Intersection over Union
     <https://arxiv.org/abs/1902.09630>`__: IoU less the share of the enclosing box that neither of the two covers.
@@ -346,7 +346,7 @@ def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     return _overlap.generalized(*_pairs(_upright("boxes1", boxes1, "xyxy"), _upright("boxes2", boxes2, "xyxy")))
 
 
-@leaf
+@one_node
 def distance_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tensor:
     """Distance IoU of each pair of boxes, from `Distance-IoU Loss <https://arxiv.org/abs/1911.08287>`__: IoU less the
     squared distance of the centres over the squared diagonal of the enclosing box.
@@ -362,7 +362,7 @@ def distance_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tenso
     return _overlap.distance(*_pairs(_upright("boxes1", boxes1, "xyxy"), _upright("boxes2", boxes2, "xyxy")), eps)
 
 
-@leaf
+@one_node
 def complete_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tensor:
     """Complete IoU of each pair of boxes, from `Distance-IoU Loss <https://arxiv.org/abs/1911.08287>`__: distance IoU
     less a term for different aspect ratios.
@@ -379,7 +379,7 @@ def complete_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tenso
     return _overlap.complete(*_pairs(_upright("boxes1", boxes1, "xyxy"), _upright("boxes2", boxes2, "xyxy")), eps)
 
 
-@leaf
+@one_node
 def masks_to_boxes(masks: Tensor) -> Tensor:
     """The smallest boxes around masks.
 

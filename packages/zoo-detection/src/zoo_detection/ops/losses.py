@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo_core.tracing import one_node
 from zoo_detection.ops import _overlap
 from zoo_detection.ops._checks import shape_of
-from zoo_detection.ops._tracing import leaf
 
 
 def _reduce(loss: Tensor, reduction: str) -> Tensor:
@@ -20,7 +20,7 @@ def _reduce(loss: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"unknown reduction {reduction!r}; expected 'none', 'mean' or 'sum'")
 
 
-@leaf
+@one_node
 def sigmoid_focal_loss(
     inputs: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2, reduction: str = "none"
 ) -> Tensor:
@@ -60,7 +60,7 @@ def _pairs(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
     return _overlap.upcast(boxes1), _overlap.upcast(boxes2)
 
 
-@leaf
+@one_node
 def generalized_box_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
     """``1 - GIoU`` of corresponding boxes, from `Generalized Intersection over Union
     <https://arxiv.org/abs/1902.09630>`__.
@@ -81,7 +81,7 @@ def generalized_box_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "n
     return _reduce(1 - _overlap.generalized(*_pairs(boxes1, boxes2), eps), reduction)
 
 
-@leaf
+@one_node
 def distance_box_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
     """``1 - DIoU`` of corresponding boxes, from `Distance-IoU Loss <https://arxiv.org/abs/1911.08287>`__.
 
@@ -90,7 +90,7 @@ def distance_box_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none
     return _reduce(1 - _overlap.distance(*_pairs(boxes1, boxes2), eps, eps), reduction)
 
 
-@leaf
+@one_node
 def complete_box_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
     """``1 - CIoU`` of corresponding boxes, from `Distance-IoU Loss <https://arxiv.org/abs/1911.08287>`__.
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from zoo_core.tracing import one_node
 from zoo_detection.ops import _fallback, _library  # noqa: F401  (_library defines torch.ops.zoo)
 from zoo_detection.ops._checks import require_floating, require_same_device, shape_of
-from zoo_detection.ops._tracing import leaf
 
 
 def _check_rois(rois: Tensor, input: Tensor) -> None:
@@ -71,7 +71,7 @@ def _pair(name: str, size: int | Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
-@leaf
+@one_node
 def roi_align(
     input: Tensor,
     boxes: Tensor | list[Tensor],
@@ -229,12 +229,12 @@ def _chosen(x: dict[str, Tensor], names: list[str]) -> list[Tensor]:
     return features
 
 
-@leaf
+@one_node
 def _scales(x: dict[str, Tensor], names: list[str], image_shapes: list[tuple[int, int]]) -> list[float]:
     return _pyramid_scales(_chosen(x, names), image_shapes)
 
 
-@leaf
+@one_node
 def _multiscale_roi_align(
     x: dict[str, Tensor],
     boxes: list[Tensor],
