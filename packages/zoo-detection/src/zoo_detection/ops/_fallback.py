@@ -283,9 +283,9 @@ def roi_align(
 ) -> Tensor:
     check_pooling(pooled_height, pooled_width, sampling_ratio, (spatial_scale,))
     output = empty_map(input, (len(rois), input.shape[1], pooled_height, pooled_width)).zero_()
-    _check_images(rois, input.shape[0])
     if output.numel() == 0:
         return output
+    _check_images(rois, input.shape[0])
     dtype = _compute_dtype(input.dtype)
     pixels = input.to(dtype).permute(0, 2, 3, 1).flatten(0, 2)
     pixels = torch.cat((pixels, pixels.new_zeros(1, input.shape[1])))
