@@ -10,6 +10,11 @@
 #include <string>
 #include <type_traits>
 
+// The name that the headers of torch 2.10 have for it.
+#ifndef STABLE_TORCH_ERROR_CODE_CHECK
+#define STABLE_TORCH_ERROR_CODE_CHECK TORCH_ERROR_CODE_CHECK
+#endif
+
 extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
 
 namespace zoo::cuda {
