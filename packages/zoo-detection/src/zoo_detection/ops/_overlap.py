@@ -69,10 +69,12 @@ def _sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 def inter_union(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
     """Areas of the intersection and of the union, each (...)."""
-    low = torch.maximum(boxes1[..., :2], boxes2[..., :2])
+    # Coordinate by coordinate: of all pairs, operations over the many are several times as fast as over the two axes.
+    (left1, top1, right1, bottom1), (left2, top2, right2, bottom2) = boxes1.unbind(-1), boxes2.unbind(-1)
     # Where a box has swapped corners, so has the intersection.
-    sides = (torch.minimum(boxes1[..., 2:], boxes2[..., 2:]) - low).clamp(min=0)
-    inter = sides[..., 0] * sides[..., 1]
+    width = (torch.minimum(right1, right2) - torch.maximum(left1, left2)).clamp(min=0)
+    height = (torch.minimum(bottom1, bottom2) - torch.maximum(top1, top2)).clamp(min=0)
+    inter = width * height
     (width1, height1), (width2, height2) = _sides(boxes1), _sides(boxes2)
     return inter, width1 * height1 + width2 * height2 - inter
 
