@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from zoo_classification import resnet18
 from zoo_classification.inputs import check_image
 
 
@@ -59,3 +61,14 @@ def test_dynamic_shapes_stay_dynamic():
 
     traced = torch.fx.symbolic_trace(net)
     torch.testing.assert_close(traced(x), net(x))
+
+
+def test_images_that_are_no_tensors():
+    image = Image.new("RGB", (8, 8))
+    with pytest.raises(
+        TypeError, match=r"Net takes .*Tensor\[N, C, H, W\], not PIL\.Image\.Image.*transforms\(\)"
+    ) as error:
+        check_image(image, model="Net")
+    assert "numpy.array(image)" in str(error.value)
+    with pytest.raises(TypeError, match="ResNet takes a batch of images"):
+        resnet18()(image)

@@ -329,3 +329,85 @@ def test_compile(form):
         torch.testing.assert_close(compiled(*pictures()), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
     sequence_loss([compiled(*pictures())], expected).backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+# Parts of the user's -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [raft_small, raft_large])
+def test_hooks_see_every_call_of_a_gate(build):
+    model = build().eval()
+    images = pictures()
+    with torch.inference_mode():
+        expected = model(*images, num_flow_updates=3)
+        calls = []
+        unit = model.update_block.recurrent_block.convgru1
+        hooks = [layer.register_forward_hook(lambda *_: calls.append(1)) for layer in (unit.convz, unit.convr, unit)]
+        watched = model(*images, num_flow_updates=3)
+        assert len(calls) == 3 * 3
+        for hook in hooks:
+            hook.remove()
+        context = []
+        model.update_block.register_forward_pre_hook(lambda _, inputs: context.append(inputs[1]))
+        model(*images, num_flow_updates=2)
+    assert all(isinstance(given, torch.Tensor) for given in context)
+    for a, b in zip(watched, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4 * b.abs().max().item())
+
+
+class Pyramid(nn.Module):
+    """A correlation block that keeps what it is given, as torchvision's do."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block, self.out_channels = block, block.out_channels
+
+    def build_pyramid(self, fmap1, fmap2):
+        self.kept = self.block(fmap1, fmap2)
+
+    def index_pyramid(self, centroids_coords):
+        return self.kept(centroids_coords)
+
+
+def test_a_correlation_block_of_torchvisions_form():
+    model = small()
+    with torch.inference_mode():
+        expected = model(*pictures(), num_flow_updates=2)[-1]
+        model.corr_block = Pyramid(model.corr_block)
+        torch.testing.assert_close(model(*pictures(), num_flow_updates=2)[-1], expected, rtol=0, atol=0)
+
+
+class Gate(nn.Module):
+    """A recurrent block that knows nothing of ours but the arguments of the call."""
+
+    hidden_size = 96
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(96 + 64 + 82, 96, 1)
+
+    def forward(self, h, x):
+        return torch.tanh(self.conv(torch.cat((h, x), dim=1)))
+
+
+def test_a_recurrent_block_of_ones_own():
+    model = small()
+    model.update_block = UpdateBlock(
+        motion_encoder=model.update_block.motion_encoder, recurrent_block=Gate(), flow_head=model.update_block.flow_head
+    )
+    assert model(*pictures(), num_flow_updates=2)[-1].isfinite().all()
+
+
+def test_first_layers_of_one_channel():
+    model = small()
+    for encoder in (model.feature_encoder, model.context_encoder):
+        encoder.convnormrelu[0] = nn.Conv2d(1, 32, 7, stride=2, padding=3)
+    grey = [image[:, :1] for image in pictures()]
+    assert model(*grey, num_flow_updates=1)[0].shape == (1, 2, 128, 136)
+    with pytest.raises(ValueError, match=r"this RAFT takes .*Tensor\[N, 1, H, W\].*\[1, 3, 128, 136\]"):
+        model(*pictures())
+
+
+def test_images_that_are_no_tensors():
+    with pytest.raises(TypeError, match=r"not list.*weights\.transforms\(\)\(image1, image2\)"):
+        small()([[0.0]], [[0.0]])
