@@ -1,6 +1,8 @@
 """LR-ASPP, the segmentation head of MobileNetV3.
 
 `Searching for MobileNetV3 <https://arxiv.org/abs/1905.02244>`__
+
+Shapes: ``N`` images, ``H`` x ``W`` pixels, ``h`` x ``w`` cells of a feature map, ``C`` channels.
 """
 
 from collections import OrderedDict
