@@ -106,12 +106,15 @@ def extracted_features(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor,
     """Outputs of layers that both have by the same name in their graphs, through torchvision's own function."""
     oracle.torchvision()
     extraction: Any = importlib.import_module("torchvision.models.feature_extraction")
-    names = [extraction.get_graph_node_names(model)[1] for model in (ours, theirs)]
+    names = [extraction.get_graph_node_names(model, suppress_diff_warning=True)[1] for model in (ours, theirs)]
     layers = dict(ours.named_modules())
     common = [name for name in names[0] if name in set(names[1]) and name in layers]
     wanted = common[:: max(1, len(common) // FEATURES)]
     assert wanted, "the graphs have no layer in common"
-    extractors = [extraction.create_feature_extractor(model, return_nodes=wanted).eval() for model in (ours, theirs)]
+    extractors = [
+        extraction.create_feature_extractor(model, return_nodes=wanted, suppress_diff_warning=True).eval()
+        for model in (ours, theirs)
+    ]
     return largest_difference(extractors[0], extractors[1], inputs)
 
 

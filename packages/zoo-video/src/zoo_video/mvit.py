@@ -4,9 +4,9 @@
 - `MViTv2: Improved Multiscale Vision Transformers for Classification and Detection
   <https://arxiv.org/abs/2112.01526>`__
 
-Shapes: ``N`` videos; ``T``, ``H`` and ``W`` sizes of a map of tokens in time, height and width; ``L`` = T * H * W tokens
-beside the class token, which comes first; ``C`` channels. Between blocks ``[N, 1 + L, C]``, inside attention
-``[N, 1 + L, heads, C]``. Pooling makes L smaller; the sizes go from block to block beside the tokens.
+Shapes: ``N`` videos; ``T``, ``H`` and ``W`` sizes of a map of tokens; ``L`` = T * H * W; ``C``
+channels. Between blocks ``[N, 1 + L, C]``, the class token first; inside attention ``[N, 1 + L, heads, C]``. Pooling
+makes L smaller; the sizes go from block to block beside the tokens.
 """
 
 import math
