@@ -306,6 +306,8 @@ def without_autocast(device_type: str) -> contextlib.AbstractContextManager[Any]
 
     Where none is, it does nothing, so that exported programs have no trace of it.
     """
-    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+    # Known of these two, so that torch.compile of torch 2.10, which cannot trace the question, need not ask.
+    known = device_type in ("cpu", "cuda")
+    if (known or torch.amp.is_autocast_available(device_type)) and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return contextlib.nullcontext()
