@@ -100,7 +100,7 @@ def filled(name: str) -> tuple[nn.Module, nn.Module]:
     """Both models with the same parameters, with which they detect something."""
     kwargs = small(name)
     if "rcnn" in name:
-        kwargs |= {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0}
+        kwargs |= {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, "box_detections_per_img": 20}
     with reference_values.no_random_init():
         ours, theirs = (builder(**kwargs) for builder in builders(name))
     reference_values.fill_parameters(ours)
