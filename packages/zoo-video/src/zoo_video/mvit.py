@@ -30,8 +30,126 @@ from zoo_video.inputs import check_video, refusal
 
 __all__ = ["MViT", "MViT_V1_B_Weights", "MViT_V2_S_Weights", "mvit_v1_b", "mvit_v2_s"]
 
-# Frames, height and width of a map of tokens.
-Size = tuple[int, int, int]
+
+class MViT(nn.Module):
+    """Multiscale Vision Transformer, version 1 (tables 2 and 3 of the first paper) or 2 (section 4 of the second).
+
+    Args:
+        spatial_size: height and width of the frames.
+        temporal_size: number of frames.
+        block_setting: the blocks.
+        residual_pool: add the pooled queries to what attention gives.
+        residual_with_cls_embed: do so for the class token, too.
+        rel_pos_embed: add to the logits what the query and the relative position say, in the place of adding positions
+            to the tokens.
+        proj_after_attn: change the number of channels in attention, and not in the MLP.
+        dropout: probability of an element to be zeroed before the classifier.
+        attention_dropout: probability of an element to be zeroed, after attention and each layer of an MLP.
+        stochastic_depth_prob: probability of a sample to skip a branch of the last block; it grows linearly from 0 at
+            the first block.
+        num_classes: size of the output.
+        block: makes a block; :class:`MultiscaleBlock` by default.
+        norm_layer: makes the normalisation from a number of channels; layer normalisation by default.
+        patch_embed_kernel, patch_embed_stride, patch_embed_padding: of the convolution that makes the tokens, over
+            frames, height and width.
+
+    Shape:
+        ``Tensor[N, 3, temporal_size, *spatial_size]`` -> Tensor[N, num_classes]
+
+    Raises:
+        ValueError: there are no blocks; or the videos are of another size.
+    """
+
+    def __init__(
+        self,
+        spatial_size: tuple[int, int],
+        temporal_size: int,
+        block_setting: "Sequence[MSBlockConfig]",
+        residual_pool: bool,
+        residual_with_cls_embed: bool,
+        rel_pos_embed: bool,
+        proj_after_attn: bool,
+        dropout: float = 0.5,
+        attention_dropout: float = 0.0,
+        stochastic_depth_prob: float = 0.0,
+        num_classes: int = 400,
+        block: Callable[..., nn.Module] | None = None,
+        norm_layer: Callable[..., nn.Module] | None = None,
+        patch_embed_kernel: "Size" = (3, 7, 7),
+        patch_embed_stride: "Size" = (2, 4, 4),
+        patch_embed_padding: "Size" = (1, 3, 3),
+    ) -> None:
+        super().__init__()
+        if not block_setting:
+            raise ValueError("block_setting must have an element for each block, and is empty")
+        block = block or MultiscaleBlock
+        norm_layer = norm_layer or partial(nn.LayerNorm, eps=1e-6)
+        self.input_size = (temporal_size, *spatial_size)
+        self.patch_embedding = (patch_embed_kernel, patch_embed_stride, patch_embed_padding)
+        self.conv_proj = nn.Conv3d(
+            3,
+            block_setting[0].input_channels,
+            kernel_size=patch_embed_kernel,
+            stride=patch_embed_stride,
+            padding=patch_embed_padding,
+        )
+        self.token_size = self._tokens_of(self.input_size)
+        self.pos_encoding = PositionalEncoding(
+            block_setting[0].input_channels, self.token_size[1:], self.token_size[0], rel_pos_embed
+        )
+        size = self.token_size
+        self.blocks = nn.ModuleList()
+        for index, setting in enumerate(block_setting):
+            self.blocks.append(
+                block(
+                    input_size=size,
+                    cnf=setting,
+                    residual_pool=residual_pool,
+                    residual_with_cls_embed=residual_with_cls_embed,
+                    rel_pos_embed=rel_pos_embed,
+                    proj_after_attn=proj_after_attn,
+                    dropout=attention_dropout,
+                    stochastic_depth_prob=stochastic_depth_prob * index / max(len(block_setting) - 1, 1),
+                    norm_layer=norm_layer,
+                )
+            )
+            size = _pooled_size(size, setting.kernel_q, setting.stride_q)
+        self.norm = norm_layer(block_setting[-1].output_channels)
+        self.head = nn.Sequential(
+            nn.Dropout(dropout, inplace=True), nn.Linear(block_setting[-1].output_channels, num_classes)
+        )
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets one module's own parameters as the authors do."""
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, PositionalEncoding):
+            for parameter in module.parameters():
+                nn.init.trunc_normal_(parameter, std=0.02)
+
+    def _tokens_of(self, size: Sequence[int]) -> "Size":
+        """Size of the map of tokens for videos of so many frames, rows and columns."""
+        kernel, stride, padding = self.patch_embedding
+        return _triple(
+            [
+                (length + 2 * zeros - side) // step + 1
+                for length, side, step, zeros in zip(size, kernel, stride, padding, strict=True)
+            ]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_video(x, model="this MViT")
+        if not (is_stand_in(x) or torch.jit.is_tracing()) and self._tokens_of(x.shape[2:]) != self.token_size:
+            frames, height, width = self.input_size
+            raise refusal(x, "this MViT", f"of {frames} frames of {height}x{width} pixels")
+        x = self.pos_encoding(self.conv_proj(x).flatten(2).transpose(1, 2))
+        size = self.token_size
+        for block in self.blocks:
+            x, size = block(x, size)
+        return self.head(self.norm(x[:, 0]))
 
 
 @dataclass
@@ -56,19 +174,91 @@ class MSBlockConfig:
     stride_kv: list[int]
 
 
-def _triple(values: Sequence[int]) -> Size:
-    """Three whole numbers as a tuple of three."""
-    time, height, width = values
-    return time, height, width
+# Frames, height and width of a map of tokens.
+Size = tuple[int, int, int]
 
 
-def _pooled_size(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> Size:
-    """Size of a map after pooling with a padding of half the kernel."""
-    if not kernel:
-        return _triple(size)
-    return _triple(
-        [(length + 2 * (side // 2) - side) // step + 1 for length, side, step in zip(size, kernel, stride, strict=True)]
-    )
+class MultiscaleBlock(nn.Module):
+    """Pooling attention and MLP, each after a normalisation and with a shortcut: figure 3 of the first paper.
+
+    Args:
+        input_size: frames, height and width of the input's map of tokens.
+        cnf: heads, channels and pooling.
+        residual_pool, residual_with_cls_embed, rel_pos_embed: see :class:`MultiscaleAttention`.
+        proj_after_attn: change the number of channels in attention, and not in the MLP.
+        dropout: probability of an element to be zeroed, after attention and each layer of the MLP.
+        stochastic_depth_prob: probability of attention, and of the MLP, to be left out for a sample.
+        norm_layer: makes the normalisation from a number of channels.
+    """
+
+    def __init__(
+        self,
+        input_size: Sequence[int],
+        cnf: MSBlockConfig,
+        residual_pool: bool,
+        residual_with_cls_embed: bool,
+        rel_pos_embed: bool,
+        proj_after_attn: bool,
+        dropout: float = 0.0,
+        stochastic_depth_prob: float = 0.0,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+    ) -> None:
+        super().__init__()
+        self.proj_after_attn = proj_after_attn
+        self.pool_skip: Pool | None = None
+        if math.prod(cnf.stride_q) > 1:
+            kernel = [step + 1 if step > 1 else step for step in cnf.stride_q]
+            padding = [side // 2 for side in kernel]
+            self.pool_skip = Pool(nn.MaxPool3d(_triple(kernel), _triple(cnf.stride_q), _triple(padding)))
+        attention_dim = cnf.output_channels if proj_after_attn else cnf.input_channels
+        self.norm1 = norm_layer(cnf.input_channels)
+        self.norm2 = norm_layer(attention_dim)
+        self.attn = MultiscaleAttention(
+            input_size,
+            cnf.input_channels,
+            attention_dim,
+            cnf.num_heads,
+            kernel_q=cnf.kernel_q,
+            kernel_kv=cnf.kernel_kv,
+            stride_q=cnf.stride_q,
+            stride_kv=cnf.stride_kv,
+            residual_pool=residual_pool,
+            residual_with_cls_embed=residual_with_cls_embed,
+            rel_pos_embed=rel_pos_embed,
+            dropout=dropout,
+            norm_layer=norm_layer,
+        )
+        self.mlp = MLP(
+            attention_dim,
+            [4 * attention_dim, cnf.output_channels],
+            activation_layer=nn.GELU,
+            dropout=dropout,
+        )
+        self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
+        self.project: nn.Linear | None = None
+        if cnf.input_channels != cnf.output_channels:
+            self.project = nn.Linear(cnf.input_channels, cnf.output_channels)
+
+    def forward(self, x: Tensor, size: Size) -> tuple[Tensor, Size]:
+        """
+        Args:
+            x: Tensor[N, 1 + L, input_channels], the class token first.
+            size: of the map of the L others.
+
+        Returns:
+            Tensor[N, 1 + L', output_channels], and the size of the map of its L' tokens.
+        """
+        normed = self.norm1(x)
+        attended, new_size = self.attn(normed, size)
+        shortcut = x if self.project is None or not self.proj_after_attn else self.project(normed)
+        if self.pool_skip is not None:
+            pooled, _ = self.pool_skip(shortcut.unsqueeze(2), size)
+            shortcut = pooled.squeeze(2)
+        x = shortcut + self.stochastic_depth(attended)
+
+        normed = self.norm2(x)
+        shortcut = x if self.project is None or self.proj_after_attn else self.project(normed)
+        return shortcut + self.stochastic_depth(self.mlp(normed)), new_size
 
 
 class Pool(nn.Module):
@@ -110,6 +300,12 @@ class Pool(nn.Module):
         if self.norm_act is not None:
             x = self.norm_act(x)
         return x, (maps.shape[2], maps.shape[3], maps.shape[4])
+
+
+def _triple(values: Sequence[int]) -> Size:
+    """Three whole numbers as a tuple of three."""
+    time, height, width = values
+    return time, height, width
 
 
 class MultiscaleAttention(nn.Module):
@@ -232,6 +428,15 @@ class MultiscaleAttention(nn.Module):
         return self.project(join_heads(torch.cat((class_token, tokens), dim=1).transpose(1, 2))), q_size
 
 
+def _pooled_size(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> Size:
+    """Size of a map after pooling with a padding of half the kernel."""
+    if not kernel:
+        return _triple(size)
+    return _triple(
+        [(length + 2 * (side // 2) - side) // step + 1 for length, side, step in zip(size, kernel, stride, strict=True)]
+    )
+
+
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
     """Attention of Tensor[N, L, heads, C] each."""
     return F.scaled_dot_product_attention(
@@ -295,89 +500,6 @@ def _position_targets(size: Size, keys: Tensor) -> Tensor:
     return targets[:, None].expand(*keys.shape[:3], -1)
 
 
-class MultiscaleBlock(nn.Module):
-    """Pooling attention and MLP, each after a normalisation and with a shortcut: figure 3 of the first paper.
-
-    Args:
-        input_size: frames, height and width of the input's map of tokens.
-        cnf: heads, channels and pooling.
-        residual_pool, residual_with_cls_embed, rel_pos_embed: see :class:`MultiscaleAttention`.
-        proj_after_attn: change the number of channels in attention, and not in the MLP.
-        dropout: probability of an element to be zeroed, after attention and each layer of the MLP.
-        stochastic_depth_prob: probability of attention, and of the MLP, to be left out for a sample.
-        norm_layer: makes the normalisation from a number of channels.
-    """
-
-    def __init__(
-        self,
-        input_size: Sequence[int],
-        cnf: MSBlockConfig,
-        residual_pool: bool,
-        residual_with_cls_embed: bool,
-        rel_pos_embed: bool,
-        proj_after_attn: bool,
-        dropout: float = 0.0,
-        stochastic_depth_prob: float = 0.0,
-        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
-    ) -> None:
-        super().__init__()
-        self.proj_after_attn = proj_after_attn
-        self.pool_skip: Pool | None = None
-        if math.prod(cnf.stride_q) > 1:
-            kernel = [step + 1 if step > 1 else step for step in cnf.stride_q]
-            padding = [side // 2 for side in kernel]
-            self.pool_skip = Pool(nn.MaxPool3d(_triple(kernel), _triple(cnf.stride_q), _triple(padding)))
-        attention_dim = cnf.output_channels if proj_after_attn else cnf.input_channels
-        self.norm1 = norm_layer(cnf.input_channels)
-        self.norm2 = norm_layer(attention_dim)
-        self.attn = MultiscaleAttention(
-            input_size,
-            cnf.input_channels,
-            attention_dim,
-            cnf.num_heads,
-            kernel_q=cnf.kernel_q,
-            kernel_kv=cnf.kernel_kv,
-            stride_q=cnf.stride_q,
-            stride_kv=cnf.stride_kv,
-            residual_pool=residual_pool,
-            residual_with_cls_embed=residual_with_cls_embed,
-            rel_pos_embed=rel_pos_embed,
-            dropout=dropout,
-            norm_layer=norm_layer,
-        )
-        self.mlp = MLP(
-            attention_dim,
-            [4 * attention_dim, cnf.output_channels],
-            activation_layer=nn.GELU,
-            dropout=dropout,
-        )
-        self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
-        self.project: nn.Linear | None = None
-        if cnf.input_channels != cnf.output_channels:
-            self.project = nn.Linear(cnf.input_channels, cnf.output_channels)
-
-    def forward(self, x: Tensor, size: Size) -> tuple[Tensor, Size]:
-        """
-        Args:
-            x: Tensor[N, 1 + L, input_channels], the class token first.
-            size: of the map of the L others.
-
-        Returns:
-            Tensor[N, 1 + L', output_channels], and the size of the map of its L' tokens.
-        """
-        normed = self.norm1(x)
-        attended, new_size = self.attn(normed, size)
-        shortcut = x if self.project is None or not self.proj_after_attn else self.project(normed)
-        if self.pool_skip is not None:
-            pooled, _ = self.pool_skip(shortcut.unsqueeze(2), size)
-            shortcut = pooled.squeeze(2)
-        x = shortcut + self.stochastic_depth(attended)
-
-        normed = self.norm2(x)
-        shortcut = x if self.project is None or self.proj_after_attn else self.project(normed)
-        return shortcut + self.stochastic_depth(self.mlp(normed)), new_size
-
-
 class PositionalEncoding(nn.Module):
     """Puts a class token before the others, and adds learnt positions in space and time.
 
@@ -410,137 +532,6 @@ class PositionalEncoding(nn.Module):
         return torch.cat((token, x), dim=1)
 
 
-class MViT(nn.Module):
-    """Multiscale Vision Transformer, version 1 (tables 2 and 3 of the first paper) or 2 (section 4 of the second).
-
-    Args:
-        spatial_size: height and width of the frames.
-        temporal_size: number of frames.
-        block_setting: the blocks.
-        residual_pool: add the pooled queries to what attention gives.
-        residual_with_cls_embed: do so for the class token, too.
-        rel_pos_embed: add to the logits what the query and the relative position say, in the place of adding positions
-            to the tokens.
-        proj_after_attn: change the number of channels in attention, and not in the MLP.
-        dropout: probability of an element to be zeroed before the classifier.
-        attention_dropout: probability of an element to be zeroed, after attention and each layer of an MLP.
-        stochastic_depth_prob: probability of a sample to skip a branch of the last block; it grows linearly from 0 at
-            the first block.
-        num_classes: size of the output.
-        block: makes a block; :class:`MultiscaleBlock` by default.
-        norm_layer: makes the normalisation from a number of channels; layer normalisation by default.
-        patch_embed_kernel, patch_embed_stride, patch_embed_padding: of the convolution that makes the tokens, over
-            frames, height and width.
-
-    Shape:
-        ``Tensor[N, 3, temporal_size, *spatial_size]`` -> Tensor[N, num_classes]
-
-    Raises:
-        ValueError: there are no blocks; or the videos are of another size.
-    """
-
-    def __init__(
-        self,
-        spatial_size: tuple[int, int],
-        temporal_size: int,
-        block_setting: Sequence[MSBlockConfig],
-        residual_pool: bool,
-        residual_with_cls_embed: bool,
-        rel_pos_embed: bool,
-        proj_after_attn: bool,
-        dropout: float = 0.5,
-        attention_dropout: float = 0.0,
-        stochastic_depth_prob: float = 0.0,
-        num_classes: int = 400,
-        block: Callable[..., nn.Module] | None = None,
-        norm_layer: Callable[..., nn.Module] | None = None,
-        patch_embed_kernel: Size = (3, 7, 7),
-        patch_embed_stride: Size = (2, 4, 4),
-        patch_embed_padding: Size = (1, 3, 3),
-    ) -> None:
-        super().__init__()
-        if not block_setting:
-            raise ValueError("block_setting must have an element for each block, and is empty")
-        block = block or MultiscaleBlock
-        norm_layer = norm_layer or partial(nn.LayerNorm, eps=1e-6)
-        self.input_size = (temporal_size, *spatial_size)
-        self.patch_embedding = (patch_embed_kernel, patch_embed_stride, patch_embed_padding)
-        self.conv_proj = nn.Conv3d(
-            3,
-            block_setting[0].input_channels,
-            kernel_size=patch_embed_kernel,
-            stride=patch_embed_stride,
-            padding=patch_embed_padding,
-        )
-        self.token_size = self._tokens_of(self.input_size)
-        self.pos_encoding = PositionalEncoding(
-            block_setting[0].input_channels, self.token_size[1:], self.token_size[0], rel_pos_embed
-        )
-        size = self.token_size
-        self.blocks = nn.ModuleList()
-        for index, setting in enumerate(block_setting):
-            self.blocks.append(
-                block(
-                    input_size=size,
-                    cnf=setting,
-                    residual_pool=residual_pool,
-                    residual_with_cls_embed=residual_with_cls_embed,
-                    rel_pos_embed=rel_pos_embed,
-                    proj_after_attn=proj_after_attn,
-                    dropout=attention_dropout,
-                    stochastic_depth_prob=stochastic_depth_prob * index / max(len(block_setting) - 1, 1),
-                    norm_layer=norm_layer,
-                )
-            )
-            size = _pooled_size(size, setting.kernel_q, setting.stride_q)
-        self.norm = norm_layer(block_setting[-1].output_channels)
-        self.head = nn.Sequential(
-            nn.Dropout(dropout, inplace=True), nn.Linear(block_setting[-1].output_channels, num_classes)
-        )
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        """Sets one module's own parameters as the authors do."""
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, PositionalEncoding):
-            for parameter in module.parameters():
-                nn.init.trunc_normal_(parameter, std=0.02)
-
-    def _tokens_of(self, size: Sequence[int]) -> Size:
-        """Size of the map of tokens for videos of so many frames, rows and columns."""
-        kernel, stride, padding = self.patch_embedding
-        return _triple(
-            [
-                (length + 2 * zeros - side) // step + 1
-                for length, side, step, zeros in zip(size, kernel, stride, padding, strict=True)
-            ]
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        check_video(x, model="this MViT")
-        if not (is_stand_in(x) or torch.jit.is_tracing()) and self._tokens_of(x.shape[2:]) != self.token_size:
-            frames, height, width = self.input_size
-            raise refusal(x, "this MViT", f"of {frames} frames of {height}x{width} pixels")
-        x = self.pos_encoding(self.conv_proj(x).flatten(2).transpose(1, 2))
-        size = self.token_size
-        for block in self.blocks:
-            x, size = block(x, size)
-        return self.head(self.norm(x[:, 0]))
-
-
-class MViT_V1_B_Weights(WeightsEnum):
-    KINETICS400_V1 = auto()
-    DEFAULT = KINETICS400_V1
-
-
-class MViT_V2_S_Weights(WeightsEnum):
-    KINETICS400_V1 = auto()
-    DEFAULT = KINETICS400_V1
-
-
 # Number of attention heads, channels of input and output, stride over height and width of queries, of keys and values.
 _V1_B = (
     (1, 96, 192, 1, 8),
@@ -552,6 +543,8 @@ _V1_B = (
     (8, 768, 768, 2, 1),
     (8, 768, 768, 1, 1),
 )
+
+
 _V2_S = (
     (1, 96, 96, 1, 8),
     (2, 96, 192, 2, 4),
@@ -587,15 +580,21 @@ def _mvit(weights: WeightsEnum | None, progress: bool, **kwargs: Any) -> MViT:
     return build(MViT, weights, progress, **{"spatial_size": (224, 224), "temporal_size": 16, **kwargs})
 
 
+class MViT_V1_B_Weights(WeightsEnum):
+    KINETICS400_V1 = auto()
+    DEFAULT = KINETICS400_V1
+
+
+class MViT_V2_S_Weights(WeightsEnum):
+    KINETICS400_V1 = auto()
+    DEFAULT = KINETICS400_V1
+
+
 @register_model
 def mvit_v1_b(*, weights: MViT_V1_B_Weights | None = None, progress: bool = True, **kwargs: Any) -> MViT:
     """MViT-B, 16x4, from `Multiscale Vision Transformers <https://arxiv.org/abs/2104.11227>`__.
 
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`MViT`, and of :func:`zoo_core.builders.build`. ``spatial_size`` and
-            ``temporal_size`` are the checkpoint's with weights, else (224, 224) and 16 by default.
+    ``spatial_size`` and ``temporal_size`` are the checkpoint's with weights, else (224, 224) and 16 by default.
     """
     return _mvit(
         weights,
@@ -614,11 +613,7 @@ def mvit_v2_s(*, weights: MViT_V2_S_Weights | None = None, progress: bool = True
     """MViTv2-S, 16x4, from `MViTv2: Improved Multiscale Vision Transformers for Classification and Detection
     <https://arxiv.org/abs/2112.01526>`__.
 
-    Args:
-        weights: the checkpoint to load; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        **kwargs: arguments of :class:`MViT`, and of :func:`zoo_core.builders.build`. ``spatial_size`` and
-            ``temporal_size`` are the checkpoint's with weights, else (224, 224) and 16 by default.
+    ``spatial_size`` and ``temporal_size`` are the checkpoint's with weights, else (224, 224) and 16 by default.
     """
     return _mvit(
         weights,
