@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from enum import auto
+from pathlib import Path
 
 import pytest
 import torch
@@ -155,6 +156,20 @@ def test_get_state_dict(toyzoo, tmp_path):
             state_dict = weights.get_state_dict(progress=False, check_hash=True)
             assert list(state_dict) == ["body.weight", "body.bias", "fc.weight", "fc.bias"]
             assert state_dict["fc.weight"].tolist() == [[-10], [10]]
+
+
+def test_get_state_dict_takes_the_arguments_of_torchvision(toyzoo, tmp_path, server, cache):
+    """Those of torch.hub.load_state_dict_from_url, by position too."""
+    content = Path(toyzoo.BrightNet_Weights.FILE_V1.url.removeprefix("file://").replace("%20", " ")).read_bytes()
+    weights = Weights(server.add("/toy.pth", content), transforms=lambda: None, meta={})
+    loaded = weights.get_state_dict(tmp_path / "mine", "meta", False, True, "other.pth", False)
+    assert loaded["fc.weight"].is_meta
+    assert (tmp_path / "mine" / "other.pth").read_bytes() == content
+    assert weights.get_state_dict(model_dir=str(tmp_path / "mine"), progress=False)["fc.bias"].device.type == "cpu"
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["other.pth", "toy.pth"]
+    assert not cache.exists()
+    weights.get_state_dict(file_name="renamed.pth", progress=False)
+    assert [path.name for path in cache.iterdir()] == ["renamed.pth"]
 
 
 def test_weights_named_in_meta_are_found_when_they_are_read(tmp_path):

@@ -244,8 +244,10 @@ def installed(path: Path) -> Iterator[None]:
     finally:
         sys.path.remove(str(path))
         names = {entry.stem if entry.suffix == ".py" else entry.name for entry in path.iterdir()}
-        for module in [name for name in sys.modules if name.partition(".")[0] in names]:
-            del sys.modules[module]
+        for name, module in list(sys.modules.items()):
+            # A folder that is called like a package from elsewhere, such as torch's cache, is not that package.
+            if name.partition(".")[0] in names and Path(getattr(module, "__file__", None) or path).is_relative_to(path):
+                del sys.modules[name]
         for model in [
             n for n, builder in registry._registered.items() if builder.__module__.partition(".")[0] in names
         ]:

@@ -3,11 +3,13 @@
 import enum
 import functools
 import inspect
+import os
 import re
 import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from zoo_core import catalog
@@ -52,26 +54,40 @@ class Weights:
     __hash__ = None  # type: ignore[assignment]  # as for any mutable dataclass
 
     def get_state_dict(
-        self, *, progress: bool = True, check_hash: bool = True, map_location: Any = "cpu"
+        self,
+        model_dir: str | os.PathLike[str] | None = None,
+        map_location: Any = "cpu",
+        progress: bool = True,
+        check_hash: bool = True,
+        file_name: str | None = None,
+        weights_only: bool = True,
     ) -> dict[str, Any]:
         """The checkpoint's tensors by name; downloads the file if it is not in the cache.
 
         Args:
+            model_dir: a folder that takes the place of the cache.
+            map_location: device for the tensors, as in :func:`torch.load`.
             progress: show a progress bar.
             check_hash: compare a downloaded file with ``sha256_prefix``, as everywhere in the zoo by default.
-            map_location: device for the tensors, as in :func:`torch.load`.
+            file_name: name for the file there, instead of that in the url.
+            weights_only: taken as torchvision takes it; whatever it says, no code in a file is ever run.
 
         Raises:
             zoo_core.checkpoints.CheckpointError: the file cannot be obtained or read; the message says why.
         """
         from zoo_core import checkpoints
 
+        to = None
+        if model_dir is not None or file_name is not None:
+            place = checkpoints.locate(self.url)
+            to = (place.parent if model_dir is None else Path(model_dir)) / (file_name or place.name)
         return checkpoints.get_state_dict(
             self.url,
             sha256_prefix=self.sha256_prefix,
             progress=progress,
             check_hash=check_hash,
             map_location=map_location,
+            to=to,
         )
 
 
@@ -125,11 +141,9 @@ class WeightsEnum(enum.Enum):
         """First hex digits of the file's SHA-256, ``None`` where no check is possible."""
         return self.value.sha256_prefix
 
-    def get_state_dict(
-        self, *, progress: bool = True, check_hash: bool = True, map_location: Any = "cpu"
-    ) -> dict[str, Any]:
+    def get_state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """See :meth:`Weights.get_state_dict`."""
-        return self.value.get_state_dict(progress=progress, check_hash=check_hash, map_location=map_location)
+        return self.value.get_state_dict(*args, **kwargs)
 
     @classmethod
     def verify(cls, obj: Any) -> Self | None:

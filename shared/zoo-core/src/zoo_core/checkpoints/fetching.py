@@ -26,7 +26,14 @@ STUCK_AFTER_S = 120
 _COPY_CHUNK_SIZE = 1024 * 1024
 
 
-def fetch(url: str, *, sha256_prefix: str | None = None, progress: bool = True, check_hash: bool = True) -> Path:
+def fetch(
+    url: str,
+    *,
+    sha256_prefix: str | None = None,
+    progress: bool = True,
+    check_hash: bool = True,
+    to: Path | None = None,
+) -> Path:
     """Where the file of a url is on this machine; downloads it if it is not in the cache.
 
     A download is checked once, when it enters the cache: what is found there is taken as it is, and
@@ -42,6 +49,7 @@ def fetch(url: str, *, sha256_prefix: str | None = None, progress: bool = True, 
         sha256_prefix: hex digits with which the file's SHA-256 must begin; ``None`` for no check.
         progress: show the progress on stderr, as a bar if that is a terminal, and what is waited for.
         check_hash: ``False`` ignores ``sha256_prefix``.
+        to: where a download goes instead of the cache; its folder is made if need be. A file that is there is taken.
 
     Raises:
         CheckpointNotFoundError: there is no such file.
@@ -55,6 +63,7 @@ def fetch(url: str, *, sha256_prefix: str | None = None, progress: bool = True, 
     if urls.split(url).scheme not in urls.REMOTE_SCHEMES:
         _check_in_place(url, path, expected)
         return path
+    path = path if to is None else to
     with explaining_write_errors(path):
         if path.is_file():
             return path

@@ -32,14 +32,15 @@ def get_state_dict(
     progress: bool = True,
     check_hash: bool = True,
     map_location: "torch.serialization.MAP_LOCATION" = "cpu",
+    to: Path | None = None,
 ) -> "dict[str, torch.Tensor]":
     """The tensors of a checkpoint by name: :func:`~zoo_core.checkpoints.fetch` and :func:`read_state_dict` in one.
 
-    Files of the cache and of installed packages are memory-mapped, since they are only ever replaced; a ``file:`` url
-    is read into memory, since its owner may write to it.
+    Files of the cache and of installed packages are memory-mapped, since they are only ever replaced; a ``file:`` url,
+    and what is downloaded ``to`` another place, is read into memory, since its owner may write to it.
     """
-    path = fetch(url, sha256_prefix=sha256_prefix, progress=progress, check_hash=check_hash)
-    is_never_rewritten = urlsplit(url).scheme in (*REMOTE_SCHEMES, "package")
+    path = fetch(url, sha256_prefix=sha256_prefix, progress=progress, check_hash=check_hash, to=to)
+    is_never_rewritten = to is None and urlsplit(url).scheme in (*REMOTE_SCHEMES, "package")
     return read_state_dict(path, map_location=map_location, mapped=is_never_rewritten)
 
 
