@@ -4,7 +4,9 @@ Without torchrun there is one process, and everything here is as good as free: t
 """
 
 import contextlib
+import ctypes
 import os
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -91,11 +93,24 @@ def gathered(value: Value, among: World) -> list[Value] | None:
     """
     if among.size == 1:
         return [value]
+    # torch's own gather_object() takes numpy, which is not there as a rule.
+    import torch
     from torch import distributed
 
-    values: list[Value] | None = [value] * among.size if among.is_first else None
+    content = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
     try:
-        distributed.gather_object(value, values)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(among.size)]
+        distributed.all_gather(lengths, torch.tensor([len(content)]))
+        longest = max(int(length) for length in lengths)
+        padded = torch.zeros(longest, dtype=torch.uint8)
+        padded[: len(content)] = content
+        parts = [torch.empty_like(padded) for _ in range(among.size)] if among.is_first else None
+        distributed.gather(padded, parts)
     except RuntimeError as error:
         raise LostProcessError("another process of this run has ended before its time") from error
-    return values
+    if parts is None:
+        return None
+    return [
+        pickle.loads(ctypes.string_at(part.data_ptr(), int(length)))
+        for part, length in zip(parts, lengths, strict=True)
+    ]

@@ -82,7 +82,7 @@ def round_down(value: float, dtype: torch.dtype) -> float:
 
 
 def _suppress(boxes: Tensor, idxs: Tensor | None, iou_threshold: float) -> Tensor:
-    """Which of the boxes, which come by decreasing score, stay: bool of shape (N,)."""
+    """Which of the boxes, which come by decreasing score, stay: bool Tensor[N]."""
     threshold = round_down(iou_threshold, boxes.dtype)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 

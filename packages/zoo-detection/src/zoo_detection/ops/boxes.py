@@ -1,7 +1,7 @@
 """Boxes: non-maximum suppression, areas, overlaps and conversions.
 
-Unless said otherwise boxes are ``(x1, y1, x2, y2)`` in pixels with ``x1 <= x2`` and ``y1 <= y2``, in a tensor of shape
-(N, 4).
+Unless said otherwise boxes are ``(x1, y1, x2, y2)`` in pixels with ``x1 <= x2`` and ``y1 <= y2``:
+Tensor[N, 4].
 """
 
 from collections.abc import Callable
@@ -58,10 +58,10 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     come near at a threshold close to 1, where nearly all of them stay; at 1 nothing is dropped, and no pair looked at.
 
     Args:
-        boxes: float tensor of shape (N, 4), any floating dtype; half precision is computed in float32. A box that is
+        boxes: float Tensor[N, 4], any floating dtype; half precision is computed in float32. A box that is
             empty (``x2 <= x1`` or ``y2 <= y1``), has a NaN coordinate, or an infinite area overlaps nothing and is
             kept. Quantized per tensor, they are compared exactly.
-        scores: tensor of shape (N,), of the dtype of the boxes. Equal scores go by index; NaN is above every number, as
+        scores: Tensor[N], of the dtype of the boxes. Equal scores go by index; NaN is above every number, as
             in :func:`torch.sort`.
         iou_threshold: in [0, 1].
 
@@ -85,9 +85,9 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     apart, a common trick that rounds them.
 
     Args:
-        boxes: float tensor of shape (N, 4), as for :func:`nms`.
-        scores: tensor of shape (N,).
-        idxs: integer or float tensor of shape (N,): the category of each box. Boxes of different categories do not
+        boxes: float Tensor[N, 4], as for :func:`nms`.
+        scores: Tensor[N].
+        idxs: integer or float Tensor[N]: the category of each box. Boxes of different categories do not
             suppress each other. NaN is a category by itself.
         iou_threshold: in [0, 1].
 
@@ -126,7 +126,7 @@ def remove_small_boxes(boxes: Tensor, min_size: float) -> Tensor:
     """The indices of the boxes whose sides are both at least ``min_size``.
 
     Args:
-        boxes: tensor of shape (N, 4).
+        boxes: Tensor[N, 4].
         min_size: in pixels.
 
     Returns:
@@ -141,7 +141,7 @@ def clip_boxes_to_image(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Moves what lies outside of an image to its border.
 
     Args:
-        boxes: tensor of shape (..., 4).
+        boxes: Tensor[..., 4].
         size: height and width of the image.
 
     Returns:
@@ -247,7 +247,7 @@ def box_convert(boxes: Tensor, in_fmt: str, out_fmt: str) -> Tensor:
     ========== ======================================================================
 
     Args:
-        boxes: tensor of shape (..., 4), (..., 5) or (..., 8), as ``in_fmt`` says. Rotated boxes must be floating.
+        boxes: Tensor[..., 4], Tensor[..., 5] or Tensor[..., 8], as ``in_fmt`` says. Rotated boxes must be floating.
         in_fmt: the format that they have.
         out_fmt: the format to give them, both with a rotation or both without.
 
@@ -296,11 +296,11 @@ def box_area(boxes: Tensor, fmt: str = "xyxy") -> Tensor:
     """Areas of boxes.
 
     Args:
-        boxes: tensor of shape (..., 4).
+        boxes: Tensor[..., 4].
         fmt: ``"xyxy"``, ``"xywh"`` or ``"cxcywh"``, see :func:`box_convert`.
 
     Returns:
-        Tensor of shape (...). Half precision is computed, and returned, in float32, and small integers in int32.
+        Tensor[...]. Half precision is computed, and returned, in float32, and small integers in int32.
     """
     boxes = _upcast(boxes)
     if fmt in ("xywh", "cxcywh"):
@@ -319,12 +319,12 @@ def box_iou(boxes1: Tensor, boxes2: Tensor, fmt: str = "xyxy") -> Tensor:
     """Intersection over union of each pair of boxes.
 
     Args:
-        boxes1: tensor of shape (N, 4).
-        boxes2: tensor of shape (M, 4).
+        boxes1: Tensor[N, 4].
+        boxes2: Tensor[M, 4].
         fmt: format of both, see :func:`box_convert`: ``"xyxy"``, ``"xywh"`` or ``"cxcywh"``.
 
     Returns:
-        Tensor of shape (N, M), values in [0, 1]. A box without area (flat, a point, or with swapped corners) overlaps
+        Tensor[N, M], values in [0, 1]. A box without area (flat, a point, or with swapped corners) overlaps
         nothing: 0, with itself too. Half precision is computed, and returned, in float32.
     """
     return _overlap.iou(*_pairs(_upright("boxes1", boxes1, fmt), _upright("boxes2", boxes2, fmt)))
@@ -336,11 +336,11 @@ def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     <https://arxiv.org/abs/1902.09630>`__: IoU less the share of the enclosing box that neither of the two covers.
 
     Args:
-        boxes1: tensor of shape (N, 4).
-        boxes2: tensor of shape (M, 4).
+        boxes1: Tensor[N, 4].
+        boxes2: Tensor[M, 4].
 
     Returns:
-        Tensor of shape (N, M), values in [-1, 1]; 0 where the enclosing box has no area. A box without area as for
+        Tensor[N, M], values in [-1, 1]; 0 where the enclosing box has no area. A box without area as for
         :func:`box_iou`.
     """
     return _overlap.generalized(*_pairs(_upright("boxes1", boxes1, "xyxy"), _upright("boxes2", boxes2, "xyxy")))
@@ -352,12 +352,12 @@ def distance_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tenso
     squared distance of the centres over the squared diagonal of the enclosing box.
 
     Args:
-        boxes1: tensor of shape (N, 4).
-        boxes2: tensor of shape (M, 4).
+        boxes1: Tensor[N, 4].
+        boxes2: Tensor[M, 4].
         eps: is added to the squared diagonal.
 
     Returns:
-        Tensor of shape (N, M). A box without area has an IoU of 0, as for :func:`box_iou`; its centre counts.
+        Tensor[N, M]. A box without area has an IoU of 0, as for :func:`box_iou`; its centre counts.
     """
     return _overlap.distance(*_pairs(_upright("boxes1", boxes1, "xyxy"), _upright("boxes2", boxes2, "xyxy")), eps)
 
@@ -368,12 +368,12 @@ def complete_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tenso
     less a term for different aspect ratios.
 
     Args:
-        boxes1: tensor of shape (N, 4).
-        boxes2: tensor of shape (M, 4).
+        boxes1: Tensor[N, 4].
+        boxes2: Tensor[M, 4].
         eps: keeps the quotients finite.
 
     Returns:
-        Tensor of shape (N, M). A box without area has an IoU of 0, as for :func:`box_iou`; one without a diagonal has
+        Tensor[N, M]. A box without area has an IoU of 0, as for :func:`box_iou`; one without a diagonal has
         no aspect ratio to differ in.
     """
     return _overlap.complete(*_pairs(_upright("boxes1", boxes1, "xyxy"), _upright("boxes2", boxes2, "xyxy")), eps)
@@ -384,10 +384,10 @@ def masks_to_boxes(masks: Tensor) -> Tensor:
     """The smallest boxes around masks.
 
     Args:
-        masks: tensor of shape (N, H, W), any dtype: what is not zero belongs to the mask.
+        masks: Tensor[N, H, W], any dtype: what is not zero belongs to the mask.
 
     Returns:
-        float32 tensor of shape (N, 4): the first and the last column and row of each mask, as ``x1, y1, x2, y2``, both
+        float32 Tensor[N, 4]: the first and the last column and row of each mask, as ``x1, y1, x2, y2``, both
         included. Zeros for an empty mask.
     """
     if masks.dim() != 3:

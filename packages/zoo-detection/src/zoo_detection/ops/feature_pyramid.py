@@ -125,10 +125,10 @@ class FeaturePyramidNetwork(nn.Module):
         """Computes the pyramid.
 
         Args:
-            x: feature maps by name, finest first, of shape (N, C_i, H_i, W_i).
+            x: feature maps by name, finest first, Tensor[N, C_i, H_i, W_i].
 
         Returns:
-            The levels by the names of the inputs, each of shape (N, out_channels, H_i, W_i), then those that
+            The levels by the names of the inputs, each Tensor[N, out_channels, H_i, W_i], then those that
             ``extra_blocks`` adds.
         """
         names, inputs = list(x.keys()), list(x.values())

@@ -66,13 +66,13 @@ def generalized_box_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "n
     <https://arxiv.org/abs/1902.09630>`__.
 
     Args:
-        boxes1: tensor of shape (N, 4), ``x1, y1, x2, y2``.
-        boxes2: tensor of shape (N, 4).
+        boxes1: Tensor[N, 4], ``x1, y1, x2, y2``.
+        boxes2: Tensor[N, 4].
         reduction: ``"none"``, ``"mean"`` (zero for no boxes) or ``"sum"``.
         eps: keeps the quotients finite.
 
     Returns:
-        Loss of shape (N,) for ``"none"``, otherwise a scalar, with finite gradients for any finite boxes: a box without
+        Loss, Tensor[N], for ``"none"``, otherwise a scalar, with finite gradients for any finite boxes: a box without
         area (flat, a point, or with swapped corners) overlaps nothing. Half precision is computed in float32.
 
     Raises:

@@ -84,11 +84,11 @@ def roi_align(
     <https://arxiv.org/abs/1703.06870>`__.
 
     Args:
-        input: feature map of shape (N, C, H, W): float32, float64, float16 or bfloat16 (half precision is accumulated
+        input: feature map, Tensor[N, C, H, W]: float32, float64, float16 or bfloat16 (half precision is accumulated
             in float32), any strides. Or quantized per tensor; then the result is quantized alike, and boxes may be
             quantized too.
-        boxes: regions ``x1, y1, x2, y2`` in the coordinates of the image. Either one tensor of shape (L, 4) per image,
-            or a tensor of shape (K, 5) whose first column is the index of the image in the batch. Of the dtype of the
+        boxes: regions ``x1, y1, x2, y2`` in the coordinates of the image. Either one Tensor[L, 4] per image,
+            or a Tensor[K, 5] whose first column is the index of the image in the batch. Of the dtype of the
             input, or float32 for half-precision input. A region with a NaN or infinite coordinate gives zeros.
         output_size: height and width of the result, or one number for both; at most 2**15 along each axis, and 2**22
             in all.
@@ -100,7 +100,7 @@ def roi_align(
             large.
 
     Returns:
-        Tensor of shape (K, C, output height, output width), channels-last if the input is.
+        Tensor[K, C, output height, output width], channels-last if the input is.
 
     Raises:
         ValueError: a wrong shape, number or output size, an option beyond its limit, or tensors on different devices.
@@ -199,12 +199,12 @@ class MultiScaleRoIAlign(nn.Module):
         """Pools the regions of each image.
 
         Args:
-            x: feature maps by name, each of shape (N, C, H, W) with N and C in common.
-            boxes: for each image a tensor of shape (L, 4), ``x1, y1, x2, y2`` in pixels of the image.
+            x: feature maps by name, each Tensor[N, C, H, W] with N and C in common.
+            boxes: for each image a Tensor[L, 4], ``x1, y1, x2, y2`` in pixels of the image.
             image_shapes: height and width of each image, before they were padded to a batch.
 
         Returns:
-            Tensor of shape (sum of L, C, output height, output width), the regions in the order of ``boxes``.
+            Tensor[sum of L, C, output height, output width], the regions in the order of ``boxes``.
         """
         scales = _scales(x, self.featmap_names, image_shapes)
         if isinstance(scales, list) and not torch.compiler.is_compiling():
@@ -255,7 +255,7 @@ def _multiscale_roi_align(
 
 
 def levels_of(rois: Tensor, scales: list[float], canonical_scale: int, canonical_level: int) -> Tensor:
-    """Index of the level of each region: int64 of shape (K,)."""
+    """Index of the level of each region: int64 Tensor[K]."""
     finest, coarsest = (-math.log2(scale) for scale in (scales[0], scales[-1]))
     side = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
     level = torch.floor(canonical_level + torch.log2(side / canonical_scale) + 1e-6)

@@ -178,6 +178,8 @@ def _one_line_warnings() -> Iterator[None]:
         output.warning(str(message))
 
     with warnings.catch_warnings():
+        # torch says so at its import, and nothing here needs NumPy.
+        warnings.filterwarnings("ignore", "Failed to initialize NumPy")
         warnings.showwarning = show
         yield
 
