@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -234,9 +235,8 @@ def test_a_library_that_does_not_load_is_no_error(tmp_path: Path) -> None:
         if not entry.name.startswith(("_ops_", "__pycache__")):
             (package / entry.name).symlink_to(entry)
     (package / "ops").unlink()
-    (package / "ops").mkdir()  # the library is looked for beside this folder
-    for entry in (source / "ops").glob("*.py"):
-        (package / "ops" / entry.name).write_bytes(entry.read_bytes())
+    # The library is looked for beside this folder.
+    shutil.copytree(source / "ops", package / "ops", ignore=shutil.ignore_patterns("__pycache__"))
     (package / "_ops_cpu.so").write_bytes(b"not a library")
     *results, _, warning, backend = run_with(tmp_path)
     assert results == ["[1, 2]"] * 3

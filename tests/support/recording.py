@@ -30,6 +30,9 @@ SMALL_ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 SMALL_SIZES: dict[str, tuple[int, ...]] = {
     "maxvit_t": (224, 224),
+    # The older exporter pools to a size only from a multiple of it.
+    "alexnet": (224, 224),
+    **dict.fromkeys((f"vgg{depth}{kind}" for depth in (11, 13, 16, 19) for kind in ("", "_bn")), (224, 224)),
     "inception_v3": (80, 75),
     "s3d": (14, 224, 224),
     "mvit_v1_b": (4, 64, 64),

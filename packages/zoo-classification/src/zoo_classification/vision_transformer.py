@@ -108,24 +108,24 @@ class VisionTransformer(nn.Module):
             heads["act"] = nn.Tanh()
             heads["head"] = nn.Linear(representation_size, num_classes)
         self.heads = nn.Sequential(heads)
-        self._initialize()
+        stem = self.conv_proj
+        for module in (stem if isinstance(stem, nn.Conv2d) else stem.get_submodule("conv_last"), *self.heads):
+            self._initialize(module)
 
-    def _initialize(self) -> None:
-        """Sets the parameters of the stem and of the heads; the encoder sets its own."""
-        if isinstance(self.conv_proj, nn.Conv2d):
-            projection: nn.Module = self.conv_proj
-            nn.init.trunc_normal_(self.conv_proj.weight, std=math.sqrt(1 / (3 * self.patch_size**2)))
-        else:
-            projection = self.conv_proj.get_submodule("conv_last")
-            nn.init.normal_(projection.get_parameter("weight"), std=math.sqrt(2 / self.hidden_dim))
-        nn.init.zeros_(projection.get_parameter("bias"))
-        for name, layer in self.heads.named_children():
-            if isinstance(layer, nn.Linear):
-                if name == "head":
-                    nn.init.zeros_(layer.weight)
-                else:
-                    nn.init.trunc_normal_(layer.weight, std=math.sqrt(1 / layer.in_features))
-                nn.init.zeros_(layer.bias)
+    def _initialize(self, module: nn.Module) -> None:
+        """Sets the parameters of a part of the stem or of the heads; the encoder sets its own."""
+        if isinstance(module, nn.Conv2d):
+            if module is self.conv_proj:
+                nn.init.trunc_normal_(module.weight, std=math.sqrt(1 / module.weight[0].numel()))
+            else:
+                nn.init.normal_(module.weight, std=math.sqrt(2 / self.hidden_dim))
+        elif isinstance(module, nn.Linear):
+            if module is self.heads.get_submodule("head"):
+                nn.init.zeros_(module.weight)
+            else:
+                nn.init.trunc_normal_(module.weight, std=math.sqrt(1 / module.in_features))
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=f"this {type(self).__name__}", size=(self.image_size, self.image_size))
