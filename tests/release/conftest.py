@@ -90,13 +90,17 @@ def released(shared_directory):
 
 @pytest.fixture(scope="session")
 def third_party(shared_directory):
-    """Wheels of everything that our packages need, but for torch, which environments have."""
+    """Wheels of everything that our packages need, extras included, but for torch, which environments have."""
 
     def make(path):
         wanted = {
             requirement
             for distribution in distributions.find(ROOT).values()
-            for requirement in distribution.project["dependencies"]
+            for requirements in (
+                distribution.project["dependencies"],
+                *distribution.project.get("optional-dependencies", {}).values(),
+            )
+            for requirement in requirements
             if not re.match(r"zoo-|torch\b", requirement)
         }
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
