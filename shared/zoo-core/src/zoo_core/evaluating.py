@@ -1,10 +1,10 @@
-"""How good a model is on a data set::
+"""How good a model is on a data set.
+
+``zoo evaluate`` is a thin face over this::
 
     from zoo_core.evaluating import evaluate
 
     print(evaluate("resnet50", "imagenet/").metrics)  # {"acc@1": ..., "acc@5": ...}
-
-``zoo evaluate`` is a thin face over this.
 """
 
 import os
