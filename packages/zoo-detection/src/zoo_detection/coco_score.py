@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from zoo_core.data.coco import compressed
 from zoo_core.extras import require
 from zoo_core.tasks import Score
 from zoo_detection.average_precision import AveragePrecision
@@ -143,7 +144,7 @@ def _objects(truth: Mapping[str, Any]) -> list[dict[str, Any]]:
         if "masks" in truth:
             entry["segmentation"] = _run_lengths(truth["masks"][place])
         elif "segmentations" in truth:
-            entry["segmentation"] = _as_run_lengths(truth["segmentations"][place], truth["size"])
+            entry["segmentation"] = compressed(truth["segmentations"][place], truth["size"])
         if "keypoints" in truth:
             points = truth["keypoints"][place]
             entry["keypoints"] = points.flatten().tolist()
@@ -179,11 +180,3 @@ def _run_lengths(mask: Tensor) -> dict[str, Any]:
     pixels = mask.to(torch.uint8).T.contiguous().T.numpy()
     encoded: dict[str, Any] = _pycocotools("mask").encode(pixels)
     return encoded
-
-
-def _as_run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
-    """Polygons or uncompressed run lengths -> compressed run lengths."""
-    masks = _pycocotools("mask")
-    if isinstance(segmentation, list):
-        return masks.merge(masks.frPyObjects(segmentation, *size))
-    return masks.frPyObjects(segmentation, *size) if isinstance(segmentation["counts"], list) else segmentation

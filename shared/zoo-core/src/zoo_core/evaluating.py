@@ -19,7 +19,7 @@ from zoo_core.data.ahead import ahead
 from zoo_core.engines import Engine, choose_device
 from zoo_core.predicting import Failure, Source, load, run
 from zoo_core.predicting.sources import inputs
-from zoo_core.processes import World, gathered, joined
+from zoo_core.processes import World, available_processors, gathered, joined
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Score, Task, task_class
 
@@ -170,7 +170,7 @@ def score_share(
 
 def default_workers() -> int:
     """How many threads prepare inputs where nobody says: as many as there are processors to use, up to 8."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+    return min(available_processors(), 8)
 
 
 def _device(name: str, task: Task[Any, Any], among: World) -> Any:

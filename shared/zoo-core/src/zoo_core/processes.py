@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["LostProcessError", "World", "gathered", "joined", "world"]
+__all__ = ["LostProcessError", "World", "available_processors", "gathered", "is_launched", "joined", "world"]
 
 Value = TypeVar("Value")
 
@@ -40,13 +40,23 @@ class World:
         return self.rank == 0
 
 
+def available_processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_launched() -> bool:
+    """Whether torchrun has started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
 def world() -> World:
     """What torchrun says in ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``; one process where it says nothing.
 
     Raises:
         ValueError: the variables contradict each other.
     """
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    if not is_launched():
         return World()
     try:
         found = World(*(int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))

@@ -151,14 +151,14 @@ def command(
     options = task_options.convert(context, declaration(spec.task), given, spec.name)
 
     from zoo_core import evaluating
-    from zoo_core.processes import LostProcessError, world
+    from zoo_core.processes import LostProcessError, is_launched, world
     from zoo_core.tasks import task_class
 
     task = task_class(spec.task)(spec, options, scoring=True)
     samples = task.samples(data, split, annotations)
     if check_data:
         return _check(task, samples, workers)
-    if flags and not launching.is_child():  # what is wrong with the data set as a whole was said once by now
+    if flags and not is_launched():  # what is wrong with the data set as a whole was said once by now
         return launching.launch(flags, context.meta[_WORDS])
     try:
         with contextlib.ExitStack() as stack:

@@ -10,6 +10,7 @@ import click
 
 from zoo_core.cli import output
 from zoo_core.cli.errors import UsageError
+from zoo_core.processes import available_processors
 
 _PREFIX = "launch_"
 # What torchrun is to run, and how, is the command's own affair.
@@ -56,11 +57,6 @@ def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return flags, {key: value for key, value in given.items() if not key.startswith(_PREFIX)}
 
 
-def is_child() -> bool:
-    """Whether torchrun has started this process."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
 def launch(flags: Mapping[str, Any], words: Sequence[str]) -> int:
     """Runs ``zoo`` in several processes, and waits for them.
 
@@ -80,8 +76,7 @@ def launch(flags: Mapping[str, Any], words: Sequence[str]) -> int:
     processes = str(flags.get("nproc_per_node", "1"))
     if processes.isdecimal() and int(processes) > 0:
         # torchrun gives one thread to each process, and says so at length.
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available // int(processes))))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_processors() // int(processes))))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         parsed = run.get_args_parser().parse_args([*arguments, "--no-python", sys.executable])

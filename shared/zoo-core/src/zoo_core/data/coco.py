@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from zoo_core.data.classes import match_labels
@@ -12,7 +13,7 @@ from zoo_core.extras import require
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["CocoAnnotations", "coco_split", "decode_mask"]
+__all__ = ["CocoAnnotations", "coco_split", "compressed", "decode_mask"]
 
 # What a list of COCO's 91 categories says where a number was never given to one.
 _NO_CATEGORY = "N/A"
@@ -143,14 +144,25 @@ def decode_mask(segmentation: Any, size: tuple[int, int]) -> "Tensor":
     """
     import torch
 
-    masks = require("pycocotools.mask", extra="coco", purpose="to read COCO's masks")
+    return torch.from_numpy(_masks().decode(compressed(segmentation, size))).bool()
+
+
+def compressed(segmentation: Any, size: tuple[int, int]) -> Any:
+    """Polygons, or run lengths of either form, as pycocotools' compressed run lengths.
+
+    Args:
+        segmentation, size: see :func:`decode_mask`, as what is raised.
+    """
+    masks = _masks()
     if isinstance(segmentation, list):
-        runs = masks.merge(masks.frPyObjects(segmentation, *size))
-    elif isinstance(segmentation, dict):
-        runs = masks.frPyObjects(segmentation, *size) if isinstance(segmentation.get("counts"), list) else segmentation
-    else:
-        raise ValueError(f"a segmentation is a list of polygons or a dict of run lengths, not {segmentation!r}")
-    return torch.from_numpy(masks.decode(runs)).bool()
+        return masks.merge(masks.frPyObjects(segmentation, *size))
+    if isinstance(segmentation, dict):
+        return masks.frPyObjects(segmentation, *size) if isinstance(segmentation.get("counts"), list) else segmentation
+    raise ValueError(f"a segmentation is a list of polygons or a dict of run lengths, not {segmentation!r}")
+
+
+def _masks() -> ModuleType:
+    return require("pycocotools.mask", extra="coco", purpose="to read COCO's masks")
 
 
 def _number(entry: Any) -> Any:
