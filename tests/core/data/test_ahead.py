@@ -48,21 +48,24 @@ def test_no_more_is_taken_than_fits():
 
 
 def test_closing_waits_for_what_runs_and_begins_nothing_else():
-    begun, turns = [], threading.Semaphore(1)
+    begun, second_begun, go_on = [], threading.Event(), threading.Event()
 
     def function(number):
         begun.append(number)
-        assert turns.acquire(timeout=10)
+        if number == 1:
+            second_begun.set()
+            assert go_on.wait(timeout=60)
         return number
 
     results = ahead(function, range(100), workers=1, depth=10)
     assert next(results)[1]() == 0
+    assert second_begun.wait(timeout=60)
     closer = threading.Thread(target=results.close)
     closer.start()
     time.sleep(0.05)
     assert closer.is_alive()  # it waits for item 1, which has begun
-    turns.release(100)
-    closer.join(10)
+    go_on.set()
+    closer.join(60)
     assert not closer.is_alive()
     assert begun == [0, 1]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
