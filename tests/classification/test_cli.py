@@ -77,8 +77,8 @@ def test_predict(cached, photos, capsys, batch_size):
         assert title == f"photo{index}.jpg"
         labels = [re.fullmatch(r"  [ \d]{3}\.\d%  (.+)", line)[1] for line in (first, second)]
         assert labels == expected_top(photos / title, 2)
-        assert written == f"  -> ../out/photo{index}.png"
-        with Image.open(photos / f"../out/photo{index}.png") as picture:
+        assert written == f"  -> ../out/photo{index}.jpg"
+        with Image.open(photos / f"../out/photo{index}.jpg") as picture:
             assert picture.width >= 320
 
 

@@ -112,7 +112,14 @@ def test_predict_as_json(toys, pictures, capsys):
     # Softmax of (-10 x, 10 x) for x = brightness - 0.5.
     assert results[0]["brightness"] == pytest.approx(0.9999546, abs=1e-6)
     assert results[1]["brightness"] == pytest.approx(0.7267, abs=1e-3)
-    assert [r["output"] for r in results] == [["out/snow.png"], ["out/fog.png"]]
+    assert [r["output"] for r in results] == [["out/snow.jpg"], ["out/fog.png"]]
+
+
+def test_the_format_of_images(toys, pictures, capsys):
+    zoo("predict", "brightnet", "snow.jpg", "fog.png", "--output", "out", "--save", "webp")
+    assert re.findall(r"-> (\S+)", capsys.readouterr().out) == ["out/snow.webp", "out/fog.webp"]
+    zoo("predict", "brightnet", "snow.jpg", "--save", "png", expect=2)
+    assert "--output DIR" in capsys.readouterr().err
 
 
 def test_folders_and_patterns(toys, pictures, capsys):

@@ -1,6 +1,7 @@
 """``zoo predict``: what does a model see in these files?"""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from zoo_core.declarations import Declaration, declaration, declarations
 from zoo_core.specs import ModelSpec
 
 if TYPE_CHECKING:
-    from zoo_core.predicting import Prediction
+    from zoo_core.predicting import Failure, Prediction
 
 _EXAMPLES = """\b
 Examples:
@@ -80,6 +81,11 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
     metavar="DIR",
     help="Write images with the results drawn on them.",
 )
+@click.option(
+    "--save",
+    type=click.Choice(["png", "jpg", "webp"], case_sensitive=False),
+    help="Format of these images; by default that of each input.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the results as JSON.")
 @click.pass_context
 def command(
@@ -90,12 +96,15 @@ def command(
     device: str,
     batch_size: int | None,
     output_directory: Path | None,
+    save: str | None,
     as_json: bool,
     **given: Any,
 ) -> int:
     """Run a model on files, and show what it sees."""
     if not words:
         raise UsageError("give the name of a model and files for it to look at, or files alone")
+    if save is not None and output_directory is None:
+        raise UsageError("--save is the format of images, which --output DIR asks for")
     spec, files = _choose(words, task, weights)
     options = task_options.convert(context, declaration(spec.task), given, spec.name)
 
@@ -115,8 +124,12 @@ def command(
 
     records: list[dict[str, Any]] = [{"error": problem} for problem in problems]
     failed = bool(problems)
-    with output.progress("predicting", predicting.estimate(chosen, sources)) as advance:
-        for outcome in predicting.run(chosen, engine, sources, batch_size):
+    outcomes = predicting.run(chosen, engine, sources, batch_size)
+    with (
+        output.progress("predicting", predicting.estimate(chosen, sources)) as advance,
+        contextlib.closing(_saved(outcomes, output_directory, save)) as saved,
+    ):
+        for outcome, written in saved:
             advance(1)
             if isinstance(outcome, predicting.Failure):
                 failed = True
@@ -126,7 +139,6 @@ def command(
                 if as_json:
                     records.append(outcome.record())
                 continue
-            written = [] if output_directory is None else outcome.save(output_directory)
             if as_json:
                 paths = {} if output_directory is None else {"output": [str(path) for path in written]}
                 records.append(outcome.record() | paths)
@@ -143,6 +155,20 @@ def command(
             }
         )
     return 1 if failed else 0
+
+
+def _saved(
+    outcomes: Iterable["Prediction | Failure"], directory: Path | None, save: str | None
+) -> Generator[tuple["Prediction | Failure", list[Path]], None, None]:
+    """Each outcome with the files that were written for it."""
+    from zoo_core.predicting import Saver
+
+    if directory is None:
+        for outcome in outcomes:
+            yield outcome, []
+        return
+    with Saver(directory, save=save) as saver:
+        yield from saver.follow(outcomes)
 
 
 def print_prediction(prediction: "Prediction", title: str, written: Iterable[Path] = ()) -> None:

@@ -16,6 +16,7 @@ from zoo_core import specs
 from zoo_core.engines import EagerEngine, choose_device
 from zoo_core.predicting.files import find_files, make_output_directory
 from zoo_core.predicting.loop import Failure, Prediction, run
+from zoo_core.predicting.saving import Saver
 from zoo_core.predicting.sources import Source, estimate, find_sources
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task, task_class
@@ -23,6 +24,7 @@ from zoo_core.tasks import Task, task_class
 __all__ = [
     "Failure",
     "Prediction",
+    "Saver",
     "Source",
     "estimate",
     "find_files",

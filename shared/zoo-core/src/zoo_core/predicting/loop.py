@@ -11,6 +11,7 @@ from PIL import Image
 
 from zoo_core.data.ahead import ahead
 from zoo_core.engines import Engine
+from zoo_core.predicting.saving import Saver
 from zoo_core.predicting.sources import Source, inputs
 from zoo_core.tasks import Sample, Task
 
@@ -59,19 +60,13 @@ class Prediction:
         """The result as an image."""
         return self.task.draw(self.input, self.result)
 
-    def save(self, directory: Path) -> list[Path]:
-        """Writes the image, and what else the options ask for, into a folder that is there. Returns the paths.
+    def save(self, directory: Path, save: str | None = None) -> list[Path]:
+        """Writes the image, and what else the options ask for, into a folder; see :class:`Saver`. Returns the paths.
 
         Raises:
             OSError: a file cannot be written.
         """
-        paths = [directory / f"{self.stem}.png"]
-        self.draw().save(paths[0])
-        for ending, write in self.task.files(self.result).items():
-            path = directory / f"{self.stem}{ending}"
-            write(path)
-            paths.append(path)
-        return paths
+        return Saver(directory, save=save).save(self)
 
 
 @dataclass(frozen=True, eq=False)
