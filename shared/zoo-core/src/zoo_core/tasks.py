@@ -214,6 +214,13 @@ class Task(ABC, Generic[Input, Result]):
     def draw(self, input: Input, result: Result) -> Image.Image:
         """The result as an image, usually the input with the result drawn on it."""
 
+    def draw_frame(self, input: Input, result: Result) -> Image.Image:
+        """The result as a frame of a video: of one size for all inputs of one size, that of the frame as a rule.
+
+        By default as :meth:`draw`, which a task overrides whose images differ in size by what is found.
+        """
+        return self.draw(input, result)
+
     def files(self, result: Result) -> Mapping[str, Callable[[Path], None]]:
         """What is written beside the image, if anything: endings (``".mask.png"``), and what writes such a file."""
         return {}

@@ -60,6 +60,10 @@ class Prediction:
         """The result as an image."""
         return self.task.draw(self.input, self.result)
 
+    def draw_frame(self) -> Image.Image:
+        """The result as a frame of a video, in the same size as those of the video's other inputs."""
+        return self.task.draw_frame(self.input, self.result)
+
     def save(self, directory: Path, save: str | None = None) -> list[Path]:
         """Writes the image, and what else the options ask for, into a folder; see :class:`Saver`. Returns the paths.
 
