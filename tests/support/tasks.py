@@ -1,11 +1,13 @@
 """Runs tasks on inputs that are at hand, and divides scores as processes and machines do."""
 
+import json
 import pickle
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -61,6 +63,18 @@ def check_score(new_score: Callable[[], Score[Any]], samples: Sequence[tuple[Any
             merged.merge(part)
         assert merged.compute() == expected
         assert len(merged) == len(samples)
+
+    # Contributions that were written to a file and read again add up to the same.
+    kept = new_score()
+    for index, sample in enumerate(samples):
+        kept.add(index, json.loads(json.dumps(kept.contribution(*sample), allow_nan=False)))
+    assert kept.compute() == expected
+    for wrong in (None, [], {}, "score", 3):
+        with pytest.raises(ValueError, match="no contribution"):
+            kept.add(len(samples), wrong)
+    assert kept.compute() == expected
+    kept.merge(new_score())
+    assert kept.compute() == expected
 
     # What was scored already changes nothing, whichever way it comes a second time.
     for again in (lambda: whole.update(0, *samples[0]), lambda: whole.merge(merged)):

@@ -1,8 +1,9 @@
 """Average precision as the `COCO <https://cocodataset.org/#detection-eval>`__ evaluation defines it."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,21 +69,67 @@ class AveragePrecision:
         """
         if index is None:
             index = max(self._numbers, default=-1) + 1
-        if index in self._numbers:
-            raise ValueError(f"image {index} was taken already; each counts once")
+        self._check_new(index)
+        self.add(index, self.contribution(detections, truth))
+
+    def contribution(self, detections: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """How the detections of one image match its objects, in plain data that JSON keeps as it is.
+
+        Args:
+            detections, truth: see :meth:`update`.
+
+        Returns:
+            For each class its ``label``, the number of ``objects`` that count, and by decreasing score the ``scores`` of
+            detections and at which thresholds each is ``matched`` or ``ignored``: bit 0 stands for the first threshold.
+
+        Raises:
+            ValueError: something is missing, or the numbers of boxes (masks), labels and scores differ.
+        """
         self.check(detections, truth)
         crowd = truth.get("iscrowd", torch.zeros(len(truth["labels"]))).bool().cpu()
         found_labels, true_labels = detections["labels"].cpu(), truth["labels"].cpu()
         scores = detections["scores"].detach().cpu().double()
-        matches = {}
+        classes = []
         for label in torch.cat((found_labels, true_labels)).unique().tolist():
             found, true = torch.where(found_labels == label)[0], torch.where(true_labels == label)[0]
             found = found[scores[found].argsort(descending=True, stable=True)][:MAX_DETECTIONS]
             overlap = self._overlap(detections[self.kind].cpu()[found], truth[self.kind].cpu()[true], crowd[true])
-            matches[label] = _match(index, scores[found], overlap, crowd[true])
+            matched, ignored = _match(overlap, crowd[true])
+            classes.append(
+                {
+                    "label": label,
+                    "objects": int((~crowd[true]).sum()),
+                    "scores": scores[found].tolist(),
+                    "matched": (matched.T.long() @ _BITS).tolist(),
+                    "ignored": (ignored.T.long() @ _BITS).tolist(),
+                }
+            )
+        return classes
+
+    def add(self, index: int, contribution: Sequence[Mapping[str, Any]]) -> None:
+        """Takes what :meth:`contribution` gave for one image.
+
+        Raises:
+            ValueError: the image was taken already; nothing changes then.
+        """
+        self._check_new(index)
+        matches = {
+            part["label"]: _ClassInImage(
+                index,
+                torch.tensor(part["scores"], dtype=torch.float64),
+                _bits(part["matched"]),
+                _bits(part["ignored"]),
+                part["objects"],
+            )
+            for part in contribution
+        }
         for label, match in matches.items():
             self._images[label].append(match)
         self._numbers.add(index)
+
+    def _check_new(self, index: int) -> None:
+        if index in self._numbers:
+            raise ValueError(f"image {index} was taken already; each counts once")
 
     def check(self, detections: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> None:
         """Checks what :meth:`update` takes.
@@ -155,8 +202,20 @@ class AveragePrecision:
         return {"map": float(mean.mean()), "map_50": at[0.5], "map_75": at[0.75]}
 
 
-def _match(image: int, scores: Tensor, overlap: Tensor, crowd: Tensor) -> _ClassInImage:
-    """Each detection, from the best one on, takes the free object that it overlaps most."""
+_BITS = 2 ** torch.arange(len(IOU_THRESHOLDS))
+
+
+def _bits(numbers: Sequence[int]) -> Tensor:
+    """bool Tensor[10, D]: the bits of D numbers."""
+    return torch.tensor(numbers, dtype=torch.int64) & _BITS[:, None] != 0
+
+
+def _match(overlap: Tensor, crowd: Tensor) -> tuple[Tensor, Tensor]:
+    """Each detection, from the best one on, takes the free object that it overlaps most.
+
+    Returns:
+        Which detections match an object, and which do not count, at each threshold: bool Tensor[10, D] each.
+    """
     count, objects = overlap.shape
     thresholds = torch.tensor(IOU_THRESHOLDS, dtype=torch.float64)[:, None]
     free = torch.ones(len(IOU_THRESHOLDS), objects, dtype=torch.bool)
@@ -171,7 +230,7 @@ def _match(image: int, scores: Tensor, overlap: Tensor, crowd: Tensor) -> _Class
             matched[hit, index] = True
             free[hit, taken[hit]] = False
             ignored[:, index] = ~hit & in_crowd.any(1)
-    return _ClassInImage(image, scores, matched, ignored, int((~crowd).sum()))
+    return matched, ignored
 
 
 def _area_under_curve(images: list[_ClassInImage]) -> Tensor:

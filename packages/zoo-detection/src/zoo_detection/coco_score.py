@@ -30,6 +30,8 @@ _KEYPOINT_FIGURES = (
 _KINDS = {"bbox": ("box", _FIGURES), "segm": ("mask", _FIGURES), "keypoints": ("kp", _KEYPOINT_FIGURES)}
 _PERSON_KEYPOINTS = 17
 
+_Image = dict[str, list[dict[str, Any]]]
+
 
 class CocoScore(Score[Detections]):
     """The figures of COCO's evaluation, in percent: ``box_map``, ``box_map_50``, ..., ``box_mar_100``, ...; likewise
@@ -44,27 +46,33 @@ class CocoScore(Score[Detections]):
     def __init__(self) -> None:
         super().__init__()
         _pycocotools("mask")
-        self._images: dict[int, dict[str, list[dict[str, Any]]]] = {}
+        self._images: dict[int, _Image] = {}
 
-    def _update(self, index: int, result: Detections, truth: Mapping[str, Any]) -> None:
-        """Takes the detections of one image.
+    def contribution(self, result: Detections, truth: Mapping[str, Any]) -> _Image:
+        """The detections of one image and its objects, as pycocotools takes them.
 
         Args:
-            index: the image's number.
             result: what was found.
             truth: ``boxes`` (Tensor[M, 4], ``x1, y1, x2, y2``) and ``labels`` (int64 Tensor[M]) of its objects; where
                 there are any, ``area`` and ``iscrowd`` (Tensor[M]), ``masks`` (bool Tensor[M, H, W]) or
                 ``segmentations`` (polygons or run lengths, with ``size``: height and width) and ``keypoints``
                 (Tensor[M, K, 3]).
 
+        Returns:
+            ``objects`` and ``found``, lists of COCO's objects; masks are run lengths, compressed.
+
         Raises:
-            ValueError: ``boxes`` or ``labels`` are missing, or their numbers differ.
+            ValueError: ``boxes`` or ``labels`` are missing, their numbers differ, or the masks of objects have another
+                size than those of detections.
         """
         found = {"boxes": result.boxes, "labels": result.classes, "scores": result.scores}
         AveragePrecision("boxes").check(found, truth)
         if result.masks is not None and "masks" in truth:
             AveragePrecision("masks").check(found | {"masks": result.masks}, truth)
-        self._images[index] = {"objects": _objects(truth), "found": _found(result)}
+        return {"objects": _objects(truth), "found": _found(result)}
+
+    def _add(self, index: int, contribution: _Image) -> None:
+        self._images[index] = {key: list(contribution[key]) for key in ("objects", "found")}
 
     def _merge(self, other: Self) -> None:
         self._images |= other._images
@@ -144,7 +152,7 @@ def _objects(truth: Mapping[str, Any]) -> list[dict[str, Any]]:
         if "masks" in truth:
             entry["segmentation"] = _run_lengths(truth["masks"][place])
         elif "segmentations" in truth:
-            entry["segmentation"] = compressed(truth["segmentations"][place], truth["size"])
+            entry["segmentation"] = _as_text(compressed(truth["segmentations"][place], truth["size"]))
         if "keypoints" in truth:
             points = truth["keypoints"][place]
             entry["keypoints"] = points.flatten().tolist()
@@ -178,5 +186,10 @@ def _size(image: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
 def _run_lengths(mask: Tensor) -> dict[str, Any]:
     # Column by column in memory, as Fortran has it.
     pixels = mask.to(torch.uint8).T.contiguous().T.numpy()
-    encoded: dict[str, Any] = _pycocotools("mask").encode(pixels)
-    return encoded
+    return _as_text(_pycocotools("mask").encode(pixels))
+
+
+def _as_text(encoded: Mapping[str, Any]) -> dict[str, Any]:
+    """Compressed run lengths, which are ASCII, as JSON takes them."""
+    counts = encoded["counts"]
+    return {"size": list(encoded["size"]), "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}

@@ -74,28 +74,32 @@ class DetectionScore(Score[Detections]):
         self._boxes = AveragePrecision("boxes")
         self._masks: AveragePrecision | None = None
 
-    def _update(self, index: int, result: Detections, truth: Mapping[str, Tensor]) -> None:
-        """Takes one result.
+    def contribution(self, result: Detections, truth: Mapping[str, Tensor]) -> dict[str, Any]:
+        """How the detections of one image match its objects.
 
         Args:
-            index: the image's number.
             result: what was found on the image.
             truth: ``boxes`` (Tensor[M, 4], ``x1, y1, x2, y2``) and ``labels`` (int64 Tensor[M]) of its objects; also
                 ``masks`` (bool Tensor[M, H, W]) and ``iscrowd`` (Tensor[M]) where there are any.
+
+        Returns:
+            ``boxes``, and ``masks`` where there are any; see
+            :meth:`~zoo_detection.average_precision.AveragePrecision.contribution`.
 
         Raises:
             ValueError: ``boxes`` or ``labels`` are missing, or their numbers differ.
         """
         found = {"boxes": result.boxes, "labels": result.classes, "scores": result.scores}
-        if result.masks is None or "masks" not in truth:
-            self._boxes.update(found, truth, index=index)
-            return
-        masks = AveragePrecision("masks") if self._masks is None else self._masks
-        with_masks = found | {"masks": result.masks}
-        masks.check(with_masks, truth)
-        self._boxes.update(found, truth, index=index)
-        masks.update(with_masks, truth, index=index)
-        self._masks = masks
+        contribution = {"boxes": self._boxes.contribution(found, truth)}
+        if result.masks is not None and "masks" in truth:
+            contribution["masks"] = AveragePrecision("masks").contribution(found | {"masks": result.masks}, truth)
+        return contribution
+
+    def _add(self, index: int, contribution: Mapping[str, Any]) -> None:
+        self._boxes.add(index, contribution["boxes"])
+        if "masks" in contribution:
+            self._masks = AveragePrecision("masks") if self._masks is None else self._masks
+            self._masks.add(index, contribution["masks"])
 
     def _merge(self, other: Self) -> None:
         self._boxes.merge(other._boxes)

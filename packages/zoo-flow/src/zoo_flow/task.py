@@ -129,13 +129,16 @@ class EndPointError(Score[Flow]):
         self._within = dict.fromkeys((1, 3, 5), 0)
         self._outliers = 0
 
-    def _update(self, index: int, result: Flow, truth: Tensor | str | Path) -> None:
-        """Takes one result.
+    def contribution(self, result: Flow, truth: Tensor | str | Path) -> dict[str, Any]:
+        """How far one result is off.
 
         Args:
-            index: the sample's number.
             result: what the model found.
             truth: Tensor[2, H, W] in pixels, NaN where unknown; or a path, of a `.flo` file or of KITTI's PNG.
+
+        Returns:
+            ``pixels`` of known flow, the sum of their ``distances`` in pixels, how many are ``within`` 1, 3 and 5 pixels,
+            and how many are ``outliers``.
 
         Raises:
             ValueError: the truth has another shape.
@@ -147,14 +150,23 @@ class EndPointError(Score[Flow]):
         known = flow.isfinite().all(dim=0)
         error = (result.vectors - flow).square().sum(dim=0).sqrt()[known]
         length = flow.square().sum(dim=0).sqrt()[known]
-        self._pixels += error.numel()
-        if not error.numel():
-            return
-        self._distances.append(float(error.double().sum()))
-        self._means.append(self._distances[-1] / error.numel())
-        for limit in self._within:
-            self._within[limit] += int((error < limit).sum())
-        self._outliers += int(((error >= 3) & (error >= 0.05 * length)).sum())
+        return {
+            "pixels": error.numel(),
+            "distances": float(error.double().sum()),
+            "within": [int((error < limit).sum()) for limit in self._within],
+            "outliers": int(((error >= 3) & (error >= 0.05 * length)).sum()),
+        }
+
+    def _add(self, index: int, contribution: Mapping[str, Any]) -> None:
+        pixels, distances, outliers = (contribution[key] for key in ("pixels", "distances", "outliers"))
+        within = dict(zip(self._within, contribution["within"], strict=True))
+        self._pixels += pixels
+        self._outliers += outliers
+        for limit, count in within.items():
+            self._within[limit] += count
+        if pixels:
+            self._distances.append(distances)
+            self._means.append(distances / pixels)
 
     def _merge(self, other: Self) -> None:
         self._pixels += other._pixels

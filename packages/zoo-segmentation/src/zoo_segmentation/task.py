@@ -143,28 +143,40 @@ class SegmentationScore(Score[Segmentation]):
         self._matrix: ConfusionMatrix | None = None
         self._labels: Sequence[str] = ()
 
-    def _update(self, index: int, result: Segmentation, truth: Tensor | str | Path) -> None:
-        """Takes one result.
+    def contribution(self, result: Segmentation, truth: Tensor | str | Path) -> dict[str, Any]:
+        """How many pixels of which true class were given which one.
 
         Args:
-            index: the sample's number.
             result: what the model made of the image.
             truth: the true class of each pixel: integers, Tensor[H, W], or an indexed or grey image file.
+
+        Returns:
+            ``labels`` of the classes, and ``pixels``: true class, predicted class and number, for each pair that occurs.
 
         Raises:
             ValueError: sizes differ, or a true label is no class; the message names the file.
             OSError: the file cannot be read.
         """
-        matrix = ConfusionMatrix(len(result.labels)) if self._matrix is None else self._matrix
-        if isinstance(truth, Tensor):
-            matrix.update(result.mask, truth)
-        else:
-            labels = read_mask(truth)
-            try:
-                matrix.update(result.mask, labels)
-            except ValueError as error:
-                raise ValueError(f"{truth}: {error}") from error
-        self._matrix, self._labels = matrix, result.labels
+        matrix = ConfusionMatrix(len(result.labels))
+        labels = truth if isinstance(truth, Tensor) else read_mask(truth)
+        try:
+            matrix.update(result.mask, labels)
+        except ValueError as error:
+            if isinstance(truth, Tensor):
+                raise
+            raise ValueError(f"{truth}: {error}") from error
+        cells = matrix.matrix.nonzero()
+        counts = matrix.matrix[cells[:, 0], cells[:, 1]]
+        return {"labels": list(result.labels), "pixels": torch.column_stack((cells, counts)).tolist()}
+
+    def _add(self, index: int, contribution: Mapping[str, Any]) -> None:
+        labels = contribution["labels"]
+        part = ConfusionMatrix(len(labels))
+        for true, predicted, count in contribution["pixels"]:
+            part.matrix[true, predicted] = count
+        if self._matrix is None:
+            self._matrix, self._labels = ConfusionMatrix(len(labels)), labels
+        self._matrix.merge(part)
 
     def _merge(self, other: Self) -> None:
         if other._matrix is None:

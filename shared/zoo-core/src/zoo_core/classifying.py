@@ -1,7 +1,7 @@
 """What classifiers of images and of videos say, and how good they are at it."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -47,13 +47,15 @@ class Accuracy(Score[Result]):
         super().__init__()
         self._right = dict.fromkeys((1, 5), 0)
 
-    def _update(self, index: int, result: Result, truth: int | str) -> None:
-        """Takes one result.
+    def contribution(self, result: Result, truth: int | str) -> dict[str, int]:
+        """Which place the true class has among those of a result, from the likeliest on.
 
         Args:
-            index: the sample's number.
             result: what the classifier made of the input.
             truth: the true class: its index, or its label. Where several classes have that label, any of them is right.
+
+        Returns:
+            ``{"rank": 0}`` for the likeliest.
 
         Raises:
             ValueError: there is no such class.
@@ -69,10 +71,12 @@ class Accuracy(Score[Result]):
             if not 0 <= truth < count:
                 raise ValueError(f"there is no class {truth}: they are numbered from 0 to {count - 1}")
             right = {truth}
-        order = [number for number, _, _ in result.top(count)]
-        rank = next(rank for rank, number in enumerate(order) if number in right)
+        order = result.probabilities.topk(count).indices.tolist()
+        return {"rank": next(rank for rank, number in enumerate(order) if number in right)}
+
+    def _add(self, index: int, contribution: Mapping[str, int]) -> None:
         for k in self._right:
-            self._right[k] += rank < k
+            self._right[k] += contribution["rank"] < k
 
     def _merge(self, other: Self) -> None:
         for k in self._right:

@@ -56,6 +56,9 @@ class Score(ABC, Generic[Result]):
 
     The figures do not depend on the order of the samples, nor on how they were divided among scores that were then
     merged, down to the last bit. Subclasses keep what adds up exactly: integers, or values for :func:`math.fsum`.
+
+    What one sample adds is its *contribution*, plain data that can be kept in a file and added later: an evaluation that
+    was interrupted goes on from there, and comes to the same figures.
     """
 
     def __init__(self) -> None:
@@ -76,9 +79,40 @@ class Score(ABC, Generic[Result]):
         Raises:
             ValueError: the sample was taken already, or the truth does not go with the result; nothing changes then.
         """
-        if index in self._indices:
-            raise ValueError(f"sample {index} was scored already; each counts once")
+        self._check_new(index)
         self._update(index, result, truth)
+        self._indices.add(index)
+
+    def contribution(self, result: Result, truth: Any) -> Any:
+        """What one result adds to the score; the score stays as it is.
+
+        Args:
+            result: of the task.
+            truth: in the task's own form.
+
+        Returns:
+            Plain data (numbers, strings, lists, dicts with strings as keys) that is the same after a way through JSON.
+
+        Raises:
+            ValueError: the truth does not go with the result.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what a sample contributes, so nothing is kept")
+
+    def add(self, index: int, contribution: Any) -> None:
+        """Adds a contribution, which may come from a file.
+
+        Args:
+            index: the sample's number in its data set, which tells it from all others.
+            contribution: as :meth:`contribution` gave it.
+
+        Raises:
+            ValueError: the sample was taken already, or this is no contribution to such a score.
+        """
+        self._check_new(index)
+        try:
+            self._add(index, contribution)
+        except (TypeError, KeyError, IndexError, AttributeError) as error:
+            raise ValueError(f"this is no contribution to a {type(self).__name__}: {contribution!r:.100}") from error
         self._indices.add(index)
 
     def merge(self, other: Self) -> None:
@@ -98,9 +132,17 @@ class Score(ABC, Generic[Result]):
         self._merge(other)
         self._indices |= other._indices
 
-    @abstractmethod
+    def _check_new(self, index: int) -> None:
+        if index in self._indices:
+            raise ValueError(f"sample {index} was scored already; each counts once")
+
     def _update(self, index: int, result: Result, truth: Any) -> None:
         """:meth:`update`, for a sample that is new. Changes nothing if it raises."""
+        self._add(index, self.contribution(result, truth))
+
+    def _add(self, index: int, contribution: Any) -> None:
+        """:meth:`add`, for a sample that is new."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method _add(index, contribution)")
 
     @abstractmethod
     def _merge(self, other: Self) -> None:
