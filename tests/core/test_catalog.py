@@ -311,7 +311,8 @@ def test_clearing_forgets_labels(tmp_path):
 def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
     text = GOOD.replace(
         "min_size = [32, 64]",
-        "min_size = [32, 64]\nmin_temporal_size = 8\nclip_length = 16\nframe_rate = 7.5\nops = 1.5\nfile_size = 2.25\n"
+        "min_size = [32, 64]\nmin_temporal_size = 8\nclip_length = 16\nclips_per_video = 5\n"
+        "frame_rate = 7.5\nops = 1.5\nfile_size = 2.25\n"
         'num_params = 1234567\nrecipe = "by hand"\nlicense = "MIT"\nbackend = "fbgemm"\nunquantized = "Net_Weights.A"\n'
         'docs = """Two\n  lines."""\nkeypoint_names = ["nose"]\ncategories = ["a", "b", "c", "d", "e", "f"]',
     )
@@ -326,6 +327,7 @@ def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
         "min_size": (32, 64),
         "min_temporal_size": 8,
         "clip_length": 16,
+        "clips_per_video": 5,
         "frame_rate": 7.5,
         "recipe": "by hand",
         "license": "MIT",

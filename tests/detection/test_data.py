@@ -162,7 +162,7 @@ def yolo(folder, *lines):
 
 
 def test_yolo_boxes_are_shares_around_a_middle(tmp_path):
-    yolo(tmp_path, "2 0.5 0.5 0.25 0.5", "", "0 0 0 1 0 0.5 0.5")
+    yolo(tmp_path, "1 0.5 0.5 0.25 0.5", "", "0 0 0 1 0 0.5 0.5")
     image(tmp_path / "images" / "val" / "empty.png")
     data = open_detection_data(tmp_path, LABELS)
     assert isinstance(data, YoloDetection)
@@ -183,7 +183,7 @@ def test_yolo_faults_name_every_line(tmp_path):
     text = yolo(tmp_path, "9 0 0 0 0", "0 0.5 0.5 3 3", "0 a b c d", "0 1 2 3", "0 0.5 0.5 0.1 0.1")
     faults = list(open_detection_data(tmp_path, LABELS).faults())
     assert [(fault.path, fault.line) for fault in faults] == [(text, 1), (text, 2), (text, 3), (text, 4)]
-    assert "numbered from 0 to 3" in str(faults[0])
+    assert "numbered from 0 to 2" in str(faults[0])
     assert "outside its image" in str(faults[1])
 
 

@@ -79,8 +79,8 @@ class AveragePrecision:
             detections, truth: see :meth:`update`.
 
         Returns:
-            For each class its ``label``, the number of ``objects`` that count, and by decreasing score the ``scores`` of
-            detections and at which thresholds each is ``matched`` or ``ignored``: bit 0 stands for the first threshold.
+            For each class its ``label``, the number of ``objects`` that count, and by decreasing score the ``scores``
+            of detections and at which thresholds each is ``matched`` or ``ignored``: bit 0 is the first threshold.
 
         Raises:
             ValueError: something is missing, or the numbers of boxes (masks), labels and scores differ.

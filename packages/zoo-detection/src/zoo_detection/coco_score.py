@@ -63,13 +63,14 @@ class CocoScore(Score[Detections]):
 
         Raises:
             ValueError: ``boxes`` or ``labels`` are missing, their numbers differ, or the masks of objects have another
-                size than those of detections.
+                size than those of detections, or keypoints another number.
         """
         found = {"boxes": result.boxes, "labels": result.classes, "scores": result.scores}
         AveragePrecision("boxes").check(found, truth)
         if result.masks is not None and "masks" in truth:
             AveragePrecision("masks").check(found | {"masks": result.masks}, truth)
-        return {"objects": _objects(truth), "found": _found(result)}
+        _check_forms(result, truth)
+        return {"objects": _objects(truth, result), "found": _found(result)}
 
     def _add(self, index: int, contribution: _Image) -> None:
         self._images[index] = {key: list(contribution[key]) for key in ("objects", "found")}
@@ -137,7 +138,22 @@ def _library(module: str) -> ModuleType:
     return require(module, extra="coco", purpose="to compute COCO's figures", distribution="zoo-detection")
 
 
-def _objects(truth: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _check_forms(result: Detections, truth: Mapping[str, Any]) -> None:
+    """Checks that masks have the size of those of objects, and keypoints their number."""
+    if result.masks is not None and "segmentations" in truth:
+        size = tuple(result.masks.shape[-2:])
+        if tuple(truth["size"]) != size:
+            raise ValueError(f"the masks of the objects are {truth['size']}, height and width, but the image is {size}")
+        if lacking := [place for place, found in enumerate(truth["segmentations"], 1) if not found]:
+            raise ValueError(f"object {lacking[0]} of the image has no segmentation, and others have one")
+    if result.keypoints is not None and "keypoints" in truth:
+        found, true = result.keypoints.shape[1], truth["keypoints"].shape[1]
+        if found != true:
+            raise ValueError(f"the objects have {true} keypoints each, and the model finds {found}")
+
+
+def _objects(truth: Mapping[str, Any], result: Detections) -> list[dict[str, Any]]:
+    """The objects, with the masks and keypoints of those that the model finds too."""
     boxes, labels = truth["boxes"].tolist(), truth["labels"].tolist()
     crowds = truth["iscrowd"].tolist() if "iscrowd" in truth else [0] * len(boxes)
     objects: list[dict[str, Any]] = []
@@ -149,11 +165,11 @@ def _objects(truth: Mapping[str, Any]) -> list[dict[str, Any]]:
             "iscrowd": int(crowds[place]),
             "ignore": 0,
         }
-        if "masks" in truth:
+        if result.masks is not None and "masks" in truth:
             entry["segmentation"] = _run_lengths(truth["masks"][place])
-        elif "segmentations" in truth:
+        elif result.masks is not None and "segmentations" in truth:
             entry["segmentation"] = _as_text(compressed(truth["segmentations"][place], truth["size"]))
-        if "keypoints" in truth:
+        if result.keypoints is not None and "keypoints" in truth:
             points = truth["keypoints"][place]
             entry["keypoints"] = points.flatten().tolist()
             entry["num_keypoints"] = int((points[:, 2] > 0).sum())

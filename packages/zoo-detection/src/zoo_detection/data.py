@@ -9,10 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.data import DataError, Dataset, Fault, LabelledSample, files_in, find_split, match_labels
-from zoo_core.data.coco import CocoAnnotations, coco_split
-from zoo_core.images import open_image
+from zoo_core.data import (
+    DataError,
+    Dataset,
+    Fault,
+    LabelledSample,
+    doubled,
+    files_in,
+    find_split,
+    match_labels,
+    read_lines,
+)
+from zoo_core.data.coco import NO_CATEGORY, CocoAnnotations, coco_split
+from zoo_core.images.files import upright_size
 from zoo_core.tasks import IMAGE_SUFFIXES
+from zoo_detection.yolo_names import yolo_names
 
 __all__ = ["CocoDetection", "VocDetection", "YoloDetection", "open_detection_data"]
 
@@ -64,9 +75,9 @@ class CocoDetection(Dataset):
 
     Truths are dicts of ``boxes`` (float32 Tensor[N, 4], ``x1, y1, x2, y2`` in pixels), ``labels`` (int64 Tensor[N]),
     ``iscrowd`` (bool Tensor[N]) and ``area`` (float32 Tensor[N], that of the mask, by which COCO calls objects small,
-    medium or large); ``segmentations`` (polygons or run lengths, as in the file, with ``size``, height and width of the
-    image) and ``keypoints`` (float32 Tensor[N, K, 3]) where the file has them for every object. Images without objects
-    count.
+    medium or large). Where the file has them for any object of the image there are ``segmentations`` (polygons or run
+    lengths, as in the file, ``None`` for an object without) and ``keypoints`` (float32 Tensor[N, K, 3], 0 for an object
+    without). ``size`` is height and width of the image, if the file says them. Images without objects count.
 
     Args:
         folder: where the images are.
@@ -88,6 +99,9 @@ class CocoDetection(Dataset):
     def __len__(self) -> int:
         return len(self._file.images)
 
+    def name(self, index: int) -> str:
+        return str(self._file.images[index]["file_name"])
+
     def sample(self, index: int) -> LabelledSample:
         image = self._file.images[index]
         file = self.folder / image["file_name"]
@@ -98,12 +112,16 @@ class CocoDetection(Dataset):
         labels = [self._label_of[entry["category_id"]] for entry in objects]
         truth = _truth(boxes, labels, [bool(entry.get("iscrowd", 0)) for entry in objects])
         truth["area"] = torch.tensor([entry.get("area", math.prod(entry["bbox"][2:])) for entry in objects]).float()
-        if objects and "height" in image and "width" in image and all(entry.get("segmentation") for entry in objects):
+        if "height" in image and "width" in image:
             truth["size"] = (image["height"], image["width"])
-            truth["segmentations"] = [entry["segmentation"] for entry in objects]
-        if objects and all("keypoints" in entry for entry in objects):
-            points = [entry["keypoints"] for entry in objects]
-            truth["keypoints"] = torch.tensor(points, dtype=torch.float32).reshape(len(points), -1, 3)
+            if any(entry.get("segmentation") for entry in objects):
+                truth["segmentations"] = [entry.get("segmentation") or None for entry in objects]
+        points = [entry.get("keypoints") or [] for entry in objects]
+        if count := max(map(len, points), default=0):
+            if any(len(numbers) not in (0, count) for numbers in points):
+                raise DataError(self._file.fault(f"the image {image['id']} has objects of different keypoints"))
+            padded = [numbers or [0] * count for numbers in points]
+            truth["keypoints"] = torch.tensor(padded, dtype=torch.float32).reshape(len(points), -1, 3)
         return LabelledSample(image["file_name"], (file,), truth)
 
 
@@ -129,17 +147,22 @@ class VocDetection(Dataset):
         images = self.folder / "JPEGImages"
         if not images.is_dir():
             raise DataError(Fault(images, "no such folder, in which Pascal VOC has its images"))
-        by_stem = {file.stem: file for file in files_in(images, IMAGE_SUFFIXES)}
+        files = files_in(images, IMAGE_SUFFIXES)
+        by_stem = {file.stem: file for file in files}
         lists = self.folder / "ImageSets" / "Main"
         if lists.is_dir():
             names = _names_in(lists, split)
         else:
             names = [(file.stem, None, 0) for file in (self.folder / "Annotations").glob("*.xml")]
         self._items: list[tuple[Path, Path]] = []
-        faults = []
+        listed = {name for name, _, _ in names}
+        faults = doubled((file for file in files if file.stem in listed), key=lambda file: file.stem)
+        seen: dict[str, int] = {}
         for name, source, line in sorted(names, key=lambda item: item[0]):
             annotation = self.folder / "Annotations" / f"{name}.xml"
-            if name not in by_stem:
+            if seen.setdefault(name, line) != line:
+                faults.append(Fault(source or annotation, f"{name} is in line {seen[name]} already", line))
+            elif name not in by_stem:
                 faults.append(Fault(source or annotation, f"there is no image {name} in {images}", line or None))
             elif not annotation.is_file():
                 faults.append(Fault(annotation, "no such file, which the image of that name needs"))
@@ -148,10 +171,13 @@ class VocDetection(Dataset):
         if not names:
             faults.append(Fault(self.folder / "Annotations", "no annotation is here"))
         if faults:
-            raise DataError(faults)
+            raise DataError(faults, self if self._items else None)
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def name(self, index: int) -> str:
+        return self._items[index][0].name
 
     def sample(self, index: int) -> LabelledSample:
         file, annotation = self._items[index]
@@ -160,6 +186,8 @@ class VocDetection(Dataset):
             root = ElementTree.parse(annotation).getroot()
         except ElementTree.ParseError as error:
             raise DataError(Fault(annotation, f"no valid XML: {error.msg}", error.position[0])) from error
+        except (OSError, ValueError, LookupError) as error:  # the last two: of an encoding that is none
+            raise DataError(Fault(annotation, f"cannot be read: {error}")) from error
         for found in root.iter("object"):
             name = (found.findtext("name") or "").strip()
             box = found.find("bndbox")
@@ -167,6 +195,8 @@ class VocDetection(Dataset):
                 if box is None:
                     raise ValueError("it has no bndbox")
                 x1, y1, x2, y2 = (float(box.findtext(side) or "") for side in ("xmin", "ymin", "xmax", "ymax"))
+                if not all(map(math.isfinite, (x1, y1, x2, y2))):
+                    raise ValueError(f"its box {x1:g}, {y1:g}, {x2:g}, {y2:g} is no box")
                 if x2 < x1 or y2 < y1:
                     raise ValueError(f"its box {x1:g}, {y1:g}, {x2:g}, {y2:g} has its corners swapped")
             except ValueError as error:
@@ -174,7 +204,7 @@ class VocDetection(Dataset):
             boxes.append([x1 - 1, y1 - 1, x2, y2])
             labels.append(self._label(name, annotation))
             difficult.append((found.findtext("difficult") or "0").strip() == "1")
-        return LabelledSample(f"{file.name}", (file,), _truth(boxes, labels, difficult))
+        return LabelledSample(file.name, (file,), _truth(boxes, labels, difficult))
 
     def _label(self, name: str, where: Path) -> int:
         if name not in self._places:
@@ -188,8 +218,7 @@ def _names_in(lists: Path, split: str) -> list[tuple[str, Path | None, int]]:
     if not file.is_file():
         there = ", ".join(path.stem for path in sorted(lists.glob("*.txt"))) or "none"
         raise DataError(Fault(file, f"no such list of images; there are {there}"))
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return [(line.split()[0], file, number) for number, line in enumerate(lines, 1) if line.strip()]
+    return [(line.split()[0], file, number) for number, line in read_lines(file)]
 
 
 class YoloDetection(Dataset):
@@ -201,8 +230,9 @@ class YoloDetection(Dataset):
 
     Args:
         folder: has ``images/SPLIT`` beside ``labels/SPLIT``, ``SPLIT/images`` beside ``SPLIT/labels``, or ``images``
-            beside ``labels``. ``classes.txt`` has the names of the classes, a line each; without it, class 0 is the
-            model's first label after the background.
+            beside ``labels``. ``classes.txt`` has the names of the classes, a line each, or ``data.yaml`` has them
+            under ``names``; without either, class 0 is the model's first label after the background, and numbers that
+            COCO never gave to a category are left out.
         labels: name of each class as the model has them, the background first.
         split: which part of it.
 
@@ -222,17 +252,25 @@ class YoloDetection(Dataset):
         self._files = files_in(self._images, IMAGE_SUFFIXES)
         if not self._files:
             raise DataError(Fault(self._images, "no images are here"))
-        classes = next(
-            (path for path in (self.folder / "classes.txt", self._texts / "classes.txt") if path.is_file()), None
-        )
+        self._places = self._match()
+        if faults := doubled(self._files):
+            self._files = [file for file in self._files if file not in {fault.path for fault in faults}]
+            raise DataError(faults, self)
+
+    def _match(self) -> list[int]:
+        """The label of each class."""
+        lists = [self.folder / "classes.txt", self._texts / "classes.txt", self.folder / "data.yaml"]
+        classes = next((path for path in lists if path.is_file()), None)
         if classes is None:
-            self._places = list(range(1, len(self.labels)))
-        else:
-            names = [line.strip() for line in classes.read_text(encoding="utf-8").splitlines() if line.strip()]
-            self._places = [place + 1 for place in match_labels(names, self.labels[1:], classes)]
+            return [place for place, label in enumerate(self.labels) if place and label != NO_CATEGORY]
+        names = yolo_names(classes) if classes.suffix == ".yaml" else [line for _, line in read_lines(classes)]
+        return [place + 1 for place in match_labels(names, self.labels[1:], classes)]
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def name(self, index: int) -> str:
+        return self._files[index].relative_to(self._images).as_posix()
 
     def sample(self, index: int) -> LabelledSample:
         file = self._files[index]
@@ -241,11 +279,12 @@ class YoloDetection(Dataset):
         boxes: list[list[float]] = []
         labels: list[int] = []
         if text.is_file():
-            width, height = open_image(file).size
+            try:
+                width, height = upright_size(file)
+            except (ValueError, OSError) as error:
+                raise DataError(Fault(file, str(error).removeprefix(f"{file}: "))) from error
             faults = []
-            for number, line in enumerate(text.read_text(encoding="utf-8").splitlines(), 1):
-                if not line.strip():
-                    continue
+            for number, line in read_lines(text):
                 try:
                     place, box = self._parse(line)
                 except ValueError as error:

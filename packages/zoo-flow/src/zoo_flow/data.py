@@ -2,10 +2,21 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from zoo_core.data import DataError, Dataset, Fault, LabelledSample, files_in, find_split, subfolders
+from zoo_core.data import (
+    DataError,
+    Dataset,
+    Fault,
+    LabelledSample,
+    doubled,
+    files_in,
+    find_split,
+    read_lines,
+    subfolders,
+)
 from zoo_core.tasks import IMAGE_SUFFIXES
 from zoo_flow.flo import read_flow
 
@@ -49,20 +60,37 @@ class FlowPairs(Dataset):
         root: what names are relative to.
         pairs: first image, second image, flow.
         published_as: name of the data set in the catalogue.
+        options: those with which figures on it are published.
+        faults: what was found on the way.
+
+    Raises:
+        DataError: there are faults, a file is missing, or there are no pairs.
     """
 
-    def __init__(self, root: Path, pairs: Sequence[tuple[Path, Path, Path]], published_as: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        pairs: Sequence[tuple[Path, Path, Path]],
+        published_as: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        faults: Sequence[Fault] = (),
+    ) -> None:
         self.root = root
         self.published_as = published_as
-        self._pairs = pairs
-        missing = [path for pair in pairs for path in pair if not path.is_file()]
-        if missing:
-            raise DataError(Fault(path, "no such file, which its pair needs") for path in missing)
-        if not pairs:
-            raise DataError(Fault(root, "no pairs of images with a flow are here"))
+        self.options = options or {}
+        missing = dict.fromkeys(path for pair in pairs for path in pair if not path.is_file())
+        self._pairs = [pair for pair in pairs if missing.keys().isdisjoint(pair)]
+        faults = [*faults, *(Fault(path, "no such file, which its pair needs") for path in missing)]
+        if not pairs and not faults:
+            faults = [Fault(root, "no pairs of images with a flow are here")]
+        if faults:
+            raise DataError(faults, self if self._pairs else None)
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+    def name(self, index: int) -> str:
+        return self._pairs[index][0].relative_to(self.root).as_posix()
 
     def sample(self, index: int) -> LabelledSample:
         first, second, flow = self._pairs[index]
@@ -70,12 +98,12 @@ class FlowPairs(Dataset):
             truth = read_flow(flow)
         except (ValueError, OSError) as error:
             raise DataError(Fault(flow, str(error).removeprefix(f"{flow}: "))) from error
-        return LabelledSample(first.relative_to(self.root).as_posix(), (first, second), truth)
+        return LabelledSample(self.name(index), (first, second), truth)
 
 
 def sintel(root: Path, render: str = "clean") -> FlowPairs:
     """`MPI Sintel <http://sintel.is.tue.mpg.de/>`__: ``clean/alley_1/frame_0001.png`` beside
-    ``flow/alley_1/frame_0001.flo``.
+    ``flow/alley_1/frame_0001.flo``. Figures on it are published with 32 updates of the flow.
 
     Args:
         root: the folder ``training``.
@@ -91,12 +119,14 @@ def sintel(root: Path, render: str = "clean") -> FlowPairs:
         for first, second in itertools.pairwise(sorted(scene.glob("*.png"))):
             pairs.append((first, second, root / "flow" / scene.name / f"{first.stem}.flo"))
     complete = len(pairs) == 1041
-    return FlowPairs(root, pairs, f"Sintel-Train-{render.capitalize()}pass" if complete else None)
+    name = f"Sintel-Train-{render.capitalize()}pass" if complete else None
+    return FlowPairs(root, pairs, name, options={"updates": 32})
 
 
 def kitti(root: Path) -> FlowPairs:
     """`KITTI 2015 <https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php?benchmark=flow>`__:
-    ``image_2/000000_10.png`` and ``000000_11.png`` beside ``flow_occ/000000_10.png``.
+    ``image_2/000000_10.png`` and ``000000_11.png`` beside ``flow_occ/000000_10.png``. Figures on it are
+    published with 24 updates of the flow.
 
     Args:
         root: the folder ``training``.
@@ -109,7 +139,7 @@ def kitti(root: Path) -> FlowPairs:
         (first, first.with_name(first.name.replace("_10.png", "_11.png")), root / "flow_occ" / first.name)
         for first in firsts
     ]
-    return FlowPairs(root, pairs, "Kitti-Train" if len(pairs) == 200 else None)
+    return FlowPairs(root, pairs, "Kitti-Train" if len(pairs) == 200 else None, options={"updates": 24})
 
 
 def chairs(folder: Path, split: str = "val") -> FlowPairs:
@@ -128,7 +158,9 @@ def chairs(folder: Path, split: str = "val") -> FlowPairs:
     flows = sorted(root.glob("*_flow.flo"))
     names = next((path for path in (folder.glob("*_train_val.txt"))), None)
     if names is not None:
-        marks = names.read_text(encoding="ascii").split()
+        marks = [mark for _, mark in read_lines(names)]
+        if wrong := [number for number, mark in read_lines(names) if mark not in ("1", "2")]:
+            raise DataError(Fault(names, "a line must be 1, for training, or 2, for validation", wrong[0]))
         if len(marks) != len(flows):
             raise DataError(Fault(names, f"has {len(marks)} lines, but there are {len(flows)} pairs in {root}"))
         wanted = "1" if split == "train" else "2"
@@ -159,18 +191,20 @@ def own_pairs(folder: Path) -> FlowPairs:
                 )
             )
     next_of: dict[Path, tuple[Path, Path | None]] = {}
-    for _, scene in itertools.groupby(files_in(frames, IMAGE_SUFFIXES), key=lambda path: path.parent):
+    images = files_in(frames, IMAGE_SUFFIXES)
+    faults = doubled(images)
+    for _, scene in itertools.groupby(images, key=lambda path: path.parent):
         files = list(scene)
         for first, second in itertools.zip_longest(files, files[1:]):
             next_of[first.relative_to(frames).with_suffix("")] = (first, second)
-    pairs, faults = [], []
-    for flow in files_in(flows, {".flo", ".png"}):
+    truths = files_in(flows, {".flo", ".png"})
+    faults += doubled(truths)
+    pairs = []
+    for flow in truths:
         first, second = next_of.get(flow.relative_to(flows).with_suffix(""), (None, None))
         if first is None or second is None:
             lacks = "there is no frame of its name" if first is None else "no frame comes after that of its name"
             faults.append(Fault(flow, f"{lacks} in {frames}"))
         else:
             pairs.append((first, second, flow))
-    if faults:
-        raise DataError(faults)
-    return FlowPairs(folder, pairs)
+    return FlowPairs(folder, pairs, faults=faults)

@@ -137,8 +137,8 @@ class EndPointError(Score[Flow]):
             truth: Tensor[2, H, W] in pixels, NaN where unknown; or a path, of a `.flo` file or of KITTI's PNG.
 
         Returns:
-            ``pixels`` of known flow, the sum of their ``distances`` in pixels, how many are ``within`` 1, 3 and 5 pixels,
-            and how many are ``outliers``.
+            ``pixels`` of known flow, the sum of their ``distances`` in pixels, how many are ``within`` 1, 3 and 5
+            pixels, and how many are ``outliers``.
 
         Raises:
             ValueError: the truth has another shape.

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import torch
 
-from zoo_core.data import DataError, Dataset, Fault, LabelledSample, files_in, find_split
+from zoo_core.data import (
+    DataError,
+    Dataset,
+    Fault,
+    LabelledSample,
+    doubled,
+    files_in,
+    find_split,
+    read_lines,
+)
 from zoo_core.data.coco import CocoAnnotations, coco_split, decode_mask
 from zoo_core.tasks import IMAGE_SUFFIXES
 from zoo_segmentation.masks import read_mask
@@ -57,15 +66,26 @@ def open_segmentation_data(
 
 
 class _LabelMaps(Dataset):
-    """Pairs of an image and a label map."""
+    """Pairs of an image and a label map.
 
-    def __init__(self, root: Path, pairs: Sequence[tuple[Path, Path]], labels: Sequence[str]) -> None:
+    Raises:
+        DataError: there are faults, which were found on the way.
+    """
+
+    def __init__(
+        self, root: Path, pairs: Sequence[tuple[Path, Path]], labels: Sequence[str], faults: Sequence[Fault]
+    ) -> None:
         self.root = root
         self.labels = tuple(labels)
         self._pairs = pairs
+        if faults:
+            raise DataError(faults, self if pairs else None)
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+    def name(self, index: int) -> str:
+        return self._pairs[index][0].relative_to(self.root).as_posix()
 
     def sample(self, index: int) -> LabelledSample:
         """The image, and the class of each of its pixels: Tensor[H, W] of integers, 255 where none counts."""
@@ -79,7 +99,7 @@ class _LabelMaps(Dataset):
             raise DataError(
                 Fault(mask, f"has the class {int(classes.max())}, but the model's end at {len(self.labels) - 1}")
             )
-        return LabelledSample(image.relative_to(self.root).as_posix(), (image,), truth)
+        return LabelledSample(self.name(index), (image,), truth)
 
 
 class VocSegmentation(_LabelMaps):
@@ -101,17 +121,18 @@ class VocSegmentation(_LabelMaps):
             there = ", ".join(path.stem for path in sorted(names.parent.glob("*.txt"))) or "none"
             raise DataError(Fault(names, f"no such list of images; there are {there}"))
         pairs, faults = [], []
-        for number, line in enumerate(names.read_text(encoding="utf-8").splitlines(), 1):
-            if not line.strip():
-                continue
-            pair = folder / "JPEGImages" / f"{line.strip()}.jpg", folder / "SegmentationClass" / f"{line.strip()}.png"
-            faults += [Fault(names, f"there is no {path}", number) for path in pair if not path.is_file()]
-            pairs.append(pair)
-        if not pairs:
+        seen: dict[str, int] = {}
+        for number, name in read_lines(names):
+            pair = folder / "JPEGImages" / f"{name}.jpg", folder / "SegmentationClass" / f"{name}.png"
+            found = [Fault(names, f"there is no {path}", number) for path in pair if not path.is_file()]
+            if seen.setdefault(name, number) != number:
+                found = [Fault(names, f"{name} is in line {seen[name]} already", number)]
+            faults += found
+            if not found:
+                pairs.append(pair)
+        if not seen:
             faults.append(Fault(names, "lists no images"))
-        if faults:
-            raise DataError(faults)
-        super().__init__(folder / "JPEGImages", pairs, labels)
+        super().__init__(folder / "JPEGImages", pairs, labels, faults)
 
 
 class MaskFolders(_LabelMaps):
@@ -137,17 +158,17 @@ class MaskFolders(_LabelMaps):
             raise DataError(Fault(root, f"expected folders images and {' or '.join(self._MASKS)} side by side"))
         images = find_split(images, split)
         masks = masks / images.relative_to(root / "images")
-        pairs, faults = [], []
-        for image in files_in(images, IMAGE_SUFFIXES):
+        files = files_in(images, IMAGE_SUFFIXES)
+        faults = doubled(files) if files else [Fault(images, "no images are here")]
+        left_out = {fault.path for fault in faults}
+        pairs = []
+        for image in files:
             mask = (masks / image.relative_to(images)).with_suffix(".png")
-            pairs.append((image, mask))
             if not mask.is_file():
                 faults.append(Fault(image, f"has no mask {mask}"))
-        if not pairs:
-            faults.append(Fault(images, "no images are here"))
-        if faults:
-            raise DataError(faults)
-        super().__init__(images, pairs, labels)
+            elif image not in left_out:
+                pairs.append((image, mask))
+        super().__init__(images, pairs, labels, faults)
 
 
 class CocoSegmentation(Dataset):
@@ -183,6 +204,9 @@ class CocoSegmentation(Dataset):
 
     def __len__(self) -> int:
         return len(self._file.images)
+
+    def name(self, index: int) -> str:
+        return str(self._file.images[index]["file_name"])
 
     def sample(self, index: int) -> LabelledSample:
         image = self._file.images[index]

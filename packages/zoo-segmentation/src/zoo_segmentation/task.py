@@ -151,7 +151,7 @@ class SegmentationScore(Score[Segmentation]):
             truth: the true class of each pixel: integers, Tensor[H, W], or an indexed or grey image file.
 
         Returns:
-            ``labels`` of the classes, and ``pixels``: true class, predicted class and number, for each pair that occurs.
+            ``labels`` of the classes, and ``pixels``: true class, predicted class and number, of each pair that occurs.
 
         Raises:
             ValueError: sizes differ, or a true label is no class; the message names the file.

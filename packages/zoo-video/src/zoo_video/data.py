@@ -56,7 +56,7 @@ class LabelledVideos(Dataset):
         self.path, self.folder = path, folder
         self.labels = tuple(labels)
         try:
-            with path.open(newline="", encoding="utf-8") as file:
+            with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if row]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(Fault(path, f"cannot be read as CSV: {error}")) from error
@@ -75,17 +75,21 @@ class LabelledVideos(Dataset):
             name = row[file_column].strip()
             if name in seen:
                 faults.append(Fault(path, f"{name} is in line {seen[name]} already", line))
-            elif not (folder / name).is_file():
+            elif not name or not (folder / name).is_file():
                 faults.append(Fault(path, f"there is no file {folder / name}", line))
+            else:
+                self._samples.append((name, places[row[label_column].strip()]))
             seen.setdefault(name, line)
-            self._samples.append((name, places[row[label_column].strip()]))
         if not rows:
             faults.append(Fault(path, "names no video"))
         if faults:
-            raise DataError(faults)
+            raise DataError(faults, self if self._samples else None)
 
     def __len__(self) -> int:
         return len(self._samples)
+
+    def name(self, index: int) -> str:
+        return self._samples[index][0]
 
     def sample(self, index: int) -> LabelledSample:
         """The video, and the index of its class."""

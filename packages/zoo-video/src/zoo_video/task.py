@@ -1,7 +1,7 @@
 """Video classification: which labels fit a video best, and when."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from zoo_core.data import Dataset
 from zoo_core.drawing import draw_labels
 from zoo_core.engines import Engine
 from zoo_core.images import to_pil_image
+from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Sample, Task, check_finite
 from zoo_core.video_files import VideoFile
 from zoo_video.data import open_video_data
@@ -146,7 +147,15 @@ class _Clips:
 
 
 class VideoClassificationTask(Task[Video, ClassifiedVideo]):
-    """Finds the ``topk`` most likely labels of a video from clips of it, and when they fit best."""
+    """Finds the ``topk`` most likely labels of a video from clips of it, and when they fit best.
+
+    Results that are going to be scored are of as many clips as the weights' published accuracy, unless the options say
+    how many.
+    """
+
+    def __init__(self, spec: ModelSpec, options: Mapping[str, Any] | None = None, *, scoring: bool = False) -> None:
+        published = spec.facts.get("clips_per_video") if scoring else None
+        super().__init__(spec, ({"clips": published} if published else {}) | dict(options or {}), scoring=scoring)
 
     def read(self, path: Path) -> Video:
         facts = self.spec.facts

@@ -57,8 +57,8 @@ class Score(ABC, Generic[Result]):
     The figures do not depend on the order of the samples, nor on how they were divided among scores that were then
     merged, down to the last bit. Subclasses keep what adds up exactly: integers, or values for :func:`math.fsum`.
 
-    What one sample adds is its *contribution*, plain data that can be kept in a file and added later: an evaluation that
-    was interrupted goes on from there, and comes to the same figures.
+    What one sample adds is its *contribution*, plain data that can be kept in a file and added later: an evaluation
+    that was interrupted goes on from there, and comes to the same figures.
     """
 
     def __init__(self) -> None:

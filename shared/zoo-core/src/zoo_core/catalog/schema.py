@@ -94,6 +94,7 @@ class Checkpoint:
         min_size: smallest input (height, width) that the model takes, in pixels.
         min_temporal_size: fewest frames that a video model takes.
         clip_length: frames of a clip that a video model's metrics were measured with.
+        clips_per_video: how many clips of each video they were measured with.
         frame_rate: frames per second of that clip.
         transforms: preprocessing.
         categories: labels by class index, ``None`` for a task without classes.
@@ -119,6 +120,7 @@ class Checkpoint:
     )
     min_temporal_size: int | None = _key(values.whole, title="fewest frames", default=None)
     clip_length: int | None = _key(values.whole, title="frames of a clip", default=None)
+    clips_per_video: int | None = _key(values.whole, title="clips per video", default=None)
     frame_rate: float | None = _key(values.number, title="frames per second", text="{:g}".format, default=None)
     transforms: Preset = _key(Preset.read, meta=None, json="preprocessing", title="preprocessing")  # noqa: RUF009
     categories: tuple[str, ...] | None = _key(labels.read, local=True, title="labels", text=_shortened, default=None)

@@ -6,7 +6,7 @@ sample's truth takes to read (a mask, a flow field) is read when the sample is a
 
 from zoo_core.data.classes import ClassFolders, match_labels, synset_ids
 from zoo_core.data.faults import DataError, Fault
-from zoo_core.data.layout import files_in, find_split, subfolders
+from zoo_core.data.layout import doubled, files_in, find_split, read_lines, subfolders
 from zoo_core.data.samples import Dataset, LabelledSample, share
 
 __all__ = [
@@ -15,9 +15,11 @@ __all__ = [
     "Dataset",
     "Fault",
     "LabelledSample",
+    "doubled",
     "files_in",
     "find_split",
     "match_labels",
+    "read_lines",
     "share",
     "subfolders",
     "synset_ids",

@@ -51,17 +51,20 @@ class ClassFolders(Dataset):
             self._samples += [(file, place) for file in files]
             if not files:
                 empty.append(Fault(child, f"no file of this class ends in {', '.join(sorted(suffixes))}"))
-        if empty:
-            raise DataError(empty)
         self.published_as = _published_as(names, self.labels, len(self._samples))
+        if empty:
+            raise DataError(empty, self if self._samples else None)
 
     def __len__(self) -> int:
         return len(self._samples)
 
+    def name(self, index: int) -> str:
+        return self._samples[index][0].relative_to(self.root).as_posix()
+
     def sample(self, index: int) -> LabelledSample:
         """The file, and the index of its class."""
         file, place = self._samples[index]
-        return LabelledSample(file.relative_to(self.root).as_posix(), (file,), place)
+        return LabelledSample(self.name(index), (file,), place)
 
 
 def match_labels(names: Sequence[str], labels: Sequence[str], where: Path) -> list[int]:

@@ -1,6 +1,7 @@
 """Annotations in `COCO's form <https://cocodataset.org/#format-data>`__: one JSON file for all images."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -13,10 +14,10 @@ from zoo_core.extras import require
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["CocoAnnotations", "coco_split", "compressed", "decode_mask"]
+__all__ = ["NO_CATEGORY", "CocoAnnotations", "coco_split", "compressed", "decode_mask"]
 
-# What a list of COCO's 91 categories says where a number was never given to one.
-_NO_CATEGORY = "N/A"
+NO_CATEGORY = "N/A"
+"""What a list of COCO's 91 categories says where a number was never given to one."""
 
 
 class CocoAnnotations:
@@ -36,31 +37,54 @@ class CocoAnnotations:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         content = _read(self.path)
-        try:
-            self.categories: dict[int, str] = {entry["id"]: entry["name"] for entry in content["categories"]}
-        except (TypeError, KeyError) as error:
-            raise DataError(self.fault("categories must be a list of objects with id and name")) from error
+        self.categories = self._categories(content["categories"])
         self.images: list[dict[str, Any]] = []
         self._objects: dict[int, list[dict[str, Any]]] = {}
         faults = []
+        files: dict[str, int] = {}
         for image in content["images"]:
-            if not isinstance(image, dict) or not isinstance(image.get("id"), int) or "file_name" not in image:
-                faults.append(self.fault(f"an image without id or file_name: {str(image)[:100]}"))
+            problem = _problem_of_image(image)
+            if problem is not None:
+                faults.append(self.fault(problem))
             elif image["id"] in self._objects:
                 faults.append(self.fault(f"the image id {image['id']} is there twice"))
+            elif image["file_name"] in files:
+                faults.append(
+                    self.fault(
+                        f"the images {files[image['file_name']]} and {image['id']} are both {image['file_name']}"
+                    )
+                )
             else:
                 self.images.append(image)
                 self._objects[image["id"]] = []
+                files[image["file_name"]] = image["id"]
+        numbers = set()
         for entry in content["annotations"]:
-            if not isinstance(entry, dict) or entry.get("image_id") not in self._objects:
+            number = entry.get("id") if isinstance(entry, dict) else None
+            if not isinstance(entry, dict) or not _is_whole(entry.get("image_id")):
+                faults.append(self.fault(f"annotation {_number(entry)} has no image_id, a whole number"))
+            elif entry["image_id"] not in self._objects:
                 faults.append(self.fault(f"annotation {_number(entry)} is of no image of this file"))
+            elif number is not None and (not _is_whole(number) or number in numbers):
+                faults.append(self.fault(f"the annotation id {number!r} is there twice, or is no whole number"))
             else:
+                numbers.add(number)
                 self._objects[entry["image_id"]].append(entry)
         if not self.images:
             faults.append(self.fault("lists no images"))
         if faults:
             raise DataError(faults)
         self.images.sort(key=lambda image: int(image["id"]))
+
+    def _categories(self, entries: Sequence[Any]) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for entry in entries:
+            if not (isinstance(entry, dict) and _is_whole(entry.get("id")) and isinstance(entry.get("name"), str)):
+                raise DataError(self.fault("categories must be a list of objects with id and name"))
+            if entry["id"] in found:
+                raise DataError(self.fault(f"the category id {entry['id']} is there twice"))
+            found[entry["id"]] = entry["name"]
+        return found
 
     def objects(self, image: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The annotations of an image, in the order of the file.
@@ -80,7 +104,7 @@ class CocoAnnotations:
         Raises:
             DataError: there is a category that no label has.
         """
-        known = ["" if label == _NO_CATEGORY else label for label in labels[1:]]
+        known = ["" if label == NO_CATEGORY else label for label in labels[1:]]
         places = match_labels(list(self.categories.values()), known, self.path)
         return {number: place + 1 for number, place in zip(self.categories, places, strict=True)}
 
@@ -90,7 +114,7 @@ class CocoAnnotations:
 
     def _check(self, entry: Mapping[str, Any], image: Mapping[str, Any]) -> Iterator[Fault]:
         box, number = entry.get("bbox"), _number(entry)
-        if not (isinstance(box, list) and len(box) == 4 and all(isinstance(side, int | float) for side in box)):
+        if not (isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))):
             yield self.fault(f"annotation {number}: bbox must be [x, y, width, height], not {box!r}")
         elif box[2] < 0 or box[3] < 0:
             yield self.fault(f"annotation {number}: a box with negative width or height: {box}")
@@ -101,10 +125,87 @@ class CocoAnnotations:
                 yield self.fault(
                     f"annotation {number}: the box {box} lies outside its image of {width} x {height} pixels"
                 )
-        if entry.get("category_id") not in self.categories:
+        if not _is_whole(entry.get("category_id")) or entry["category_id"] not in self.categories:
             yield self.fault(f"annotation {number}: there is no category {entry.get('category_id')!r}")
-        if len(entry.get("keypoints", ())) % 3:
+        if entry.get("iscrowd", 0) not in (0, 1):
+            yield self.fault(f"annotation {number}: iscrowd must be 0 or 1, not {entry['iscrowd']!r}")
+        if not _is_finite(entry.get("area", 0)):
+            yield self.fault(f"annotation {number}: area must be a number, not {entry['area']!r}")
+        points = entry.get("keypoints", [])
+        if not isinstance(points, list) or len(points) % 3 or not all(map(_is_finite, points)):
             yield self.fault(f"annotation {number}: keypoints must be x, y, visibility for each, in one list")
+        problem = _problem_of_segmentation(entry.get("segmentation") or [], image)
+        if problem is not None:
+            yield self.fault(f"annotation {number}: {problem}")
+
+
+def _problem_of_image(image: Any) -> str | None:
+    if not isinstance(image, dict) or not _is_whole(image.get("id")) or not isinstance(image.get("file_name"), str):
+        return f"an image without id or file_name: {str(image)[:100]}"
+    sides = [image[side] for side in ("width", "height") if side in image]
+    if not all(_is_whole(side) and side > 0 for side in sides):
+        return f"the image {image['id']} has the sides {sides}, and not whole numbers above 0"
+    return None
+
+
+def _problem_of_segmentation(segmentation: Any, image: Mapping[str, Any]) -> str | None:
+    """What is wrong with polygons or run lengths, if anything is."""
+    if isinstance(segmentation, list):
+        for polygon in segmentation:
+            if not (
+                isinstance(polygon, list)
+                and len(polygon) >= 6
+                and not len(polygon) % 2
+                and all(map(_is_finite, polygon))
+            ):
+                return "a polygon must be x1, y1, x2, y2, x3, y3, ... of three corners at least, in one list"
+        return None
+    if not isinstance(segmentation, dict) or "counts" not in segmentation or "size" not in segmentation:
+        return f"a segmentation is a list of polygons or a dict of run lengths, not {str(segmentation)[:60]}"
+    counts, size = segmentation["counts"], segmentation["size"]
+    expected = [image.get("height"), image.get("width")]
+    if not (isinstance(size, list) and len(size) == 2 and all(map(_is_whole, size))) or (
+        None not in expected and size != expected
+    ):
+        return f"run lengths of the size {size}, and not {expected}, height and width of their image"
+    if isinstance(counts, str):
+        counts = _counts(counts)
+    if isinstance(counts, list):
+        if not all(_is_whole(count) and count >= 0 for count in counts) or sum(counts) != size[0] * size[1]:
+            return f"run lengths that do not add up to {size[0]} x {size[1]} pixels"
+    else:
+        return "the counts of run lengths must be a list, or a text that is their compressed form"
+    return None
+
+
+def _counts(text: str) -> list[int] | None:
+    """What compressed run lengths stand for; ``None`` if they are cut off or damaged.
+
+    A number is written in groups of 5 bits, the lowest first, in characters from "0" on; bit 5 says that another
+    follows, and bit 4 of the last one is the sign. From the fourth on, numbers are differences to the last but one.
+    """
+    counts: list[int] = []
+    value = bits = 0
+    for character in text:
+        group = ord(character) - ord("0")
+        if not 0 <= group < 64:
+            return None
+        value |= (group & 31) << bits
+        bits += 5
+        if not group & 32:
+            if group & 16:
+                value -= 1 << bits
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = bits = 0
+    return None if bits else counts
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def coco_split(folder: Path, kind: str, split: str) -> tuple[Path, Path]:
@@ -154,11 +255,14 @@ def compressed(segmentation: Any, size: tuple[int, int]) -> Any:
         segmentation, size: see :func:`decode_mask`, as what is raised.
     """
     masks = _masks()
+    if not segmentation:
+        raise ValueError("it has no segmentation")
+    problem = _problem_of_segmentation(segmentation, {"height": size[0], "width": size[1]})
+    if problem is not None:
+        raise ValueError(problem)
     if isinstance(segmentation, list):
         return masks.merge(masks.frPyObjects(segmentation, *size))
-    if isinstance(segmentation, dict):
-        return masks.frPyObjects(segmentation, *size) if isinstance(segmentation.get("counts"), list) else segmentation
-    raise ValueError(f"a segmentation is a list of polygons or a dict of run lengths, not {segmentation!r}")
+    return masks.frPyObjects(segmentation, *size) if isinstance(segmentation["counts"], list) else segmentation
 
 
 def _masks() -> ModuleType:

@@ -3,6 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo_core.data.samples import Dataset
 
 __all__ = ["DataError", "Fault"]
 
@@ -33,13 +37,15 @@ class DataError(ValueError):
 
     Args:
         faults: what is wrong with it, at least one.
+        rest: the data set without the samples at fault, where it is of use without them.
 
     Attributes:
-        faults: the same. The message shows the first ten.
+        faults, rest: the same. The message shows the first ten faults.
     """
 
-    def __init__(self, faults: Fault | Iterable[Fault]) -> None:
+    def __init__(self, faults: Fault | Iterable[Fault], rest: "Dataset | None" = None) -> None:
         self.faults: Sequence[Fault] = (faults,) if isinstance(faults, Fault) else tuple(faults)
+        self.rest = rest
         shown = "\n  ".join(str(fault) for fault in self.faults[:_SHOWN])
-        rest = len(self.faults) - _SHOWN
-        super().__init__(shown if rest <= 0 else f"{shown}\n  and {rest} more")
+        more = len(self.faults) - _SHOWN
+        super().__init__(shown if more <= 0 else f"{shown}\n  and {more} more")

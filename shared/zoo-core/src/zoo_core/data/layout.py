@@ -1,12 +1,12 @@
 """Finding one's way in folders of data."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from zoo_core.data.faults import DataError, Fault
 
-__all__ = ["files_in", "find_split", "subfolders"]
+__all__ = ["doubled", "files_in", "find_split", "read_lines", "subfolders"]
 
 # What the same split is called in data sets that people have.
 _SPLITS = {
@@ -51,3 +51,38 @@ def files_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
             if os.path.splitext(file)[1].lower() in suffixes and not file.startswith(".")
         ]
     return sorted(found)
+
+
+def read_lines(path: Path, *, strip: bool = True) -> list[tuple[int, str]]:
+    """The lines of a text file in UTF-8 that are not blank, with their numbers from 1 on.
+
+    Args:
+        path: the file.
+        strip: without the space around them.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(Fault(path, "is no text in UTF-8")) from error
+    except OSError as error:
+        raise DataError(Fault(path, f"cannot be read: {error.strerror or error}")) from error
+    lines = enumerate(text.splitlines(), 1)
+    return [(number, line.strip() if strip else line) for number, line in lines if line.strip()]
+
+
+def doubled(files: Iterable[Path], key: Callable[[Path], object] = lambda file: file.with_suffix("")) -> list[Fault]:
+    """A fault for each file whose annotation would also be that of one before it.
+
+    Args:
+        files: images, for instance.
+        key: what tells apart what files belong to; by default their path without its ending.
+    """
+    first: dict[object, Path] = {}
+    return [
+        Fault(file, f"has the same name as {earlier.name}, so that it is unknown to which the annotation belongs")
+        for file in files
+        if (earlier := first.setdefault(key(file), file)) is not file
+    ]

@@ -1,7 +1,7 @@
 """A data set as a sequence of samples, and the share of it that one process takes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,13 @@ class Dataset(ABC, Sequence[LabelledSample]):
         published_as: name of the data set in the catalogue's metrics (``"ImageNet-1K"``), ``None`` where the samples
             are not known to be such a set.
         labels: name of each class that truths speak of, as the model has them; empty for tasks without classes.
+        options: values of the task's options with which figures on this data set are published, by key; they hold
+            where the user gives none.
     """
 
     published_as: str | None = None
     labels: Sequence[str] = ()
+    options: Mapping[str, Any] = {}
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -48,6 +51,10 @@ class Dataset(ABC, Sequence[LabelledSample]):
         Raises:
             DataError: its truth cannot be read, or contradicts itself; the message names file and line.
         """
+
+    def name(self, index: int) -> str:
+        """The name of the sample at a place; subclasses that know it without reading the truth say so here."""
+        return self.sample(index).name
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

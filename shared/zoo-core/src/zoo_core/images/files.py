@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 __all__ = ["ImageReadError"]
 
@@ -124,6 +124,21 @@ def opened(source: str | os.PathLike[str] | bytes, formats: Sequence[str] = FORM
                 if limit is not None and image.width * image.height > limit:
                     raise too_large(name, f"{image.width} x {image.height} pixels", limit)
                 yield image
+
+
+def upright_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
+    """Width and height of an image that is turned upright, from its header alone where the format allows that.
+
+    Args:
+        source: The file's path or its bytes.
+
+    Raises:
+        ImageReadError: It is missing, damaged at its beginning, too large, or of no format that is read.
+    """
+    with opened(source) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (height, width) if turned else (width, height)
 
 
 def _identified(name: str, file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
