@@ -363,6 +363,7 @@ def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
         "smallest input": "32x64 (height x width)",
         "fewest frames": "8",
         "frames of a clip": "16",
+        "clips per video": "5",
         "frames per second": "7.5",
         "preprocessing": "ImageClassification(crop_size=(224, 192), mean=(0.5, 0.5, 0.5))",
         "labels": "6: a, b, c, d, e, ...",
