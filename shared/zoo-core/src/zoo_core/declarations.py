@@ -20,6 +20,13 @@ Beside that module, with its name, lies a TOML file (``task.toml`` for ``task.py
     minimum = 1
     help = "How many labels to show for each image."
 
+    [csv]                            # the rows of an input in a table, and where in its record their values are
+    rows = "labels"                  # a list in the record that has a row for each item; without it, the record is one
+    columns = { rank = "#", label = "label", score = "score" }
+
+The value of a column is a key of the item, with those inside behind dots (``"bbox.0"`` is the first of a list), or a
+sum of such (``"bbox.0 + bbox.2"``); ``"#"`` is the number of the row.
+
 Optional are ``samples`` (url of a folder of inputs for ``zoo demo``; by default ``samples`` in the models' package),
 ``devices`` (``["cpu"]`` for models that run nowhere else) and ``inference`` (arguments for the builder that only
 inference wants). Of an option, ``default``, ``minimum``, ``maximum`` and ``scoring`` may be missing.
@@ -62,8 +69,11 @@ _TASK_KEYS: dict[str, tuple[type, ...]] = {
     "metric": (dict,),
     "inference": (dict,),
     "options": (dict,),
+    "csv": (dict,),
 }
 _METRIC_KEYS: dict[str, tuple[type, ...]] = {"name": (str,), "better": (str,), "digits": (int,)}
+_TABLE_KEYS: dict[str, tuple[type, ...]] = {"rows": (str,), "columns": (dict,)}
+_VALUE = r"#|[a-z_]\w*(\.\w+)*( \+ [a-z_]\w*(\.\w+)*)*"
 _OPTION_KEYS: dict[str, tuple[type, ...]] = {
     "type": (str,),
     "default": (int, float, str, bool),
@@ -155,6 +165,19 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Table:
+    """The rows of an input in a table.
+
+    Args:
+        rows: key of the list in a record that has a row for each item; ``None`` where the record is one row.
+        columns: by title, where the value is: see the head of this module.
+    """
+
+    rows: str | None
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Declaration:
     """What a task says about itself.
 
@@ -172,6 +195,7 @@ class Declaration:
         samples: url of a folder with inputs for ``zoo demo``; ``None`` for ``samples`` in the models' package.
         devices: the types of device that the models run on; ``None`` for any.
         inference: arguments that a builder gets for inference, if it takes them.
+        table: how records become rows; ``None`` where nothing is said.
     """
 
     task: str
@@ -186,6 +210,7 @@ class Declaration:
     samples: str | None = None
     devices: frozenset[str] | None = None
     inference: Mapping[str, Any] = field(default_factory=dict)
+    table: Table | None = None
 
     @property
     def package(self) -> str:
@@ -312,6 +337,7 @@ def read(path: Path, task: str, adapter: str) -> Declaration:
         samples=table.get("samples"),
         devices=None if devices is None else frozenset(devices),
         inference=table.get("inference", {}),
+        table=_table(f"{where}: [csv]", table.get("csv")),
     )
 
 
@@ -326,6 +352,18 @@ def _metric(where: str, table: Mapping[str, Any] | None) -> Metric | None:
     if not 0 <= digits <= 9:
         raise DeclarationError(f"{where}: digits = {digits} must be between 0 and 9")
     return Metric(table["name"], table["better"] == "higher", digits)
+
+
+def _table(where: str, table: Mapping[str, Any] | None) -> Table | None:
+    if table is None:
+        return None
+    _check_table(where, table, _TABLE_KEYS, required=("columns",))
+    for title, source in table["columns"].items():
+        if not re.fullmatch(r"[a-z]\w*", title) or title in ("file", "frame", "error"):
+            raise DeclarationError(f"{where}: the column {title!r} must be a word, and not file, frame or error")
+        if not isinstance(source, str) or not re.fullmatch(_VALUE, source):
+            raise DeclarationError(f'{where}: {title} = {source!r} must be like "score", "bbox.0", "a.0 + a.2" or "#"')
+    return Table(table.get("rows"), table["columns"])
 
 
 def _options(file: str, tables: Mapping[str, Any]) -> dict[str, Option]:
