@@ -6,7 +6,7 @@ import pty
 import re
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 from PIL import Image
@@ -14,7 +14,7 @@ from PIL import Image
 from support import toy_package
 from support.painted import encode
 from zoo_core import catalog, video_files
-from zoo_core.predicting import files
+from zoo_core.predicting.names import Names
 
 from .running import environment, paint, read_terminal, zoo
 
@@ -176,17 +176,19 @@ def test_pictures_with_labels_never_collide(toys, pictures, capsys):
     [
         (["a/x.png", "b/y.png"], ["x", "y"]),
         (["a/x.png", "b/x.png", "c/x.jpg"], ["x", "x-2", "x-3"]),
-        (["a/x.png", "b/x.png", "b/x-2.png"], ["x", "x-3", "x-2"]),
+        (["a/x.png", "b/x.png", "b/x-2.png"], ["x", "x-2", "x-2-2"]),
         (["a/x.png", "b/X.png"], ["x", "X-2"]),
         (["x.png", "x.mask.png"], ["x", "x-mask"]),
-        (["x.png", "x.mask.png", "x-mask.jpg"], ["x", "x-mask-2", "x-mask"]),
+        (["x.png", "x.mask.png", "x-mask.jpg"], ["x", "x-mask", "x-mask-2"]),
         (["x.y.png", "a/x.y.png", "b/x.y.png"], ["x.y", "x-y", "x-y-2"]),
         (["x.mask.png", "x.png"], ["x.mask", "x-2"]),
         (["x.png", "x-mask.png", "x1.png"], ["x", "x-mask", "x1"]),
     ],
 )
 def test_names_of_written_files(paths, expected):
-    assert files.unique_stems([(Path(path),) for path in paths]) == expected
+    names = Names()
+    assert [names.give(PurePath(), Path(path).stem) for path in paths] == expected
+    assert names.give(PurePath("elsewhere"), Path(paths[0]).stem) == expected[0], "each folder for itself"
 
 
 def test_no_model_was_named(toys, pictures, capsys):

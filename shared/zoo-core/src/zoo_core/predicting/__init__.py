@@ -9,6 +9,7 @@
 """
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,15 +18,18 @@ from zoo_core.engines import EagerEngine, choose_device
 from zoo_core.predicting.files import find_files, make_output_directory
 from zoo_core.predicting.loop import Failure, Prediction, run
 from zoo_core.predicting.saving import Saver
-from zoo_core.predicting.sources import Source, estimate, find_sources
+from zoo_core.predicting.sources import NothingFoundError, Share, Source, Sources, estimate, find_sources
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task, task_class
 
 __all__ = [
     "Failure",
+    "NothingFoundError",
     "Prediction",
     "Saver",
+    "Share",
     "Source",
+    "Sources",
     "estimate",
     "find_files",
     "find_sources",
@@ -57,7 +61,7 @@ def predict(
 
     Returns:
         What was predicted for each input, and what failed (see :func:`zoo_core.predicting.loop.run`), in the order of
-        the files; first come the words that name no file.
+        the files, which are found meanwhile. Words that name no file are failures as well.
 
     Raises:
         zoo_core.catalog.UnknownModelError: no installed package has the model.
@@ -69,14 +73,26 @@ def predict(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     words = [files] if isinstance(files, str | os.PathLike) else files
-    sources, problems = find_sources(task.declaration, [os.fspath(word) for word in words])
+    problems: deque[str] = deque()
+    stream = Sources(task.declaration, [os.fspath(word) for word in words], named=True, on_problem=problems.append)
+    try:
+        stream.start()
+    except NothingFoundError as error:
+        if not problems:
+            problems.append(str(error))
+        return _predict(problems, iter(()))
     engine = load(task, choose_device(device, task.declaration.devices))
-    return _predict([Failure(None, None, problem) for problem in problems], run(task, engine, sources, batch_size))
+    return _predict(problems, run(task, engine, stream, batch_size))
 
 
-def _predict(problems: list[Failure], outcomes: Iterator[Prediction | Failure]) -> Iterator[Prediction | Failure]:
-    yield from problems
-    yield from outcomes
+def _predict(problems: deque[str], outcomes: Iterator[Prediction | Failure]) -> Iterator[Prediction | Failure]:
+    while True:
+        outcome = next(outcomes, None)
+        while problems:
+            yield Failure(None, None, problems.popleft())
+        if outcome is None:
+            return
+        yield outcome
 
 
 def load(task: Task[Any, Any], device: Any = "cpu") -> EagerEngine:

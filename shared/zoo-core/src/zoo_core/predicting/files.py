@@ -1,18 +1,76 @@
-"""Which files words and patterns mean, and what the files that are written for them are called."""
+"""Which files words mean: paths, shell patterns, folders with all below them. They are found as they are asked for.
 
+However many files there are, memory stays the same: a folder is read one after the other, and of one with very many
+files the names wait in a temporary file while they are sorted.
+"""
+
+import fnmatch
 import glob
-import itertools
-from collections.abc import Collection, Iterable, Sequence
+import heapq
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, NamedTuple
+
+__all__ = ["Found", "Skipped", "files_below", "find_files", "make_output_directory", "matches", "words_of"]
+
+# So many names of one folder are in memory at a time.
+_RUN = 100_000
+_PIECE = 1000
+_ENDINGS_KEPT = 100
+_ENDINGS_SHOWN = 8
+
+HIDDEN, LINKED, OTHERS = "hidden", "links to folders", "others"
+
+
+class Found(NamedTuple):
+    """A file, and the folder below the one that was given in which it lies.
+
+    Attributes:
+        path: of the file.
+        folder: ``Path("deep")`` for ``album/deep/c.jpg`` where ``album`` was given; ``Path()`` for a file that was
+            named itself.
+    """
+
+    path: Path
+    folder: Path
+
+
+@dataclass
+class Skipped:
+    """What was left out of folders, counted.
+
+    Attributes:
+        counts: by ending in lower case (``""`` for files without one), and under ``"hidden"`` and ``"links to
+            folders"``. Of very many endings, later ones are counted together.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, what: str) -> None:
+        """Counts one more."""
+        self.counts[what if what in self.counts or len(self.counts) < _ENDINGS_KEPT else OTHERS] += 1
+
+    def __str__(self) -> str:
+        """``"12 files: 10 .txt, 2 hidden"``; an empty string if there are none."""
+        most = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        parts = [f"{count:,} {ending or 'without an ending'}" for ending, count in most[:_ENDINGS_SHOWN]]
+        total = self.counts.total()
+        if rest := sum(count for _, count in most[_ENDINGS_SHOWN:]):
+            parts.append(f"{rest:,} more")
+        return f"{total:,} file{'' if total == 1 else 's'}: {', '.join(parts)}" if total else ""
 
 
 def find_files(
     words: Iterable[str], suffixes: Collection[str], left_out: Path | None = None
 ) -> tuple[list[Path], list[str]]:
-    """The files that words name: paths, shell patterns (``**`` goes through folders), and folders with all below them.
+    """The files that words name, all at once; :func:`words_of` finds them one by one.
 
     Args:
-        words: as the user gave them.
+        words: as the user gave them: paths, shell patterns (``**`` goes through folders), and folders with all below.
         suffixes: endings, in lower case, of the files that are taken from a folder; hidden ones never are. A file that
             is named itself may end in any way.
         left_out: a folder that is not looked into when it lies below one that a word names, as that for the results
@@ -22,19 +80,41 @@ def find_files(
         The files in the order of the words, those of a pattern or a folder sorted; and, for each word that means no
         file, a message.
     """
-    files: list[Path] = []
     problems: list[str] = []
+    found = words_of(words, suffixes, left_out, problems.append)
+    return [file.path for file in found], problems
+
+
+def words_of(
+    words: Iterable[str],
+    suffixes: Collection[str],
+    left_out: Path | None = None,
+    on_problem: Callable[[str], object] = lambda message: None,
+    skipped: Skipped | None = None,
+) -> Iterator[Found]:
+    """The files that words name, in the order of the words, those of a folder sorted by name; see :func:`find_files`.
+
+    Args:
+        words, suffixes, left_out: see :func:`find_files`.
+        on_problem: called with a message for each word that means no file, and each folder that cannot be read.
+        skipped: counts what is left out of folders.
+    """
+    walk = _Walk(suffixes, left_out, on_problem, Skipped() if skipped is None else skipped)
     for word in words:
         try:
-            files += _files_of(word, suffixes, left_out)
+            yield from _files_of(word, walk)
         except ValueError as error:
-            problems.append(str(error))
+            on_problem(str(error))
         except OSError as error:
-            problems.append(f"{word}: {error.strerror or error}")
-    return files, problems
+            on_problem(f"{word}: {error.strerror or error}")
 
 
-def _files_of(word: str, suffixes: Collection[str], left_out: Path | None) -> list[Path]:
+def is_pattern(word: str) -> bool:
+    """Whether a word is a shell pattern, and not a file of that very name."""
+    return glob.has_magic(word) and not Path(word).exists()
+
+
+def _files_of(word: str, walk: "_Walk") -> Iterator[Found]:
     """The files that one word names.
 
     Raises:
@@ -44,72 +124,180 @@ def _files_of(word: str, suffixes: Collection[str], left_out: Path | None) -> li
     if not word:  # which pathlib takes for the current folder
         raise ValueError("an empty word names no file; was it a variable that is not set?")
     path = Path(word)
-    is_pattern = not path.exists() and glob.has_magic(word)
-    matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))] if is_pattern else [path]
-    if not matches:
-        raise ValueError(f"{word}: no file matches")
-    files: list[Path] = []
-    for match in matches:
-        if match.is_dir():
-            below = _files_below(match, suffixes, left_out)
-            files += below
-            if not below and not is_pattern:
-                raise ValueError(f"{word}: no file in this folder ends in {', '.join(sorted(suffixes))}")
-        elif is_pattern or match.exists():
-            files.append(match)
-        else:
-            raise ValueError(f"{word}: no such file")
-    return files
+    if is_pattern(word):
+        while path.name == "**":  # stands for the folder with all below it
+            path = path.parent
+        if not glob.has_magic(str(path)):
+            yield from _files_of(str(path), walk)
+            return
+        found = False
+        for match in matches(path):
+            found = True
+            if match.path.is_dir():
+                for file in walk.below(match.path):
+                    yield Found(file.path, match.folder / match.path.name / file.folder)
+            else:
+                yield match
+        if not found:
+            raise ValueError(f"{word}: no file matches")
+    elif path.is_dir():
+        found = False
+        for file in walk.below(path):
+            found = True
+            yield file
+        if not found:
+            raise ValueError(f"{word}: no file in this folder ends in {', '.join(sorted(walk.suffixes))}")
+    elif path.exists():
+        yield Found(path, Path())
+    else:
+        raise ValueError(f"{word}: no such file")
 
 
-def _files_below(folder: Path, suffixes: Collection[str], left_out: Path | None) -> list[Path]:
-    inner = None if left_out is None else left_out.resolve()
-    if inner is not None and folder.resolve() not in inner.parents:
-        inner = None
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-        and (inner is None or inner not in path.resolve().parents)
-    )
+def files_below(
+    folder: Path,
+    suffixes: Collection[str],
+    left_out: Path | None = None,
+    on_problem: Callable[[str], object] = lambda message: None,
+    skipped: Skipped | None = None,
+) -> Iterator[Found]:
+    """The files below a folder with one of the endings, sorted by name in each folder; see :func:`words_of`."""
+    return _Walk(suffixes, left_out, on_problem, Skipped() if skipped is None else skipped).below(folder)
 
 
-def unique_stems(groups: Sequence[Sequence[Path]]) -> list[str]:
-    """Names for the files that are written for each group of files: the stem of its first file, with a number behind it
-    where that would be taken.
+@dataclass(frozen=True)
+class _Walk:
+    """What is taken of a folder."""
 
-    A task may put a dot and a word behind the name, so none of the names is another with a dot and more behind it. They
-    differ even where upper and lower case are the same.
+    suffixes: Collection[str]
+    left_out: Path | None
+    on_problem: Callable[[str], object]
+    skipped: Skipped
+
+    def below(self, folder: Path) -> Iterator[Found]:
+        """Raises OSError if the folder itself cannot be read; what is wrong with one below it is told."""
+        inner = None if self.left_out is None else self.left_out.resolve()
+        open_folders = [(folder, Path(), sorted_entries(folder))]
+        while open_folders:
+            at, relative, entries = open_folders[-1]
+            entry = next(entries, None)
+            if entry is None:
+                open_folders.pop()
+                continue
+            name, kind = entry
+            if name.startswith("."):
+                self.skipped.add(HIDDEN)
+            elif kind == _FOLDER:
+                path = at / name
+                if inner is None or name != inner.name or path.resolve() != inner:
+                    try:
+                        open_folders.append((path, relative / name, sorted_entries(path)))
+                    except OSError as error:
+                        self.on_problem(f"{path}: {error.strerror or error}")
+            elif kind == _LINK:
+                self.skipped.add(LINKED)
+            elif (suffix := os.path.splitext(name)[1].lower()) in self.suffixes:
+                yield Found(at / name, relative)
+            else:
+                self.skipped.add(suffix)
+
+
+_FILE, _FOLDER, _LINK, _OTHER = "f", "d", "l", "o"
+
+
+def sorted_entries(folder: Path) -> Iterator[tuple[str, str]]:
+    """The names in a folder, sorted, each with its kind; however many there are, in little memory.
+
+    Raises:
+        OSError: the folder cannot be read.
     """
-    own = {paths[0].stem.casefold() for paths in groups}
-    taken: set[str] = set()
-    beginnings_of_taken: set[str] = set()
-
-    def is_free(name: str) -> bool:
-        return name not in taken and name not in beginnings_of_taken and not taken.intersection(_beginnings(name))
-
-    names = []
-    for paths in groups:
-        name = paths[0].stem
-        if not is_free(name.casefold()):
-            plain = name.replace(".", "-")
-            candidates = itertools.chain([plain], (f"{plain}-{number}" for number in itertools.count(2)))
-            name = next(n for n in candidates if n.casefold() not in own and is_free(n.casefold()))
-        taken.add(name.casefold())
-        beginnings_of_taken.update(_beginnings(name.casefold()))
-        names.append(name)
-    return names
+    runs: list[Iterator[tuple[str, str]]] = []
+    spill: IO[bytes] | None = None
+    run: list[tuple[str, str]] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            run.append((entry.name, _kind(entry)))
+            if len(run) == _RUN:
+                spill = spill or tempfile.TemporaryFile()  # noqa: SIM115
+                runs.append(_written(sorted(run), spill))
+                run = []
+    run.sort()
+    return heapq.merge(*runs, run) if runs else iter(run)
 
 
-def _beginnings(name: str) -> list[str]:
-    """``"a.b.c"`` -> ``["a", "a.b"]``."""
-    parts = name.split(".")
-    return [".".join(parts[:count]) for count in range(1, len(parts))]
+def _kind(entry: "os.DirEntry[str]") -> str:
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return _FOLDER
+        if entry.is_file():
+            return _FILE
+        return _LINK if entry.is_symlink() and entry.is_dir() else _OTHER
+    except OSError:  # it went meanwhile, or cannot be looked at
+        return _OTHER
 
 
-def make_output_directory(directory: Path, inputs: Iterable[Path]) -> None:
+def _written(run: list[tuple[str, str]], spill: IO[bytes]) -> Iterator[tuple[str, str]]:
+    """Puts names into a temporary file; they are read from there in small pieces."""
+    pieces = []
+    end = spill.seek(0, os.SEEK_END)
+    for start in range(0, len(run), _PIECE):
+        # No name has a slash in it.
+        text = "/".join(kind + name for name, kind in run[start : start + _PIECE])
+        length = spill.write(text.encode(errors="surrogateescape"))
+        pieces.append((end, length))
+        end += length
+
+    def read() -> Iterator[tuple[str, str]]:
+        for place, length in pieces:
+            spill.seek(place)
+            for item in spill.read(length).decode(errors="surrogateescape").split("/"):
+                yield item[1:], item[0]
+
+    return read()
+
+
+def matches(pattern: Path) -> Iterator[Found]:
+    """The files and folders that a shell pattern means, sorted by name in each folder, with what lies where below the
+    part of the pattern that is no pattern.
+
+    ``*``, ``?`` and ``[...]`` stand for parts of a name that does not begin with a dot; ``**`` for any number of
+    folders between.
+    """
+    parts = pattern.parts
+    plain = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    return _matches(Path(*parts[:plain]), Path(), parts[plain:])
+
+
+def _matches(folder: Path, relative: Path, parts: tuple[str, ...]) -> Iterator[Found]:
+    first, rest = parts[0], parts[1:]
+    if first == "**":
+        yield from _matches(folder, relative, rest)
+        for name, kind in _listed(folder):
+            if kind == _FOLDER and not name.startswith("."):
+                yield from _matches(folder / name, relative / name, parts)
+    elif not glob.has_magic(first):
+        if not rest:
+            if (folder / first).exists():
+                yield Found(folder / first, relative)
+        elif (folder / first).is_dir():
+            yield from _matches(folder / first, relative / first, rest)
+    else:
+        for name, kind in _listed(folder):
+            if fnmatch.fnmatch(name, first) and (first.startswith(".") or not name.startswith(".")):
+                if not rest:
+                    yield Found(folder / name, relative)
+                elif kind in (_FOLDER, _LINK):
+                    yield from _matches(folder / name, relative / name, rest)
+
+
+def _listed(folder: Path) -> Iterator[tuple[str, str]]:
+    """The names in a folder; none if it cannot be read, as patterns have it."""
+    try:
+        return sorted_entries(folder)
+    except OSError:
+        return iter(())
+
+
+def make_output_directory(directory: Path, inputs: Iterable[Path] = ()) -> None:
     """Makes the directory for results, unless what is written there could overwrite an input.
 
     Raises:

@@ -99,11 +99,12 @@ class Saver:
         suffix = image_suffix(source, self._save)
         if max(image.size) > _LONGEST_SIDE.get(_format(suffix), math.inf):
             suffix = ".png"
-        paths = [self.directory / f"{prediction.stem}{suffix}"]
+        folder = self.directory / prediction.source.folder
+        paths = [folder / f"{prediction.stem}{suffix}"]
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         write_image(image, paths[0], like=source, profile=_profile(prediction.input))
         for ending, write in prediction.task.files(prediction.result).items():
-            paths.append(self.directory / f"{prediction.stem}{ending}")
+            paths.append(folder / f"{prediction.stem}{ending}")
             write_beside(paths[-1], write)
         return paths
 

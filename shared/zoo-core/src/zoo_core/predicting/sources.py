@@ -1,18 +1,28 @@
-"""How files become inputs: one by one, in pairs or longer runs, as frames of videos, or each as a whole."""
+"""How files become inputs: one by one, in pairs or longer runs, as frames of videos, or each as a whole.
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+:class:`Sources` is the stream of them; whoever runs a model on files takes from it, and from nothing else.
+"""
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from zoo_core.declarations import VIDEO_SUFFIXES, Declaration
 from zoo_core.images import open_image
-from zoo_core.predicting.files import find_files, unique_stems
+from zoo_core.predicting.files import Found, Skipped, is_pattern, words_of
+from zoo_core.predicting.names import Names
 from zoo_core.tasks import Task
 
-__all__ = ["Source", "estimate", "find_sources", "inputs"]
+__all__ = ["NothingFoundError", "Share", "Source", "Sources", "estimate", "find_sources", "inputs"]
 
 _NUMERALS = {2: "two", 3: "three", 4: "four", 5: "five"}
+# In so many folders at a time may sequences of images be under way.
+_FOLDERS_OPEN = 1000
+_HERE = PurePath()
 
 
 @dataclass(frozen=True)
@@ -22,24 +32,309 @@ class Source:
     Args:
         paths: one file; or as many images as make one input.
         numbered: whether there are many inputs in it, the frames of a video; their results are numbered then.
-        stem: the beginning of the names of files that are written for it, unlike that of any other source.
+        stem: the beginning of the names of files that are written for it, unlike that of any other source with the
+            same ``folder``, and no beginning of another with a dot behind it.
+        folder: where in the output folder they go: below ``album`` when that was given, ``deep`` for
+            ``album/deep/c.jpg``; ``PurePath()`` for a file that was named itself.
+        position: which of the stream's sources it is, from 0 on, whatever share of them is taken. The same words and
+            the same files give each source the same position, ``folder`` and ``stem`` in every process.
     """
 
     paths: tuple[Path, ...]
     numbered: bool
     stem: str
+    folder: PurePath = _HERE
+    position: int = 0
 
     def __str__(self) -> str:
         return " ".join(map(str, self.paths))
+
+    @property
+    def output(self) -> PurePath:
+        """``folder / stem``: what is written for it lies there in the output folder, with an ending behind."""
+        return self.folder / self.stem
+
+
+class NothingFoundError(ValueError):
+    """The words name no file that could be looked at."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a stream, by position: every ``count``-th source, beginning with the one at ``index``.
+
+    Each source is in exactly one share, and nobody needs to know how many sources there are. The shares differ by one
+    source at most.
+
+    Args:
+        index: which part, from 0 on.
+        count: how many parts there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"a share must be one of 1/{self.count} to {self.count}/{self.count}, not {self}")
+
+    def __str__(self) -> str:
+        return f"{self.index + 1}/{self.count}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Share":
+        """The share that ``"3/64"`` means, the third of 64.
+
+        Raises:
+            ValueError: it means none.
+        """
+        index, slash, count = text.partition("/")
+        if not (slash and index.strip().isdecimal() and count.strip().isdecimal() and int(count) > 0):
+            raise ValueError(f"write a share as in 3/64, the third of 64, not {text!r}")
+        return cls(int(index) - 1, int(count))
+
+    def takes(self, position: int) -> bool:
+        """Whether the source at a position is in this share."""
+        return position % self.count == self.index
+
+
+class Sources(Iterable[Source]):
+    """What a task reads of the files that words name, found while it is read.
+
+    ``for source in Sources(declaration, words)`` gives one :class:`Source` after the other: the words in their order,
+    folders and patterns sorted by name in each folder. However many there are, memory stays the same, except where
+    names for output are made (a number for each). It can be gone through once, by one thread.
+
+    Of a task that takes several images, exactly that many are one input wherever they lie; more are sequences, folder
+    by folder, in which each makes an input with those that follow.
+
+    What is wrong with a word, or a folder below it, is told to ``on_problem`` when it is come to, and does not stop the
+    others. If the whole stream, not only this share of it, has no source, its end raises :class:`NothingFoundError`;
+    :meth:`start` does so before anything else is done.
+
+    Args:
+        declaration: of the task.
+        words: paths, shell patterns and folders.
+        output: the folder for what is written. It is not looked into where it lies below a folder that a word names; a
+            file in it that is named all the same could be overwritten, and is a problem.
+        share: which part of the stream to give. All of it is listed.
+        named: make :attr:`Source.stem` and :attr:`Source.folder` unlike those of all others; without, which takes no
+            memory, the stem is the file's. By default where there is an ``output``.
+        on_problem: called with a message of one line; by default they are collected in :attr:`problems`.
+
+    Attributes:
+        problems: messages, where nobody else takes them.
+        skipped: what was left out of folders so far, counted by ending.
+        count: how many sources the stream has had so far, those of other shares included.
+    """
+
+    def __init__(
+        self,
+        declaration: Declaration,
+        words: Iterable[str],
+        *,
+        output: Path | None = None,
+        share: Share | None = None,
+        named: bool | None = None,
+        on_problem: Callable[[str], object] | None = None,
+    ) -> None:
+        self.declaration = declaration
+        self.words = tuple(words)
+        self.output = output
+        self.share = share or Share()
+        self.problems: list[str] = []
+        self.skipped = Skipped()
+        self.count = 0
+        self._names = Names() if (output is not None if named is None else named) else None
+        self._on_problem = on_problem or self.problems.append
+        self._too_few: str | None = None
+        self._total: int | None = None
+        self._counter: threading.Thread | None = None
+        self._is_closed = False
+        self._stream = self._all()
+        self._first: Source | None = None
+
+    def __iter__(self) -> Iterator[Source]:
+        if self._first is not None:
+            first, self._first = self._first, None
+            yield first
+        yield from self._stream
+
+    def start(self) -> None:
+        """Finds the first source of the share, so that words which name nothing are told before a model is loaded.
+
+        Raises:
+            NothingFoundError: there is none in the whole stream.
+        """
+        if self._first is None and not self.count:
+            self._first = next(self._stream, None)
+
+    def count_ahead(self, task: Task[Any, Any] | None = None) -> None:
+        """Begins to find out :attr:`total`, in a thread of its own where folders have to be read for that.
+
+        Args:
+            task: counts the inputs of videos, as far as their headers tell; without, each counts as one.
+        """
+        if self._total is not None or self._counter is not None:
+            return
+        if self._is_listed():
+            self._count_all(task)
+        else:
+            self._counter = threading.Thread(target=self._count_all, args=(task,), name="counting", daemon=True)
+            self._counter.start()
+
+    @property
+    def total(self) -> int | None:
+        """How many inputs the share has, an estimate where there are videos; ``None`` while that is not known."""
+        return self._total
+
+    def close(self) -> None:
+        """Ends the counting, and gives back what the listing holds."""
+        self._is_closed = True
+        self._stream.close()
+
+    def _is_listed(self) -> bool:
+        """Whether counting means no more than counting words."""
+        return not any(is_pattern(word) or Path(word).is_dir() for word in self.words)
+
+    def _count_all(self, task: Task[Any, Any] | None) -> None:
+        total = 0
+        other = Sources(self.declaration, self.words, output=self.output, share=self.share, named=False)
+        try:
+            for source in other:
+                total += 1 if task is None else estimate(task, [source])
+                if self._is_closed:
+                    return
+        except (OSError, ValueError, ModuleNotFoundError):  # the one who reads will say so
+            pass
+        else:
+            self._total = total
+
+    def _all(self) -> Generator[Source, None, None]:
+        guard = _OutputGuard(self.output, self._on_problem)
+        found = words_of(self.words, self.declaration.suffixes, self.output, self._on_problem, self.skipped)
+        for paths, first in self._grouped(file for file in found if guard.lets(file)):
+            source = self._source(paths, first)
+            if source is not None:
+                yield source
+        if not self.count:
+            raise NothingFoundError(self._too_few or "there is nothing to look at")
+        if self._too_few is not None:
+            self._on_problem(self._too_few)
+
+    def _source(self, paths: tuple[Path, ...], first: Found) -> Source | None:
+        position = self.count
+        self.count += 1
+        path = paths[0]
+        stem = path.stem if self._names is None else self._names.give(first.folder, path.stem)
+        if not self.share.takes(position):
+            return None
+        numbered = self.declaration.images is not None and _is_video(path)
+        return Source(paths, numbered, stem, first.folder, position)
+
+    def _grouped(self, found: Iterable[Found]) -> Iterator[tuple[tuple[Path, ...], Found]]:
+        """Files by themselves; and of a task that takes several images, those that make an input."""
+        count = self.declaration.images or 1
+        if count == 1:
+            for file in found:
+                yield (file.path,), file
+            return
+        runs = _Runs(count, self._tell_too_few)
+        for file in found:
+            if _is_video(file.path):
+                yield (file.path,), file
+            else:
+                yield from runs.add(file)
+        yield from runs.end()
+
+    def _tell_too_few(self, alone: list[Found]) -> None:
+        """Keeps the last message back, which says by itself why there may be nothing to look at."""
+        if self._too_few is not None:
+            self._on_problem(self._too_few)
+        count = self.declaration.images
+        self._too_few = (
+            f"{alone[0].path}: {self.declaration.title.lower()} needs {_NUMERALS.get(count or 1, count)} images (or a "
+            f"video), " + ("and this one is alone" if len(alone) == 1 else f"and there are {len(alone)}")
+        )
+
+
+class _Runs:
+    """Runs of as many images as make an input: of each folder by itself, unless there are only so many in all."""
+
+    def __init__(self, count: int, on_too_few: Callable[[list[Found]], None]) -> None:
+        self.count = count
+        self._on_too_few = on_too_few
+        self._first: list[Found] | None = []
+        self._windows: OrderedDict[Path, list[Found]] = OrderedDict()
+        self._whole: set[Path] = set()
+
+    def add(self, file: Found) -> Iterator[tuple[tuple[Path, ...], Found]]:
+        if self._first is not None:
+            self._first.append(file)
+            if len(self._first) <= self.count:
+                return
+            held, self._first = self._first, None
+            for item in held:
+                yield from self._add(item)
+            return
+        yield from self._add(file)
+
+    def _add(self, file: Found) -> Iterator[tuple[tuple[Path, ...], Found]]:
+        folder = file.path.parent
+        window = self._windows.setdefault(folder, [])
+        self._windows.move_to_end(folder)
+        window.append(file)
+        if len(window) == self.count:
+            self._whole.add(folder)
+            yield tuple(item.path for item in window), window[0]
+            del window[0]
+        if len(self._windows) > _FOLDERS_OPEN:
+            self._end_folder(*self._windows.popitem(last=False))
+
+    def _end_folder(self, folder: Path, window: list[Found]) -> None:
+        if folder not in self._whole:
+            self._on_too_few(window)
+        self._whole.discard(folder)
+
+    def end(self) -> Iterator[tuple[tuple[Path, ...], Found]]:
+        held = self._first or []
+        if len(held) == self.count:
+            yield tuple(item.path for item in held), held[0]
+            return
+        for item in held:
+            yield from self._add(item)
+        while self._windows:
+            self._end_folder(*self._windows.popitem(last=False))
+
+
+class _OutputGuard:
+    """Keeps what could be overwritten from being an input: files in the folder for the output."""
+
+    def __init__(self, output: Path | None, on_problem: Callable[[str], object]) -> None:
+        self._output = None if output is None else output.resolve()
+        self._on_problem = on_problem
+        self._folder: Path | None = None
+        self._is_inside = False
+
+    def lets(self, file: Found) -> bool:
+        if self._output is None:
+            return True
+        folder = file.path.parent
+        if folder != self._folder:
+            resolved = folder.resolve()
+            self._folder = folder
+            self._is_inside = resolved == self._output or self._output in resolved.parents
+        if self._is_inside:
+            self._on_problem(
+                f"{file.path} lies in the folder for the images, and could be overwritten; choose another --output"
+            )
+        return not self._is_inside
 
 
 def find_sources(
     declaration: Declaration, words: Iterable[str], *, left_out: Path | None = None
 ) -> tuple[list[Source], list[str]]:
-    """What a task reads of the files that words name; see :func:`~zoo_core.predicting.files.find_files`.
-
-    Of a task that takes several images, exactly that many are one input wherever they lie; more are sequences, folder
-    by folder, in which each makes an input with those that follow.
+    """What a task reads of the files that words name, all at once; :class:`Sources` is the stream of them.
 
     Args:
         declaration: of the task.
@@ -47,36 +342,21 @@ def find_sources(
         left_out: a folder that is not looked into.
 
     Returns:
-        The sources; and, for each word that means no file, a message.
+        The sources, videos first where the task takes several images; and, for each word that means no file, a message.
 
     Raises:
         ValueError: there are too few images for the task.
     """
-    paths, problems = find_files(words, declaration.suffixes, left_out)
-    groups = [(path,) for path in paths] if declaration.images in (None, 1) else _runs(declaration, paths)
-    return [
-        Source(group, declaration.images is not None and _is_video(group[0]), stem)
-        for group, stem in zip(groups, unique_stems(groups), strict=True)
-    ], problems
-
-
-def _runs(declaration: Declaration, paths: Sequence[Path]) -> list[tuple[Path, ...]]:
-    """Videos by themselves, and runs of as many images as make an input."""
-    count = declaration.images or 1
-    videos: list[tuple[Path, ...]] = [(path,) for path in paths if _is_video(path)]
-    images = [path for path in paths if not _is_video(path)]
-    if len(images) == count:
-        return [*videos, tuple(images)]
-    folders: dict[Path, list[Path]] = {}
-    for path in images:
-        folders.setdefault(path.parent, []).append(path)
-    for folder in folders.values():
-        if len(folder) < count:
-            raise ValueError(
-                f"{folder[0]}: {declaration.title.lower()} needs {_NUMERALS.get(count, count)} images (or a video), "
-                + ("and this one is alone" if len(folder) == 1 else f"and there are {len(folder)}")
-            )
-    return [*videos, *(run for folder in folders.values() for run in _windows(folder, count))]
+    stream = Sources(declaration, words, output=left_out, named=True)
+    found: list[Source] = []
+    with contextlib.suppress(NothingFoundError):
+        found += stream
+    if stream._too_few is not None:
+        raise ValueError(stream._too_few)
+    if declaration.images not in (None, 1):
+        order = {source.paths[0].parent: place for place, source in reversed(list(enumerate(found)))}
+        found.sort(key=lambda source: (not source.numbered, order[source.paths[0].parent]))
+    return found, stream.problems
 
 
 def _windows(items: Iterable[Any], count: int) -> Iterator[tuple[Any, ...]]:
