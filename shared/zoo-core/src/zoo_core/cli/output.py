@@ -11,9 +11,9 @@ import os
 import shutil
 import sys
 import traceback as traceback_module
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from zoo_core.text import printable
 
@@ -140,21 +140,41 @@ def size(count: float) -> str:
     return f"{count / 1024**power:.1f} {unit}"
 
 
-@contextlib.contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr while the ``with`` block runs, if that is a terminal and there is more than one step.
+class Advance(Protocol):
+    """Moves a progress bar on."""
 
-    Yields:
-        A function that takes how many more steps are done.
-    """
+    def __call__(self, steps: int, figures: str = "") -> None:
+        """Says that more steps are done.
+
+        Args:
+            steps: how many.
+            figures: what is known by now, shown behind the bar; an empty text leaves there what is there.
+        """
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[Advance]:
+    """A bar on stderr while the ``with`` block runs, if that is a terminal and there is more than one step."""
     if total < 2 or not sys.stderr.isatty():
-        yield lambda steps: None
+        yield lambda steps, figures="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}", markup=False),
+    )
     # What is printed meanwhile goes above the bar; but a stdout that is no terminal must get what it is due.
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda steps: bar.advance(task, steps)
+        task = bar.add_task(description, total=total, figures="")
+
+        def advance(steps: int, figures: str = "") -> None:
+            bar.advance(task, steps)
+            if figures:
+                bar.update(task, figures=printable(figures))
+
+        yield advance
