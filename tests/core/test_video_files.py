@@ -13,8 +13,8 @@ from PIL import Image
 
 from support.painted import ORIENTATIONS, encode, number, set_display_matrix
 from zoo_core.images import pil_to_tensor
-from zoo_core.pyav import is_cover, name_for_ffmpeg, upright
-from zoo_core.video_files import VideoFile, VideoReadError, count_frames, frames
+from zoo_core.videos import VideoFile, VideoReadError, count_frames, frames
+from zoo_core.videos.pyav import is_cover, name_for_ffmpeg, upright
 
 
 def frame(*matrix):
@@ -141,7 +141,7 @@ def test_passes_over_a_file_end_each_other_and_with_the_file(tmp_path):
 
 _GARBAGE = """
 import gc, sys
-from zoo_core.video_files import frames
+from zoo_core.videos import frames
 gc.collect()
 gc.disable()
 for image in frames(sys.argv[1]):
@@ -163,8 +163,14 @@ def test_without_pyav_the_extra_is_named():
     code = (
         "import sys; sys.modules['av'] = None\n"
         "import zoo_core.images\n"
-        "try:\n    import zoo_core.video_files\n"
+        "try:\n    import zoo_core.videos\n"
         "except ModuleNotFoundError as error:\n    print(error.name, error)"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed == "av av is needed to read videos and is not installed: pip install 'zoo-core[video]'\n"
+
+
+def test_the_old_name_warns():
+    code = "import zoo_core.videos as new, zoo_core.video_files as old; assert old.frames is new.frames"
+    done = subprocess.run([sys.executable, "-Wdefault", "-c", code], capture_output=True, text=True, check=True)
+    assert "DeprecationWarning: zoo_core.video_files is called zoo_core.videos now" in done.stderr

@@ -11,8 +11,8 @@ import pytest
 import torch
 from hypothesis import given
 
-from zoo_core import video_files
-from zoo_core.video_files import VideoReadError
+from zoo_core import videos
+from zoo_core.videos import VideoReadError
 from zoo_video import read_clips, read_video, read_video_timestamps
 
 from .fuzzing import damaged, evidence, fuzz
@@ -36,7 +36,7 @@ def _open_files() -> int:
 
 
 def _frames(path: Path) -> None:
-    for image in itertools.islice(video_files.frames(path), MAX_FRAMES):
+    for image in itertools.islice(videos.frames(path), MAX_FRAMES):
         assert image.mode == "RGB"
         assert image.width * image.height <= MAX_PIXELS
 
@@ -77,7 +77,7 @@ def test_damaged_files(tmp_path: Path, content: bytes) -> None:
     before = _open_files()
     with evidence(content, "video.mp4"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert video_files.count_frames(path) >= 0
+        assert videos.count_frames(path) >= 0
         for read in READERS:
             try:
                 read(path)

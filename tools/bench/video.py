@@ -18,7 +18,7 @@ from torch import nn
 from tools import oracle, reference_values
 from tools.bench.measure import Comparison, compare, in_process, measure_models, table
 from zoo_core import get_model_builder, list_models
-from zoo_core.video_files import VideoFile
+from zoo_core.videos import VideoFile
 from zoo_video import read_clips
 
 _CLIPS = (10, 100, 1000)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from support import toy_package
 from support.painted import encode
-from zoo_core import catalog, video_files
+from zoo_core import catalog, videos
 from zoo_core.predicting.names import Names
 
 from .running import environment, paint, read_terminal, zoo
@@ -268,8 +268,8 @@ def grey_frames(path):
 
 def test_tasks_that_read_pairs_and_sequences(tmp_path, cache, pictures, capsys, monkeypatch):
     """As optical flow does: two images make one input, and a video holds many, whatever its header tells."""
-    monkeypatch.setattr(video_files, "frames", grey_frames)
-    monkeypatch.setattr(video_files, "count_frames", lambda path: 1)
+    monkeypatch.setattr(videos, "frames", grey_frames)
+    monkeypatch.setattr(videos, "count_frames", lambda path: 1)
     package = toy_package.write(tmp_path / "site", adapter="toyzoo.pairs:Pairs")
     (package.root / "pairs.py").write_text(PAIRS)
     (package.root / "pairs.toml").write_text(

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from zoo_core.video_files import TimedFrame, VideoFile, VideoReadError
+from zoo_core.videos import TimedFrame, VideoFile, VideoReadError
 
 __all__ = ["Clip", "VideoReadError", "read_clips", "read_video", "read_video_timestamps"]
 

@@ -17,7 +17,7 @@ from zoo_core.engines import Engine
 from zoo_core.images import to_pil_image
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Sample, Task, check_finite
-from zoo_core.video_files import VideoFile
+from zoo_core.videos import VideoFile
 from zoo_video.data import open_video_data
 from zoo_video.reading import read_clips
 

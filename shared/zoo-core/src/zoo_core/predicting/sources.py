@@ -397,9 +397,9 @@ def inputs(task: Task[Any, Any], source: Source) -> Generator[Any, None, None]:
 
 
 def _frames(path: Path) -> Iterator[Any]:
-    from zoo_core import video_files  # imports PyAV, which not everyone has
+    from zoo_core import videos  # imports PyAV, which not everyone has
 
-    return video_files.frames(path)
+    return videos.frames(path)
 
 
 def estimate(task: Task[Any, Any], sources: Iterable[Source]) -> int:
@@ -412,9 +412,9 @@ def estimate(task: Task[Any, Any], sources: Iterable[Source]) -> int:
     count = 0
     for source in sources:
         if source.numbered:
-            from zoo_core import video_files
+            from zoo_core import videos
 
-            count += max(1, video_files.count_frames(source.paths[0]) - images + 1)
+            count += max(1, videos.count_frames(source.paths[0]) - images + 1)
         else:
             count += 1
     return count
