@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -56,6 +57,20 @@ class ObjectDetectionTask(Task[Image.Image, Detections]):
 
     def record(self, result: Detections) -> dict[str, Any]:
         return {"detections": records(result)}
+
+    def check_truth(self, input: Image.Image, truth: Mapping[str, Any]) -> None:
+        if "size" in truth and tuple(truth["size"]) != (input.height, input.width):
+            height, width = truth["size"]
+            raise ValueError(
+                f"its annotations are of {width} x {height} pixels, and it has {input.width} x {input.height}"
+            )
+        boxes = truth["boxes"]
+        # Published boxes reach over the edge by a fraction of a pixel.
+        edge = torch.tensor([input.width, input.height, input.width, input.height]) + 1
+        outside = ((boxes < -1) | (boxes > edge)).any(dim=1).nonzero().flatten().tolist()
+        if outside:
+            corners = ", ".join(f"{side:g}" for side in boxes[outside[0]].tolist())
+            raise ValueError(f"the box {corners} lies outside the image of {input.width} x {input.height} pixels")
 
     def score(self) -> Score[Detections]:
         """COCO's figures: all of them where pycocotools is installed, or else the averages of boxes and masks."""

@@ -99,6 +99,13 @@ class OpticalFlowTask(Task[tuple[Image.Image, Image.Image], Flow]):
             "max_length": float(lengths.max()),
         }
 
+    def check_truth(self, input: tuple[Image.Image, Image.Image], truth: Tensor) -> None:
+        if tuple(truth.shape[1:]) != (input[0].height, input[0].width):
+            raise ValueError(
+                f"the true flow has {truth.shape[2]} x {truth.shape[1]} pixels, and the images "
+                f"{input[0].width} x {input[0].height}"
+            )
+
     def score(self) -> "EndPointError":
         return EndPointError()
 

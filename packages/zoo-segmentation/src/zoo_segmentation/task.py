@@ -89,6 +89,10 @@ class SemanticSegmentationTask(Task[Image.Image, Segmentation]):
             "classes": [{"index": index, "label": label, "share": share} for index, label, share in result.shares()]
         }
 
+    def check_truth(self, input: Image.Image, truth: Tensor) -> None:
+        if tuple(truth.shape) != (input.height, input.width):
+            raise ValueError(f"the mask has {_size(truth)} pixels, and the image {input.width} x {input.height}")
+
     def score(self) -> "SegmentationScore":
         return SegmentationScore()
 
@@ -122,6 +126,10 @@ def labels_at_size(scores: Tensor, size: tuple[int, int]) -> Tensor:
             labels.masked_fill_(enlarged > best, index)
             torch.maximum(best, enlarged, out=best)
     return labels
+
+
+def _size(plane: Tensor) -> str:
+    return f"{plane.shape[-1]} x {plane.shape[-2]}"
 
 
 def _percentage(share: float) -> str:

@@ -8,6 +8,7 @@
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +18,14 @@ from zoo_core import specs
 from zoo_core.data import DataError, Dataset, share
 from zoo_core.data.ahead import ahead
 from zoo_core.engines import Engine, choose_device
+from zoo_core.kept_results import KeptResults
 from zoo_core.predicting import Failure, Source, load, run
 from zoo_core.predicting.sources import inputs
-from zoo_core.processes import World, available_processors, gathered, joined
+from zoo_core.processes import World, agreed, available_processors, gathered, joined
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Score, Task, task_class
 
-__all__ = ["Evaluation", "check", "evaluate", "score_share"]
+__all__ = ["Evaluation", "check", "evaluate", "open_data", "score_share"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Evaluation:
         data_set: name of the data set in the catalogue, if it is one of those.
         samples: how many samples the metrics are of.
         bad: for each sample that could not be scored, what is wrong with it.
+        options: the value of each of the task's options.
     """
 
     metrics: Mapping[str, float]
@@ -43,6 +46,7 @@ class Evaluation:
     data_set: str | None
     samples: int
     bad: Sequence[str] = field(default=())
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -57,6 +61,9 @@ def evaluate(
     batch_size: int | None = None,
     workers: int | None = None,
     limit: int | None = None,
+    skip_bad: bool = False,
+    results: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     on_progress: Callable[[int, int, Score[Any]], None] | None = None,
 ) -> Evaluation | None:
     """Runs a model on a data set and compares its results with what is true.
@@ -70,12 +77,17 @@ def evaluate(
         weights: which published weights; by default the best.
         split: which part of the data set; by default ``"val"``, or what the task has in its place.
         annotations: a file of annotations that does not lie where the data set has it.
-        options: of the task, by key.
+        options: of the task, by key. What is left out has the value with which figures on this data set and of these
+            weights are published.
         device: ``"cpu"``, ``"cuda:1"``, ...; ``"auto"`` takes a GPU if there is one.
         batch_size: how many inputs run at a time; by default as many as suit the task.
         workers: how many threads read and prepare inputs ahead of the model; by default as many as there are
             processors to use, up to 8.
         limit: take the first so many samples only.
+        skip_bad: count the samples that a list names and that are not there, instead of an error.
+        results: a file for the result of each sample, as it comes; see :mod:`zoo_core.kept_results`. Of several
+            processes each has a part beside it, and the first one puts them together in the end.
+        resume: go on with that file and its parts, as far as they got; the number of processes may be another.
         on_progress: called after each sample of this process with how many are done, how many there are, and the score
             so far.
 
@@ -86,35 +98,106 @@ def evaluate(
         zoo_core.data.DataError: the data set cannot be used. Single samples at fault are counted in
             :attr:`Evaluation.bad` instead.
         zoo_core.catalog.UnknownModelError, zoo_core.checkpoints.CheckpointError: the model cannot be had.
+        zoo_core.predicting.results.ResultFileError: the file of results is there already, or belongs to another run.
+        zoo_core.processes.FailedElsewhereError: another process has failed, and says why.
         ValueError: an option or the device does not suit the task, or no sample could be scored.
     """
     spec = specs.find(model, weights=weights)
-    task = task_class(spec.task)(spec, options, scoring=True)
-    if isinstance(data, Dataset):
-        samples = data
-    else:
-        samples = task.samples(Path(data), split=split, annotations=None if annotations is None else Path(annotations))
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
-    count = len(samples) if limit is None else min(limit, len(samples))
+    if resume and results is None:
+        raise ValueError("resume goes on with a file of results, so name it")
     with joined() as world:
-        engine = load(task, _device(device, task, world))
-        own = score_share(
-            task, engine, samples, share(count, world.rank, world.size), batch_size, workers, on_progress=on_progress
+        task, samples, faults = agreed(
+            lambda: open_data(spec, data, split=split, annotations=annotations, options=options, skip_bad=skip_bad),
+            world,
         )
-        found = gathered(own, world)
+        count = len(samples) if limit is None else min(limit, len(samples))
+        if results is None:
+            places: Sequence[int] = share(count, world.rank, world.size)
+            own = _scored(task, samples, places, world, device, batch_size, workers, on_progress, None)
+            found = gathered(own, world)
+        else:
+            path = Path(results)
+            there = agreed(lambda: KeptResults.find(path, task, samples, count, world, resume=resume), world)
+            with agreed(there.opened, world) as kept:
+                own = _scored(task, samples, kept.places, world, device, batch_size, workers, on_progress, kept)
+                kept.finish()
+                found = gathered(own, world)
+                if found is not None:
+                    kept.put_together()
     if found is None:
         return None
     score = task.score()
-    bad: list[str] = []
-    for part, faults in found:
+    bad = [str(fault) for fault in faults]
+    for part, problems in found:
         score.merge(part)
-        bad += faults
+        bad += problems
     if not len(score):
         raise ValueError(f"no sample could be scored; the first of {len(bad)} faults: {bad[0]}")
     whole = count == len(samples) and not bad
     published = spec.facts.get("metrics", {}).get(samples.published_as, {}) if whole else {}
-    return Evaluation(score.compute(), published, samples.published_as, len(score), tuple(bad))
+    return Evaluation(score.compute(), published, samples.published_as, len(score), tuple(bad), task.options)
+
+
+def open_data(
+    spec: ModelSpec,
+    data: str | os.PathLike[str] | Dataset,
+    *,
+    split: str | None = None,
+    annotations: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    skip_bad: bool = False,
+) -> tuple[Task[Any, Any], Dataset, Sequence[Any]]:
+    """The task of a model, made for scoring, and a data set of it.
+
+    Args:
+        spec: the model.
+        data, split, annotations, options, skip_bad: see :func:`evaluate`.
+
+    Returns:
+        The task, the data set, and what is wrong with samples that it was opened without.
+
+    Raises:
+        zoo_core.data.DataError: the data set cannot be used.
+        ValueError: an option does not suit the task.
+    """
+    task = task_class(spec.task)(spec, options, scoring=True)
+    faults: Sequence[Any] = ()
+    try:
+        if isinstance(data, Dataset):
+            samples = data
+        else:
+            file = None if annotations is None else Path(annotations)
+            samples = task.samples(Path(data), split=split, annotations=file)
+    except DataError as error:
+        if not skip_bad or error.rest is None:
+            raise
+        samples, faults = error.rest, error.faults
+    if samples.options:
+        task = type(task)(spec, {**samples.options, **(options or {})}, scoring=True)
+    return task, samples, faults
+
+
+def _scored(
+    task: Task[Any, Any],
+    samples: Dataset,
+    places: Sequence[int],
+    world: World,
+    device: str,
+    batch_size: int | None,
+    workers: int | None,
+    on_progress: Callable[[int, int, Score[Any]], None] | None,
+    kept: KeptResults | None,
+) -> tuple[Score[Any], list[str]]:
+    """What one process contributes: the score, and the faults."""
+    score, bad = (task.score(), []) if kept is None else kept.restored()
+    if not places:
+        return score, bad
+    engine = load(task, _device(device, task, world))
+    return score_share(
+        task, engine, samples, places, batch_size, workers, on_progress=on_progress, kept=kept, onto=(score, bad)
+    )
 
 
 def score_share(
@@ -126,6 +209,8 @@ def score_share(
     workers: int | None = None,
     *,
     on_progress: Callable[[int, int, Score[Any]], None] | None = None,
+    kept: KeptResults | None = None,
+    onto: tuple[Score[Any], list[str]] | None = None,
 ) -> tuple[Score[Any], list[str]]:
     """Scores some samples of a data set, those of one process for instance.
 
@@ -133,38 +218,68 @@ def score_share(
         task: made for scoring.
         engine: what runs the model.
         samples: the data set.
-        places: of the samples to take.
+        places: of the samples to take, in ascending order.
         batch_size, workers, on_progress: see :func:`evaluate`.
+        kept: where results are kept.
+        onto: a score and a list of faults to go on with.
 
     Returns:
         The score; and, for each sample that could not be scored, what is wrong with it.
     """
-    score = task.score()
-    bad: list[str] = []
-    truths: dict[str, Any] = {}
+    score, bad = (task.score(), []) if onto is None else onto
+    truths: dict[int, Any] = {}
+    without_truth: deque[tuple[int, str]] = deque()
+    done = 0
 
     def sources() -> Iterator[Source]:
         for place in places:
             try:
                 sample = samples.sample(place)
             except DataError as error:
-                bad.append(str(error))
+                without_truth.append((place, str(error)))
                 continue
-            truths[str(place)] = sample.truth
+            truths[place] = sample.truth
             yield Source(sample.files, False, str(place))
+
+    def settle(place: int, files: Mapping[str, Any], record: Mapping[str, Any], problem: str | None) -> None:
+        nonlocal done
+        done += 1
+        if problem is not None:
+            bad.append(problem)
+            record = {**files, "error": problem}
+        if kept is not None:
+            kept.write(place, record)
+        if on_progress is not None:
+            on_progress(done, len(places), score)
+
+    def settle_without_truth(before: int) -> None:
+        # Truths are read ahead of the model; results are kept in the order of the samples.
+        while without_truth and without_truth[0][0] < before:
+            place, problem = without_truth.popleft()
+            settle(place, {"file": samples.name(place)} if kept is not None else {}, {}, problem)
 
     for outcome in run(task, engine, sources(), batch_size, workers=default_workers() if workers is None else workers):
         assert outcome.source is not None
-        truth = truths.pop(outcome.source.stem)
+        place = int(outcome.source.stem)
+        settle_without_truth(place)
+        truth = truths.pop(place)
         if isinstance(outcome, Failure):
-            bad.append(outcome.message)
-        else:
-            try:
-                score.update(int(outcome.source.stem), outcome.result, truth)
-            except ValueError as error:
-                bad.append(f"{outcome.source}: {error}")
-        if on_progress is not None:
-            on_progress(len(score) + len(bad), len(places), score)
+            settle(place, outcome.record(), {}, outcome.message)
+            continue
+        record: Mapping[str, Any] = {}
+        problem = None
+        try:
+            task.check_truth(outcome.input, truth)
+            if kept is None:
+                score.update(place, outcome.result, truth)
+            else:
+                contribution = score.contribution(outcome.result, truth)
+                score.add(place, contribution)
+                record = outcome.record() | {"score": contribution}
+        except ValueError as error:
+            problem = f"{outcome.source}: {error}"
+        settle(place, Failure(outcome.source, None, "").record(), record, problem)
+    settle_without_truth(len(samples))
     return score, bad
 
 
@@ -197,15 +312,19 @@ def check(task: Task[Any, Any], samples: Dataset, workers: int | None = None) ->
 
     def faults(place: int) -> list[str]:
         found: list[str] = []
+        named = ""
         try:
-            files = samples.sample(place).files
-            for input in inputs(task, Source(files, False, "")):
+            sample = samples.sample(place)
+            named = " and ".join(map(str, sample.files))
+            for input in inputs(task, Source(sample.files, False, "")):
                 for _ in task.prepare(input):
                     pass
+                task.check_truth(input, sample.truth)
         except DataError as error:
             found += [str(fault) for fault in error.faults]
         except (ValueError, OSError) as error:
-            found.append(str(error))
+            text = str(error)
+            found.append(text if any(str(file) in text for file in sample.files) else f"{named}: {text}")
         return found
 
     for _, found in ahead(faults, range(len(samples)), default_workers() if workers is None else workers):

@@ -7,17 +7,31 @@ import contextlib
 import ctypes
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["LostProcessError", "World", "available_processors", "gathered", "is_launched", "joined", "world"]
+__all__ = [
+    "FailedElsewhereError",
+    "LostProcessError",
+    "World",
+    "agreed",
+    "available_processors",
+    "gathered",
+    "is_launched",
+    "joined",
+    "world",
+]
 
 Value = TypeVar("Value")
 
 
 class LostProcessError(RuntimeError):
     """Another process of the run has ended before its time. What started the processes knows which."""
+
+
+class FailedElsewhereError(LostProcessError):
+    """What all processes did has failed, and another one says why."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,44 @@ def joined() -> Iterator[World]:
         yield found
     finally:
         distributed.destroy_process_group()
+
+
+def agreed(work: Callable[[], Value], among: World) -> Value:
+    """Does in each process what may fail, and goes on only where it failed in none.
+
+    Args:
+        work: what is done.
+        among: the processes, which all have to call this.
+
+    Returns:
+        What ``work`` returned here.
+
+    Raises:
+        FailedElsewhereError: it failed in another process, of which the first raises what ``work`` raised.
+        LostProcessError: one of them is no more.
+    """
+    if among.size == 1:
+        return work()
+    import torch
+    from torch import distributed
+
+    value: Value | None = None
+    problem: Exception | None = None
+    try:
+        value = work()
+    except Exception as error:
+        problem = error
+    try:
+        failed = [torch.zeros(1, dtype=torch.int64) for _ in range(among.size)]
+        distributed.all_gather(failed, torch.tensor([int(problem is not None)]))
+    except RuntimeError as error:
+        raise problem or LostProcessError("another process of this run has ended before its time") from error
+    first = next((rank for rank, has_failed in enumerate(failed) if has_failed), None)
+    if first == among.rank and problem is not None:
+        raise problem
+    if first is not None:
+        raise FailedElsewhereError(f"process {first} of this run has failed, and says why")
+    return value  # type: ignore[return-value]
 
 
 def gathered(value: Value, among: World) -> list[Value] | None:

@@ -278,6 +278,13 @@ class Task(ABC, Generic[Input, Result]):
     def score(self) -> Score[Result]:
         """A new score, which compares results of this task with the ground truth."""
 
+    def check_truth(self, input: Input, truth: Any) -> None:
+        """Checks what can be told without a model: whether the truth of a sample goes with its input.
+
+        Raises:
+            ValueError: it does not: a mask has another size than its image, for instance.
+        """
+
     def samples(self, folder: Path, split: str | None = None, annotations: Path | None = None) -> Dataset:
         """Opens a data set of this task.
 

@@ -1,0 +1,271 @@
+"""Results of an evaluation that are kept in a file, so that one that was interrupted goes on to the same figure.
+
+The file is that of ``zoo predict`` with JSON lines, see :mod:`zoo_core.predicting.results`: a line for each sample, with
+what the model found, and under ``score`` what the sample adds to the score. The score of another run is made of these
+lines; numbers in them are exact.
+
+Of several processes each writes a part beside the file, ``results.part-00001-of-00004.jsonl``, and the first one puts the
+parts together in the end. All of them must see the same folder. A run that goes on takes the file and all parts that are
+there, whatever the number of processes that wrote them.
+"""
+
+import hashlib
+import heapq
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from zoo_core.data import Dataset, share
+from zoo_core.predicting.formats import JsonLines
+from zoo_core.predicting.journal import Journal, journal_of
+from zoo_core.predicting.merging import parts_of
+from zoo_core.predicting.results import ResultFile, ResultFileError, difference
+from zoo_core.predicting.shards import Shard
+from zoo_core.processes import World
+from zoo_core.tasks import Score, Task
+
+__all__ = ["KeptResults", "run_of"]
+
+
+def run_of(task: Task[Any, Any]) -> dict[str, Any]:
+    """What results of an evaluation depend on, in plain values."""
+    spec = task.spec
+    values = {
+        "verb": "evaluate",
+        "model": spec.name,
+        "weights": spec.weights,
+        "task": spec.task,
+        "arguments": {key: repr(value) for key, value in spec.arguments.items()},
+        "options": dict(task.options),
+        "labels": hashlib.sha256("\n".join(spec.labels).encode()).hexdigest()[:16],
+    }
+    if spec.weights is None and spec.file is not None:
+        values["checkpoint"] = _hash(Path(spec.file))
+    return values
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+class KeptResults:
+    """The results of one process, and those that are there from earlier runs. Made by :meth:`find`.
+
+    Args:
+        path: the file of results.
+        task, samples: what is evaluated.
+        count: how many of the samples are taken.
+        among: the processes.
+        there: the files of results that are there.
+
+    Attributes:
+        places: of the samples that this process has to do, in ascending order.
+    """
+
+    def __init__(
+        self, path: Path, task: Task[Any, Any], samples: Dataset, count: int, among: World, there: Sequence[Path]
+    ) -> None:
+        self.path = path
+        self.task = task
+        self.samples = samples
+        self.count = count
+        self.among = among
+        self.places: list[int] = []
+        self._shard = None if among.size == 1 else Shard(among.rank + 1, among.size)
+        self._own_path = path if self._shard is None else self._shard.part(path)
+        self._file: ResultFile | None = None
+        # A sample may be in two files: a process was killed while it put parts together.
+        self._owner: dict[int, Path] = {}
+        for file in there:
+            for position in _positions(file):
+                self._owner.setdefault(position, file)
+
+    @classmethod
+    def find(
+        cls, path: Path, task: Task[Any, Any], samples: Dataset, count: int, among: World, *, resume: bool
+    ) -> Self:
+        """Looks what is there. Changes nothing, so that all processes find the same.
+
+        Args:
+            path, task, samples, count, among: see above.
+            resume: take what is there; without, there may be nothing.
+
+        Raises:
+            ResultFileError: there is something, or it cannot be gone on with.
+        """
+        there = [file for file in [*parts_of(path), path] if file.exists()] if path.parent.is_dir() else []
+        if there and not resume:
+            raise ResultFileError(
+                f"{there[-1]} is there already: --resume goes on with it; or remove it, or name another file"
+            )
+        for file in there:
+            _check_run(file, task)
+        found = cls(path, task, samples, count, among, there)
+        if strange := [position for position in found._owner if position >= len(samples)]:
+            raise ResultFileError(
+                f"{found._owner[strange[0]]} has results of {max(strange) + 1} samples, and the data set has only "
+                f"{len(samples)}; name another file"
+            )
+        return found
+
+    def opened(self) -> Self:
+        """Opens this process's own file, and finds what is left to do.
+
+        Raises:
+            ResultFileError: it cannot be gone on with.
+            OSError: it cannot be made.
+        """
+        file = ResultFile(
+            self._own_path,
+            JsonLines(),
+            run_of(self.task),
+            about={"labels": list(self.samples.labels), "data_set": self.samples.published_as},
+            shard=self._shard,
+            resume=self._own_path.exists(),
+        )
+        try:
+            own = set(_positions(self._own_path))
+            mine = [
+                place
+                for place in range(self.count)
+                if place in own
+                or (place not in self._owner and place in share(self.count, self.among.rank, self.among.size))
+            ]
+            named = ((place, (self.samples.name(place),), place) for place in sorted({*own, *mine}))
+            self.places = [place for _, place, records in file.remaining(named) if not records]
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def restored(self) -> tuple[Score[Any], list[str]]:
+        """What earlier runs have found, as far as this process speaks for it: the score, and what is wrong with samples.
+
+        Raises:
+            ResultFileError: a line has no score, or is of another sample than the data set has at its place.
+        """
+        score: Score[Any] = self.task.score()
+        bad: list[str] = []
+        others = {Shard(number, self.among.size).part(self.path) for number in range(2, self.among.size + 1)}
+        for file in dict.fromkeys(self._owner.values()):
+            if file == self._own_path or (self.among.is_first and file not in others):
+                for position, record in _records(file):
+                    if self._owner[position] == file and position < self.count:
+                        self._restore(file, position, record, score, bad)
+        return score, bad
+
+    def _restore(
+        self, file: Path, position: int, record: Mapping[str, Any], score: Score[Any], bad: list[str]
+    ) -> None:
+        name = self.samples.name(position)
+        if record.get("sample") != name:
+            raise ResultFileError(
+                f"{file}: as sample {position + 1} it has {record.get('sample')}, and the data set has {name}; give the "
+                "same data, or name another file"
+            )
+        if "error" in record:
+            bad.append(str(record["error"]))
+            return
+        try:
+            score.add(position, record.get("score"))
+        except ValueError as error:
+            raise ResultFileError(f"{file}: sample {name}: {error}") from error
+
+    def write(self, place: int, record: Mapping[str, Any]) -> None:
+        """Keeps the record of one sample.
+
+        Raises:
+            ResultFileError: it cannot be written.
+        """
+        assert self._file is not None
+        name = self.samples.name(place)
+        self._file.write(place, (name,), {"sample": name, **record})
+
+    def finish(self) -> None:
+        """Says that this process has done its share."""
+        assert self._file is not None
+        self._file.finish()
+
+    def put_together(self) -> None:
+        """Makes one file of all there are, if all samples are in them, and removes the parts. For the first process,
+        when all have done their share.
+
+        Raises:
+            ResultFileError: it cannot be written; the parts stay as they were.
+        """
+        parts = parts_of(self.path)
+        if not parts:
+            return
+        files = [file for file in [*parts, self.path] if file.exists()]
+        there = {position for file in files for position in _positions(file)}
+        if not there.issuperset(range(self.count)):
+            return
+        self.__exit__()
+        beside = self.path.with_name(f".{os.getpid()}.{self.path.name}")
+        journal = Journal.read(journal_of(files[0]))
+        try:
+            with ResultFile(beside, JsonLines(), journal.run, about=journal.about) as whole:
+                last = -1
+                for position, record in heapq.merge(*map(_records, files), key=lambda found: found[0]):
+                    if position > last:
+                        whole.write(position, (self.samples.name(position),), record)
+                    last = position
+                whole.finish()
+            # A part of the same lines may be there, of which the new journal says the truth as well.
+            journal_of(beside).replace(journal_of(self.path))
+            beside.replace(self.path)
+        finally:
+            beside.unlink(missing_ok=True)
+            journal_of(beside).unlink(missing_ok=True)
+        for part in parts:
+            part.unlink()
+            journal_of(part).unlink(missing_ok=True)
+
+
+def _check_run(file: Path, task: Task[Any, Any]) -> None:
+    path = journal_of(file)
+    if not path.exists():
+        raise ResultFileError(
+            f"{file}: there is no {path.name} beside it that tells what is in it, so it cannot be gone on with; remove "
+            "it, or name another file"
+        )
+    if not path.stat().st_size:
+        return
+    found = difference(Journal.read(path).run, run_of(task))
+    if found is not None:
+        name, before, now = found
+        raise ResultFileError(
+            f"{file} was written with {name} = {before}, and this run has {now}; give the same, or name another file"
+        )
+
+
+def _positions(file: Path) -> list[int]:
+    """The positions of the records that a file has whole."""
+    path = journal_of(file)
+    if not path.exists() or not path.stat().st_size:
+        return []
+    size = file.stat().st_size
+    return [entry.position for entry in Journal.read(path).entries() if entry.end <= size]
+
+
+def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records that a file has whole, each with its position."""
+    journal = Journal.read(journal_of(file))
+    size = file.stat().st_size
+    with file.open("rb") as content:
+        content.seek(journal.start)
+        for entry in journal.entries():
+            if entry.end > size:
+                return
+            yield entry.position, json.loads(content.read(entry.end - entry.start))
