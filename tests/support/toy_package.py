@@ -84,7 +84,9 @@ def brightnet(*, weights: BrightNet_Weights | None = None, progress: bool = True
 
 ADAPTER = """
 import os
+import pathlib
 import signal
+import time
 
 import torch
 
@@ -98,8 +100,11 @@ class ToyScore(Score):
         super().__init__()
         self.right = {}
 
-    def _update(self, index, result, truth):
-        self.right[index] = (result >= 0.5) == bool(truth)
+    def contribution(self, result, truth):
+        return {"right": (result >= 0.5) == bool(truth)}
+
+    def _add(self, index, contribution):
+        self.right[index] = contribution["right"]
 
     def _merge(self, other):
         self.right |= other.right
@@ -117,6 +122,9 @@ class ToyTask(Task):
     def run(self, engine, samples):
         if os.environ.get("TOY_KILLED_RANK", "none") == os.environ.get("RANK"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if "TOY_PIDS" in os.environ:
+            pathlib.Path(os.environ["TOY_PIDS"], os.environ.get("RANK", "0")).write_text(str(os.getpid()))
+        time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
         assert torch.is_inference_mode_enabled() and not engine.model.training
         return super().run(engine, samples)
 

@@ -1,12 +1,20 @@
 """`zoo evaluate`: the figures, what they are held to, data at fault, and several processes."""
 
+import contextlib
+import io
 import json
+import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
 
-from .running import paint, run, zoo
+from .running import environment, paint, run, zoo
 
 COUNT = 101
 # Those whose number is divisible by 7 lie in the wrong folder: 15 of them.
@@ -128,14 +136,9 @@ def test_data_at_fault_is_said_once_by_several_processes(toys, tmp_path):
 
 
 def test_torchrun_starts_it_too(toys, data):
-    import os
-    import subprocess
-
-    from .running import environment
-
-    torchrun = shutil.which("torchrun", path=os.path.dirname(os.sys.executable)) or shutil.which("torchrun")
-    command = [os.sys.executable, "-m", "torch.distributed.run"] if torchrun is None else [torchrun]
-    words = ["--standalone", "--nproc-per-node", "2", "--no-python", os.sys.executable, "-m", "zoo_core", "evaluate"]
+    torchrun = shutil.which("torchrun", path=os.path.dirname(sys.executable)) or shutil.which("torchrun")
+    command = [sys.executable, "-m", "torch.distributed.run"] if torchrun is None else [torchrun]
+    words = ["--standalone", "--nproc-per-node", "2", "--no-python", sys.executable, "-m", "zoo_core", "evaluate"]
     finished = subprocess.run(
         [*command, *words, "brightnet", str(data), "--json"],
         env=environment(toys.path),
@@ -144,3 +147,71 @@ def test_torchrun_starts_it_too(toys, data):
         check=True,
     )
     assert json.loads(finished.stdout)["metrics"] == {"acc@1": EXPECTED}
+
+
+def killed_at_a_random_moment(toys, tmp_path, words):
+    """Runs the command until a random number of samples is there, and kills one of its processes."""
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zoo_core.cli", *words],
+        env=environment(toys.path, TOY_SECONDS="0.05", TOY_PIDS=str(pids)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wanted = random.randint(1, 80)
+    while sum(file.read_bytes().count(b"\n") for file in tmp_path.glob("r*.jsonl")) < wanted and process.poll() is None:
+        time.sleep(0.005)
+    os.kill(int(random.choice(list(pids.iterdir())).read_text()), signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert out == ""
+    return err
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (3, 1)])
+def test_an_evaluation_that_was_killed_goes_on_to_the_same_figure(toys, data, tmp_path, before, after):
+    results = tmp_path / "r.jsonl"
+    words = ["evaluate", "brightnet", str(data), "--batch-size", "4", "--json", "--results", str(results)]
+    err = killed_at_a_random_moment(
+        toys, tmp_path, [*words, *(["--nproc-per-node", str(before)] if before > 1 else [])]
+    )
+    if before > 1:
+        assert err.count("was ended by SIGKILL; the others were stopped") == 1
+    finished = run(toys.path, *words, "--resume", *(["--nproc-per-node", str(after)] if after > 1 else []))
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["metrics"] == {"acc@1": EXPECTED}
+    kept = [json.loads(line)["sample"] for line in results.read_text().splitlines()]
+    assert kept == sorted(set(kept))
+    assert len(kept) == COUNT
+    assert not list(tmp_path.glob("*part*"))
+
+
+def test_resuming_needs_a_file(toys, data, capsys):
+    zoo("evaluate", "brightnet", str(data), "--resume", expect=2)
+    assert "name it with --results" in capsys.readouterr().err
+
+
+def test_a_file_of_results_that_is_there_is_said_once_by_several_processes(toys, data, tmp_path):
+    results = tmp_path / "r.jsonl"
+    zoo("evaluate", "brightnet", str(data), "--results", str(results))
+    content = results.read_bytes()
+    finished = run(toys.path, "evaluate", "brightnet", str(data), "--results", str(results), "--nproc-per-node", "2")
+    assert finished.returncode == 1
+    assert finished.stderr.count("error:") == 1
+    assert "is there already: --resume goes on with it" in finished.stderr
+    assert results.read_bytes() == content
+
+
+def test_running_figures_are_shown_in_a_terminal(toys, data, monkeypatch):
+    from zoo_core.cli import evaluate
+
+    shown = []
+    advance = contextlib.nullcontext(lambda steps, figures="": shown.append(figures))
+    monkeypatch.setattr(evaluate.output, "progress", lambda *_: advance)
+    monkeypatch.setattr(sys, "stderr", type("Terminal", (io.StringIO,), {"isatty": lambda self: True})())
+    zoo("evaluate", "brightnet", str(data))
+    assert len(shown) == COUNT
+    assert shown[0] == "acc@1 100.0"
+    assert shown.count("") > COUNT / 2  # seldom, since it takes time

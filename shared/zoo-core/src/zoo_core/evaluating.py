@@ -191,12 +191,16 @@ def _scored(
     kept: KeptResults | None,
 ) -> tuple[Score[Any], list[str]]:
     """What one process contributes: the score, and the faults."""
-    score, bad = (task.score(), []) if kept is None else kept.restored()
-    if not places:
-        return score, bad
-    engine = load(task, _device(device, task, world))
+
+    def prepared() -> tuple[tuple[Score[Any], list[str]], Engine | None]:
+        before = (task.score(), []) if kept is None else kept.restored()
+        return before, load(task, _device(device, task, world)) if places else None
+
+    before, engine = agreed(prepared, world)
+    if engine is None:
+        return before
     return score_share(
-        task, engine, samples, places, batch_size, workers, on_progress=on_progress, kept=kept, onto=(score, bad)
+        task, engine, samples, places, batch_size, workers, on_progress=on_progress, kept=kept, onto=before
     )
 
 

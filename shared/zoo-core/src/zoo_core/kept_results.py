@@ -1,12 +1,12 @@
 """Results of an evaluation that are kept in a file, so that one that was interrupted goes on to the same figure.
 
-The file is that of ``zoo predict`` with JSON lines, see :mod:`zoo_core.predicting.results`: a line for each sample, with
-what the model found, and under ``score`` what the sample adds to the score. The score of another run is made of these
-lines; numbers in them are exact.
+The file is that of ``zoo predict`` with JSON lines, see :mod:`zoo_core.predicting.results`: a line for each sample,
+with what the model found, and under ``score`` what the sample adds to the score. The score of another run is made of
+these lines; numbers in them are exact.
 
-Of several processes each writes a part beside the file, ``results.part-00001-of-00004.jsonl``, and the first one puts the
-parts together in the end. All of them must see the same folder. A run that goes on takes the file and all parts that are
-there, whatever the number of processes that wrote them.
+Of several processes each writes a part beside the file, ``results.part-00001-of-00004.jsonl``, and the first one puts
+the parts together in the end. All of them must see the same folder. A run that goes on takes the file and all parts
+that are there, whatever the number of processes that wrote them.
 """
 
 import hashlib
@@ -27,6 +27,8 @@ from zoo_core.processes import World
 from zoo_core.tasks import Score, Task
 
 __all__ = ["KeptResults", "run_of"]
+
+_FORMAT: Any = JsonLines()
 
 
 def run_of(task: Task[Any, Any]) -> dict[str, Any]:
@@ -96,6 +98,10 @@ class KeptResults:
         Raises:
             ResultFileError: there is something, or it cannot be gone on with.
         """
+        if type(task.score()).contribution is Score.contribution:
+            raise ResultFileError(
+                f"{path}: results of the task {task.spec.task} cannot be kept, its score does not say how"
+            )
         there = [file for file in [*parts_of(path), path] if file.exists()] if path.parent.is_dir() else []
         if there and not resume:
             raise ResultFileError(
@@ -120,7 +126,7 @@ class KeptResults:
         """
         file = ResultFile(
             self._own_path,
-            JsonLines(),
+            _FORMAT,
             run_of(self.task),
             about={"labels": list(self.samples.labels), "data_set": self.samples.published_as},
             shard=self._shard,
@@ -150,7 +156,7 @@ class KeptResults:
             self._file.close()
 
     def restored(self) -> tuple[Score[Any], list[str]]:
-        """What earlier runs have found, as far as this process speaks for it: the score, and what is wrong with samples.
+        """What earlier runs have found, as far as this process speaks for it: the score, and the faults of samples.
 
         Raises:
             ResultFileError: a line has no score, or is of another sample than the data set has at its place.
@@ -165,14 +171,12 @@ class KeptResults:
                         self._restore(file, position, record, score, bad)
         return score, bad
 
-    def _restore(
-        self, file: Path, position: int, record: Mapping[str, Any], score: Score[Any], bad: list[str]
-    ) -> None:
+    def _restore(self, file: Path, position: int, record: Mapping[str, Any], score: Score[Any], bad: list[str]) -> None:
         name = self.samples.name(position)
         if record.get("sample") != name:
             raise ResultFileError(
-                f"{file}: as sample {position + 1} it has {record.get('sample')}, and the data set has {name}; give the "
-                "same data, or name another file"
+                f"{file}: as sample {position + 1} it has {record.get('sample')}, and the data set has {name}; give "
+                "the same data, or name another file"
             )
         if "error" in record:
             bad.append(str(record["error"]))
@@ -215,7 +219,7 @@ class KeptResults:
         beside = self.path.with_name(f".{os.getpid()}.{self.path.name}")
         journal = Journal.read(journal_of(files[0]))
         try:
-            with ResultFile(beside, JsonLines(), journal.run, about=journal.about) as whole:
+            with ResultFile(beside, _FORMAT, journal.run, about=journal.about) as whole:
                 last = -1
                 for position, record in heapq.merge(*map(_records, files), key=lambda found: found[0]):
                     if position > last:

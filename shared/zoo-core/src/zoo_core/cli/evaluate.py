@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +15,12 @@ from zoo_core.cli import launching, output, task_options
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, complete_models, complete_weights
 from zoo_core.cli.task_options import TaskCommand
-from zoo_core.declarations import Declaration, declaration
+from zoo_core.declarations import Declaration, Metric, declaration
 from zoo_core.specs import ModelSpec
 
 if TYPE_CHECKING:
-    from zoo_core.data import Dataset
     from zoo_core.evaluating import Evaluation
-    from zoo_core.tasks import Task
+    from zoo_core.tasks import Score
 
 _EXAMPLES = """\b
 Examples:
@@ -29,9 +30,11 @@ Examples:
   zoo evaluate resnet50 imagenet/ --nproc-per-node 4   in four processes
   torchrun --nnodes 2 --nproc-per-node 8 ... --no-python zoo evaluate resnet50 imagenet/
   zoo evaluate resnet50 imagenet/ --expect acc@1=80.858 --within 0.1
+  zoo evaluate resnet50 imagenet/ --results r.jsonl --resume
 
 The figure does not depend on the number of processes: no sample is padded, repeated or left out. The exit code is 1 if
-a sample could not be scored (unless --skip-bad is given), or a figure is not what --expect says.
+a sample could not be scored (unless --skip-bad is given), or a figure is not what --expect says. With --results, an
+evaluation that was interrupted goes on where it was when it is given --resume as well.
 """
 
 
@@ -107,6 +110,13 @@ def _expectation(context: click.Context, parameter: click.Parameter, given: Sequ
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N samples.")
 @click.option("--skip-bad", is_flag=True, help="Count samples that cannot be scored, and go on without an error.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keep the result of each sample in a file, a line of JSON for each.",
+)
+@click.option("--resume", is_flag=True, help="Go on with that file, if it is there.")
 @click.option("--check-data", is_flag=True, help="Only read everything, and list all faults.")
 @click.option(
     "--expect",
@@ -139,6 +149,8 @@ def command(
     workers: int | None,
     limit: int | None,
     skip_bad: bool,
+    results: Path | None,
+    resume: bool,
     check_data: bool,
     expected: Mapping[str, float],
     within: float,
@@ -147,39 +159,41 @@ def command(
 ) -> int:
     """Measure a model on a data set, and compare with what was published."""
     flags, given = launching.split(given)
+    if resume and results is None:
+        raise UsageError("--resume goes on with a file of results; name it with --results")
     spec = _spec(model, weights, checkpoint, labels)
     options = task_options.convert(context, declaration(spec.task), given, spec.name)
+    if check_data:
+        return _check(spec, data, split, annotations, options, workers)
+
+    from zoo_core.processes import FailedElsewhereError, LostProcessError, is_launched, world
+
+    if flags and not is_launched():
+        if not data.exists():  # the processes would say so too, a few seconds later
+            raise ValueError(f"{data}: no such folder")
+        return launching.launch(flags, context.meta[_WORDS])
 
     from zoo_core import evaluating
-    from zoo_core.processes import LostProcessError, is_launched, world
-    from zoo_core.tasks import task_class
 
-    task = task_class(spec.task)(spec, options, scoring=True)
-    samples = task.samples(data, split, annotations)
-    if check_data:
-        return _check(task, samples, workers)
-    if flags and not is_launched():  # what is wrong with the data set as a whole was said once by now
-        return launching.launch(flags, context.meta[_WORDS])
     try:
         with contextlib.ExitStack() as stack:
-            advance = None
-
-            def on_progress(done: int, count: int, score: Any) -> None:
-                nonlocal advance
-                if advance is None:
-                    advance = stack.enter_context(output.progress("evaluating", count))
-                advance(1)
-
             found = evaluating.evaluate(
                 spec,
-                samples,
+                data,
+                split=split,
+                annotations=annotations,
                 options=options,
                 device=device,
                 batch_size=batch_size,
                 workers=workers,
                 limit=limit,
-                on_progress=on_progress if world().is_first else None,
+                skip_bad=skip_bad,
+                results=results,
+                resume=resume,
+                on_progress=_Progress(stack, declaration(spec.task).metric) if world().is_first else None,
             )
+    except FailedElsewhereError:
+        return 0  # a process that fails ends the others, and the one that has something to say is to say it first
     except LostProcessError:
         return 1  # what started the processes says which of them it was, and once is enough
     if found is None:
@@ -189,8 +203,39 @@ def command(
     if as_json:
         output.write_json(_as_json(spec, data, found))
     else:
-        _write(found)
+        _write(found, declaration(spec.task))
     return max(_verdict(found, expected, within), 1 if found.bad and not skip_bad else 0)
+
+
+class _Progress:
+    """Shows how far an evaluation is, with the main figure so far.
+
+    That figure is computed ever less often, so that computing it takes a twentieth of the time at most.
+
+    Args:
+        stack: closes the bar.
+        metric: the figure.
+    """
+
+    def __init__(self, stack: contextlib.ExitStack, metric: Metric | None) -> None:
+        self.stack = stack
+        self.metric = metric
+        self.advance: output.Advance | None = None
+        self.next = 0.0
+
+    def __call__(self, done: int, count: int, score: "Score[Any]") -> None:
+        if self.advance is None:
+            self.advance = self.stack.enter_context(output.progress("evaluating", count))
+        self.advance(1, self._figure(score) if sys.stderr.isatty() else "")
+
+    def _figure(self, score: "Score[Any]") -> str:
+        begun = time.monotonic()
+        if begun < self.next or not len(score) or self.metric is None:
+            return ""
+        value = score.compute().get(self.metric.name)
+        ended = time.monotonic()
+        self.next = ended + max(0.5, 20 * (ended - begun))
+        return "" if value is None else f"{self.metric.name} {value:.{self.metric.digits}f}"
 
 
 def _spec(model: str, weights: str | None, checkpoint: Path | None, labels: Path | None) -> ModelSpec:
@@ -204,21 +249,39 @@ def _spec(model: str, weights: str | None, checkpoint: Path | None, labels: Path
     return specs.find(checkpoint, name=model, **overrides)
 
 
-def _check(task: "Task[Any, Any]", samples: "Dataset", workers: int | None) -> int:
+def _check(
+    spec: ModelSpec,
+    data: Path,
+    split: str | None,
+    annotations: Path | None,
+    options: Mapping[str, Any],
+    workers: int | None,
+) -> int:
     from zoo_core import evaluating
+    from zoo_core.data import DataError
 
-    faults = 0
+    try:
+        task, samples, missing = evaluating.open_data(
+            spec, data, split=split, annotations=annotations, options=options, skip_bad=True
+        )
+    except DataError as error:
+        for fault in error.faults:
+            output.error(str(fault))
+        return 1
+    faults = len(missing)
+    for fault in missing:
+        output.error(str(fault))
     with output.progress("checking", len(samples)) as advance:
         for found in evaluating.check(task, samples, workers):
             advance(1)
-            for fault in found:
+            for problem in found:
                 faults += 1
-                output.error(fault)
+                output.error(problem)
     output.note(f"{output.counted(len(samples), 'sample')}, {output.counted(faults, 'fault')}")
     return 1 if faults else 0
 
 
-def _write(found: "Evaluation") -> None:
+def _write(found: "Evaluation", declared: Declaration) -> None:
     columns = [output.Column("metric"), output.Column("here", right=True)]
     rows = [[name, f"{value:.3f}"] for name, value in found.metrics.items()]
     if found.published:
@@ -228,7 +291,12 @@ def _write(found: "Evaluation") -> None:
             row += ["", ""] if value is None else [f"{value:.3f}", f"{found.metrics[row[0]] - value:+.3f}"]
     output.write_table(columns, rows)
     skipped = f", {output.counted(len(found.bad), 'sample')} left out" if found.bad else ""
-    output.note(f"over {output.counted(found.samples, 'sample')}{skipped}")
+    options = "".join(
+        f", {option.name} {found.options[option.key]}"
+        for option in declared.options.values()
+        if found.options[option.key] != option.default
+    )
+    output.note(f"over {output.counted(found.samples, 'sample')}{skipped}{options}")
 
 
 def _as_json(spec: ModelSpec, data: Path, found: "Evaluation") -> dict[str, Any]:
@@ -243,6 +311,7 @@ def _as_json(spec: ModelSpec, data: Path, found: "Evaluation") -> dict[str, Any]
         "bad": list(found.bad),
         "metrics": dict(found.metrics),
         "published": dict(found.published),
+        "options": dict(found.options),
     }
 
 
