@@ -87,17 +87,27 @@ def test_words():
 
 def test_an_image_shows_what_is_above_the_threshold():
     def drawn(threshold):
-        return pil_to_tensor(task().draw(picture(), found(threshold=threshold)))
+        return pil_to_tensor(task().draw_frame(picture(), found(threshold=threshold)))
 
     both = drawn(0.4)
     assert both.shape == (3, 80, 100)
     changed = (both != 30).any(0)
     for x, y in ((10, 50), (40, 50), (25, 60), (50, 40), (90, 40), (70, 44)):
         assert changed[y, x], f"no line at {x}, {y}"
-    assert not changed[:15].any()
     assert not changed[62:].any()
     assert not (drawn(0.9) != 30).any(0)[40:, 60:].any()
     assert (drawn(1.0) == 30).all()
+
+
+def test_small_images_are_enlarged():
+    image = task().draw(picture(), found(threshold=0.4))
+    assert image.size == (300, 240)
+    changed = (pil_to_tensor(image) != 30).any(0)
+    for x, y in ((10, 50), (40, 50), (25, 60), (50, 40), (90, 40), (70, 44)):
+        assert changed[3 * y, 3 * x], f"no line at {x}, {y}"
+    masks = pil_to_tensor(task().draw(picture(), found(threshold=0.4, masks=True)))
+    assert (masks[:, 3 * 50, 3 * 25] != 30).any()
+    assert (masks[:, 3 * 70, 3 * 25] == 30).all()
 
 
 def test_masks_are_painted_best_first():
@@ -229,12 +239,12 @@ def test_a_value_that_looks_like_a_model(tmp_path, monkeypatch, capsys):
         "photo.jpg",
         "  1 person",
         "   98.0%  person  at (10, 20), 30 x 40 pixels",
-        "  -> resnet50/photo.png",
+        "  -> resnet50/photo.jpg",
     ]
     assert main([*line.split(), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["model"] == "maskrcnn_resnet50_fpn"
-    assert document["results"][0]["output"] == ["resnet50/photo.png"]
+    assert document["results"][0]["output"] == ["resnet50/photo.jpg"]
 
 
 def test_options_of_other_tasks_are_refused_by_name(tmp_path, monkeypatch, capsys):
@@ -269,7 +279,7 @@ def test_command(tmp_path, publish, capsys):
     (record,) = json.loads(capsys.readouterr().out)["results"]
     assert record["detections"]
     assert all(detection["score"] >= 0.018 for detection in record["detections"])
-    assert Image.open(record["output"][0]).size == (100, 80)
+    assert Image.open(record["output"][0]).size == (300, 240)
     assert main(command) == 0
     assert capsys.readouterr().out.count(" pixels") == len(record["detections"])
     assert main([*command[:-1], "1.5"]) == 2

@@ -51,7 +51,7 @@ def test_a_pair(pictures, capsys):
     printed = capsys.readouterr().out
     assert "frame0.png frame1.png" in printed
     assert "mean motion" in printed
-    assert read_image("out/frame0.png").shape == (3, 141, 173)
+    assert read_image("out/frame0.png").shape == (3, 2 * 141, 4 * 173 + 4), "enlarged, the frame and its flow"
 
     # The same by its own means.
     model = raft_small(weights=WEIGHTS).eval()
@@ -79,7 +79,7 @@ def test_a_video(clip, capsys):
     assert [(result["file"], result["index"]) for result in report["results"]] == [("clip.mp4", 0), ("clip.mp4", 1)]
     names = [f"clip.{number:05d}.{kind}" for number in (0, 1) for kind in ("flo", "png")]
     assert sorted(path.name for path in (clip.parent / "out").iterdir()) == names
-    assert read_image("out/clip.00001.png").shape == (3, 140, 172)
+    assert read_image("out/clip.00001.png").shape == (3, 2 * 140, 4 * 172 + 4)
 
 
 def test_progress_over_a_video(clip, monkeypatch, capsys):
@@ -117,4 +117,4 @@ def test_demo(tmp_path, monkeypatch, capsys):
     assert main(["demo", "--task", "flow", "--output", str(tmp_path)]) == 0
     assert "mean motion" in capsys.readouterr().out
     (drawn,) = (tmp_path / "flow" / "raft_small").iterdir()
-    assert read_image(drawn).shape == (3, 256, 256)
+    assert read_image(drawn).shape == (3, 256, 2 * 256 + 2)

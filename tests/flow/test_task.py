@@ -16,7 +16,7 @@ from support.tasks import check_pickles, check_score, run, save
 from zoo_core import predicting, specs
 from zoo_core.drawing import flow_to_image
 from zoo_core.engines import EagerEngine
-from zoo_core.images import pil_to_tensor, read_image, to_pil_image
+from zoo_core.images import pil_to_tensor, to_pil_image
 from zoo_core.predicting.sources import Source, estimate, find_sources, inputs
 from zoo_core.tasks import NonFiniteError, task_class
 from zoo_flow import Raft_Small_Weights, raft_small, read_flo, write_flo
@@ -312,17 +312,34 @@ def test_json():
 def test_files(tmp_path):
     pair, flow = Pair(plain((6, 4), "red"), plain((6, 4), "red")), Flow(image(0, 2, 4, 6) - 0.5)
     assert save(task(), pair, flow, tmp_path, "a") == [tmp_path / "a.png"]
-    torch.testing.assert_close(read_image(tmp_path / "a.png"), flow_to_image(flow.vectors))
     assert save(task(flo=True), pair, flow, tmp_path, "b.00001") == [tmp_path / "b.00001.png", tmp_path / "b.00001.flo"]
     torch.testing.assert_close(read_flo(tmp_path / "b.00001.flo"), flow.vectors)
+
+
+def test_the_flow_is_beside_its_frame():
+    for size, place in (((400, 300), (403, 0)), ((600, 300), (0, 305))):
+        frame = to_pil_image((255 * image(3, 3, size[1], size[0])).to(torch.uint8))
+        flow = Flow(image(0, 2, size[1], size[0]) - 0.5)
+        drawn = task().draw(Pair(frame, frame), flow)
+        assert drawn.crop((0, 0, *size)).tobytes() == frame.tobytes()
+        part = pil_to_tensor(drawn.crop((*place, place[0] + size[0], place[1] + size[1])))
+        same = (part == flow_to_image(flow.vectors)).all(0)
+        assert same[:200].all()
+        assert 0.02 < 1 - same.float().mean() < 0.15, "the key in the corner"
+        assert drawn.width % 2 == drawn.height % 2 == 0
+        assert task().draw_frame(Pair(frame, frame), flow).tobytes() == drawn.tobytes()
+    small = Pair(plain((64, 48), "red"), plain((64, 48), "red"))
+    assert task().draw(small, constant(1, 2, (48, 64))).height == 5 * 48
+    assert task().draw_frame(small, constant(1, 2, (48, 64))).height == 48
 
 
 def test_colours_of_a_fixed_scale():
     def colour(limit, x):
         flow = constant(x, 0)
         flow.vectors[0, 0, 0] = 0.5
-        drawn = task(max_motion=limit).draw(Pair(plain((6, 4), "red"), plain((6, 4), "red")), flow)
-        return pil_to_tensor(drawn)[:, 2, 3]
+        drawn = task(max_motion=limit).draw_frame(Pair(plain((6, 4), "red"), plain((6, 4), "red")), flow)
+        assert drawn.size == (6 + 2 + 6, 4)
+        return pil_to_tensor(drawn)[:, 2, 11]
 
     # Half the limit is half as colourful, whatever else moves; more than the limit is as the limit.
     white = torch.tensor([255.0] * 3)

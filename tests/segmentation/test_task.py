@@ -15,11 +15,12 @@ import zoo_segmentation
 from support import reference
 from support.tasks import check_pickles, check_score, run, save
 from zoo_core import predicting, specs
+from zoo_core.drawing import class_color
 from zoo_core.engines import EagerEngine
 from zoo_core.images import open_image, to_pil_image
 from zoo_core.predicting import find_sources
 from zoo_core.tasks import NonFiniteError, task_class
-from zoo_segmentation import pascal_palette, read_mask, write_mask
+from zoo_segmentation import read_mask, write_mask
 from zoo_segmentation.task import Segmentation, SegmentationScore, SemanticSegmentationTask, labels_at_size
 
 from . import published
@@ -174,13 +175,28 @@ def test_picture_and_mask(tmp_path):
     assert shown.width == 400
     assert shown.height > 200
     assert shown.getpixel((300, 100)) == (100, 150, 200), "the background stays as it was"
-    dog = pascal_palette()[12]
+    dog = class_color(12)
     painted = shown.getpixel((50, 50))
-    assert all(abs(c - (0.4 * p + 0.6 * d)) <= 1 for c, p, d in zip(painted, (100, 150, 200), dog, strict=True))
+    assert all(abs(c - (p + d) / 2) <= 1 for c, p, d in zip(painted, (100, 150, 200), dog, strict=True))
     legend = shown.crop((0, 200, 400, shown.height))
     colors = {color for _, color in legend.getcolors(maxcolors=10**6)}
-    assert {pascal_palette()[index] for index in (0, 8, 12)} <= colors
-    assert pascal_palette()[15] not in colors
+    assert {(0, 0, 0), class_color(8), class_color(12)} <= colors
+    assert class_color(15) not in colors
+
+
+def test_a_frame_keeps_its_size_and_the_legend_its_order():
+    result = segmentation()
+    frame = Image.new("RGB", (200, 100), (100, 150, 200))
+    shown = task().draw_frame(frame, result)
+    assert shown.size == (200, 100)
+    assert shown.getpixel((190, 10)) == (100, 150, 200)
+
+    def place(color):
+        return [y for y in range(100) for x in range(20) if shown.getpixel((x, y)) == color]
+
+    assert place(class_color(8))
+    assert place(class_color(12))
+    assert max(place(class_color(8))) < min(place(class_color(12))), "by class, not by share"
 
 
 def test_a_picture_of_nothing_but_background():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zoo_core.classifying import Accuracy, Classification
 from zoo_core.data import ClassFolders, Dataset
-from zoo_core.drawing import draw_labels
+from zoo_core.drawing import draw_labels, overlay_labels
 from zoo_core.tasks import Task
 
 __all__ = ["Accuracy", "Classification", "ImageClassificationTask"]
@@ -26,6 +26,10 @@ class ImageClassificationTask(Task[Image.Image, Classification]):
 
     def draw(self, input: Image.Image, result: Classification) -> Image.Image:
         return draw_labels(input, [(label, score) for _, label, score in result.top(self.options["topk"])])
+
+    def draw_frame(self, input: Image.Image, result: Classification) -> Image.Image:
+        """The frame with the labels in its corner."""
+        return overlay_labels(input, [(label, score) for _, label, score in result.top(self.options["topk"])])
 
     def record(self, result: Classification) -> dict[str, Any]:
         return {"labels": result.record(self.options["topk"])}

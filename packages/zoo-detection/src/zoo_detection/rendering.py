@@ -1,12 +1,13 @@
 """Detections, drawn on their image."""
 
-import torch
+from PIL import Image
 from torch import Tensor
 
-from zoo_core.drawing import color_palette, draw_bounding_boxes, draw_keypoints, draw_segmentation_masks
+from zoo_core.drawing import draw_objects
+from zoo_core.images import pil_to_tensor, to_pil_image
 from zoo_detection.detections import Detections
 
-__all__ = ["draw_detections"]
+__all__ = ["draw_detections", "render_detections"]
 
 # Pairs of COCO's keypoints that bones or the outline of the face connect.
 PERSON_SKELETON = (
@@ -30,7 +31,7 @@ PERSON_SKELETON = (
 
 
 def draw_detections(image: Tensor, detections: Detections) -> Tensor:
-    """Draws masks, boxes with labels and scores, and skeletons, in one colour for each object.
+    """Draws masks, boxes with labels and scores, and skeletons, in a colour for each class.
 
     Args:
         image: uint8 Tensor[3, H, W].
@@ -39,39 +40,36 @@ def draw_detections(image: Tensor, detections: Detections) -> Tensor:
     Returns:
         A new uint8 Tensor[3, H, W].
     """
-    if len(detections) == 0:
-        return image.clone()
-    # Images are looked at as a whole: lines and letters grow with them.
-    line = max(1, round(max(image.shape[1:]) / 320))
-    letters = max(10, round(max(image.shape[1:]) / 45))
-    colors = color_palette(len(detections))
-    if detections.masks is not None:
-        # From the least certain to the best: one object hides another, they do not mix.
-        hidden = torch.zeros_like(detections.masks[0])
-        masks = torch.zeros_like(detections.masks)
-        for index, mask in enumerate(detections.masks):
-            masks[index] = mask & ~hidden
-            hidden |= mask
-        image = draw_segmentation_masks(image, masks, alpha=0.5, colors=colors)
-    labels = [
-        f"{detections.label(index)} {score:.0%}"
-        for index, score in zip(detections.classes.tolist(), detections.scores.tolist(), strict=True)
-    ]
-    image = draw_bounding_boxes(
-        image, detections.boxes, labels, colors, width=line, font_size=letters, fill_labels=True
+    return pil_to_tensor(render_detections(to_pil_image(image), detections))
+
+
+def render_detections(image: Image.Image, detections: Detections, scale: int = 1) -> Image.Image:
+    """As :func:`draw_detections`, of a PIL image; see :func:`~zoo_core.drawing.draw_objects`.
+
+    Args:
+        image: RGB.
+        detections: what to draw.
+        scale: how many times larger ``image`` is than the one that the detections are of.
+
+    Returns:
+        A new RGB image of the size of ``image``.
+    """
+    names = list(detections.keypoint_labels)
+    masks, points, scores = detections.masks, detections.keypoints, detections.keypoint_scores
+    if masks is not None and scale > 1:
+        masks = masks.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    return draw_objects(
+        image,
+        detections.boxes * scale,
+        detections.classes.tolist(),
+        [
+            f"{detections.label(index)} {score:.0%}"
+            for index, score in zip(detections.classes.tolist(), detections.scores.tolist(), strict=True)
+        ],
+        masks=masks,
+        # The middle of a pixel stays in the middle.
+        keypoints=None if points is None else points * scale + (scale - 1) / 2,
+        visible=None if scores is None else scores > 0,
+        keypoint_names=names,
+        skeleton=[(names.index(a), names.index(b)) for a, b in PERSON_SKELETON if a in names and b in names],
     )
-    if detections.keypoints is not None:
-        names = list(detections.keypoint_labels)
-        skeleton = [(names.index(a), names.index(b)) for a, b in PERSON_SKELETON if a in names and b in names]
-        scores = detections.keypoint_scores
-        for index, color in enumerate(colors):
-            image = draw_keypoints(
-                image,
-                detections.keypoints[index, None],
-                skeleton,
-                color,
-                radius=2 * line,
-                width=line,
-                visibility=None if scores is None else scores[index, None] > 0,
-            )
-    return image

@@ -11,15 +11,15 @@ from PIL import Image
 from torch import Tensor
 
 from zoo_core.data import Dataset
+from zoo_core.drawing import enlarged
 from zoo_core.engines import Engine
-from zoo_core.images import pil_to_tensor, to_pil_image
 from zoo_core.tasks import Sample, Score, Task, check_finite
 from zoo_detection.average_precision import AveragePrecision
 from zoo_detection.coco import records
 from zoo_detection.coco_score import CocoScore
 from zoo_detection.data import open_detection_data
 from zoo_detection.detections import Detections
-from zoo_detection.rendering import draw_detections
+from zoo_detection.rendering import render_detections
 
 __all__ = ["DetectionScore", "Detections", "ObjectDetectionTask"]
 
@@ -53,7 +53,11 @@ class ObjectDetectionTask(Task[Image.Image, Detections]):
         return [", ".join(f"{count} {label}" for label, count in Counter(found).items()), *lines]
 
     def draw(self, input: Image.Image, result: Detections) -> Image.Image:
-        return to_pil_image(draw_detections(pil_to_tensor(input), result))
+        image = enlarged(input)
+        return render_detections(image, result, image.width // input.width)
+
+    def draw_frame(self, input: Image.Image, result: Detections) -> Image.Image:
+        return render_detections(input, result)
 
     def record(self, result: Detections) -> dict[str, Any]:
         return {"detections": records(result)}

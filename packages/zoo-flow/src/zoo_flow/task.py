@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from zoo_core.data import Dataset
-from zoo_core.drawing import flow_to_image
-from zoo_core.images import to_pil_image
+from zoo_core.drawing import draw_flow
 from zoo_core.tasks import Sample, Score, Task
 from zoo_flow.data import open_flow_data
 from zoo_flow.flo import read_flow, write_flo
@@ -78,13 +76,11 @@ class OpticalFlowTask(Task[tuple[Image.Image, Image.Image], Flow]):
         return [mean, f"largest motion {lengths.max():.2f} px", f"{moving:.0f}% of the pixels move by more than 1 px"]
 
     def draw(self, input: tuple[Image.Image, Image.Image], result: Flow) -> Image.Image:
-        limit = self.options["max_motion"]
-        if limit is None:
-            return to_pil_image(flow_to_image(result.vectors))
-        scale = (limit / result.lengths.clamp(min=1e-6)).clamp(max=1)
-        # A column that moves by the limit sets the scale, and is cut off.
-        padded = F.pad(result.vectors * scale, (0, 1), value=limit / math.sqrt(2))
-        return to_pil_image(flow_to_image(padded)[..., :-1])
+        return draw_flow(input[0], result.vectors, self.options["max_motion"])
+
+    def draw_frame(self, input: tuple[Image.Image, Image.Image], result: Flow) -> Image.Image:
+        """The frame and its flow beside each other."""
+        return draw_flow(input[0], result.vectors, self.options["max_motion"], enlarge=False)
 
     def files(self, result: Flow) -> Mapping[str, Callable[[Path], None]]:
         return {".flo": lambda path: write_flo(result.vectors, path)} if self.options["flo"] else {}

@@ -11,11 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from zoo_core.data import Dataset
-from zoo_core.drawing import draw_labels, draw_segmentation_masks
-from zoo_core.images import pil_to_tensor
+from zoo_core.drawing import class_color, draw_labels, enlarged, overlay_labels, paint_classes
 from zoo_core.tasks import Sample, Score, Task
 from zoo_segmentation.data import open_segmentation_data
-from zoo_segmentation.masks import pascal_palette, read_mask, write_mask
+from zoo_segmentation.masks import read_mask, write_mask
 from zoo_segmentation.metrics import ConfusionMatrix
 
 __all__ = ["Segmentation", "SegmentationScore", "SemanticSegmentationTask", "labels_at_size"]
@@ -24,6 +23,7 @@ __all__ = ["Segmentation", "SegmentationScore", "SemanticSegmentationTask", "lab
 BACKGROUND = "__background__"
 # Images are enlarged until their shorter side has some hundred pixels, whatever the other gets.
 _MAX_ASPECT_RATIO = 64
+_MAX_PAINTED = 255  # classes of one image; the smallest are left out
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,28 @@ class SemanticSegmentationTask(Task[Image.Image, Segmentation]):
         return [f"{_percentage(share):>6}  {_plain(label)}" for _, label, share in result.shares()]
 
     def draw(self, input: Image.Image, result: Segmentation) -> Image.Image:
+        image = enlarged(input)
+        scale = image.width // input.width
+        classes = result.mask if scale == 1 else result.mask.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
         found = result.shares()
-        colors = pascal_palette(len(result.labels))
-        painted = [index for index, label, _ in found if label != BACKGROUND]
-        overlay: Tensor | Image.Image = input
-        if painted:
-            masks = torch.stack([result.mask == index for index in painted])
-            overlay = draw_segmentation_masks(
-                pil_to_tensor(input), masks, alpha=0.6, colors=[colors[index] for index in painted]
-            )
         return draw_labels(
-            overlay,
+            self._paint(image, classes, result),
             [(_plain(label), share) for _, label, share in found],
-            colors=[colors[index] for index, _, _ in found],
+            colors=[_color(index, label) for index, label, _ in found],
         )
+
+    def draw_frame(self, input: Image.Image, result: Segmentation) -> Image.Image:
+        """The classes painted over the frame, and a legend in its corner, in an order that does not change."""
+        found = [share for share in sorted(result.shares()) if share[1] != BACKGROUND]
+        return overlay_labels(
+            self._paint(input, result.mask, result),
+            [_plain(label) for _, label, _ in found],
+            colors=[_color(index, label) for index, label, _ in found],
+        )
+
+    def _paint(self, image: Image.Image, classes: Tensor, result: Segmentation) -> Image.Image:
+        painted = [(index, label) for index, label, _ in result.shares() if label != BACKGROUND]
+        return paint_classes(image, classes, {index: _color(index, label) for index, label in painted[:_MAX_PAINTED]})
 
     def files(self, result: Segmentation) -> Mapping[str, Callable[[Path], None]]:
         return {".mask.png": lambda path: write_mask(result.mask, path)} if self.options["mask"] else {}
@@ -134,6 +142,11 @@ def _size(plane: Tensor) -> str:
 
 def _percentage(share: float) -> str:
     return f"{share:.1%}" if share >= 0.0005 else "<0.1%"
+
+
+def _color(index: int, label: str) -> tuple[int, int, int]:
+    """Those of Pascal VOC, which the masks have, are too dark to paint with."""
+    return (0, 0, 0) if label == BACKGROUND else class_color(index)
 
 
 def _plain(label: str) -> str:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from zoo_core.classifying import Accuracy, Classification
 from zoo_core.data import Dataset
 from zoo_core.drawing import draw_labels
+from zoo_core.drawing.fonts import Lettering
 from zoo_core.engines import Engine
 from zoo_core.images import to_pil_image
 from zoo_core.specs import ModelSpec
@@ -253,22 +254,21 @@ def _thumbnail(frame: Tensor) -> Image.Image:
 
 def _contact_sheet(video: Video, result: ClassifiedVideo) -> Image.Image:
     """A row of frames for each clip, or for some of many, under the clip's time and likeliest label."""
-    font = ImageFont.load_default(_TEXT)
     rows = [(result.clips[number], thumbnails) for number, thumbnails in sorted(video.thumbnails.items())]
     pictures = [picture for _, thumbnails in rows for _, picture in thumbnails]
     width, height = max(p.width for p in pictures), max(p.height for p in pictures)
     caption = math.ceil(1.6 * _TEXT)
     row_height = caption + height + caption + _GAP
     columns = max(len(thumbnails) for _, thumbnails in rows)
-    captions = ["{}   {}  {:.1%}".format(_span(clip), *clip.top(1)[0][1:]) for clip, _ in rows]
-    sheet_width = max(columns * (width + _GAP), *(math.ceil(font.getlength(text)) for text in captions)) + _GAP
+    captions = [Lettering.of("{}   {}  {:.1%}".format(_span(clip), *clip.top(1)[0][1:]), _TEXT) for clip, _ in rows]
+    sheet_width = max(columns * (width + _GAP), *(math.ceil(text.width) for text in captions)) + _GAP
     sheet = Image.new("RGB", (sheet_width, _GAP + len(rows) * row_height), _GROUND)
     draw = ImageDraw.Draw(sheet)
     for row, ((_, thumbnails), text) in enumerate(zip(rows, captions, strict=True)):
         top = _GAP + row * row_height
-        draw.text((_GAP, top), text, fill=_INK, font=font)
+        text.draw(draw, _GAP, top + _TEXT, _INK)
         for column, (time, picture) in enumerate(thumbnails):
             left = _GAP + column * (width + _GAP)
             sheet.paste(picture, (left + (width - picture.width) // 2, top + caption + (height - picture.height) // 2))
-            draw.text((left, top + caption + height + 2), _time(time), fill=_FAINT_INK, font=font)
+            Lettering.of(_time(time), _TEXT).draw(draw, left, top + caption + height + 2 + _TEXT, _FAINT_INK)
     return sheet

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zoo_core.drawing.canvas import canvas, check_image, load_font, to_tensor_like
+from zoo_core.drawing.canvas import FAR, canvas, check_image, load_font, to_tensor_like
 from zoo_core.drawing.colors import Color, Colors, ink, parse_colors
 
 __all__ = ["draw_bounding_boxes", "draw_keypoints", "draw_segmentation_masks"]
 
-# Pillow computes with 32-bit coordinates. Whatever lies farther outside cannot be seen.
-_FAR = 2**20
 _FILL_OPACITY = 100  # of 255
 
 
@@ -79,7 +77,7 @@ def draw_bounding_boxes(
     text_font = load_font(font, font_size, [label for label in labels or () if label is not None])
 
     picture, draw = canvas(image, "RGBA" if fill else "RGB")
-    for index, box in enumerate(boxes.clamp(-_FAR, _FAR).to(torch.int64).tolist()):
+    for index, box in enumerate(boxes.clamp(-FAR, FAR).to(torch.int64).tolist()):
         color = box_colors[index]
         filling = (*color, _FILL_OPACITY) if fill else None
         if len(box) == 4:
@@ -203,7 +201,7 @@ def draw_keypoints(
 
     picture, draw = canvas(image)
     coordinates = keypoints.nan_to_num(0.0) if keypoints.is_floating_point() else keypoints
-    for instance, shown in zip(coordinates.clamp(-_FAR, _FAR).to(torch.int64).tolist(), visible.tolist(), strict=True):
+    for instance, shown in zip(coordinates.clamp(-FAR, FAR).to(torch.int64).tolist(), visible.tolist(), strict=True):
         for (x, y), is_visible in zip(instance, shown, strict=True):
             if is_visible:
                 draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)

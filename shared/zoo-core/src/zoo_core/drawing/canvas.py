@@ -9,6 +9,10 @@ from torch import Tensor
 
 from zoo_core.images import pil_to_tensor, to_pil_image
 
+# Pillow computes with 32-bit coordinates. Whatever lies farther outside cannot be seen.
+FAR = 2**20
+_PHOTOGRAPH = 64  # pixels of the longer side
+
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 _SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
@@ -51,3 +55,26 @@ def load_font(font: str | None, font_size: int | None, texts: Iterable[str]) -> 
             with contextlib.suppress(OSError):
                 return ImageFont.truetype(name, font_size or 10)
     return ImageFont.load_default() if font_size is None else ImageFont.load_default(font_size)
+
+
+def line_width(size: tuple[int, int]) -> int:
+    """How wide lines are on an image of such width and height, which is looked at as a whole."""
+    return max(1 if max(size) < 200 else 2, round(0.0034 * sum(size) / 2))
+
+
+def text_size(size: tuple[int, int]) -> int:
+    """How high letters are on an image of such width and height."""
+    return max(10, round(6 + 0.021 * sum(size) / 2))
+
+
+def enlarged(image: Image.Image, min_size: int = 320) -> Image.Image:
+    """A small image, made larger by a whole number so that its longer side is near so many pixels; else itself.
+
+    Icons are enlarged pixel by pixel, photographs smoothly.
+    """
+    factor = round(min_size / max(image.size))
+    if factor <= 1:
+        return image
+    smooth = max(image.size) >= _PHOTOGRAPH
+    resampling = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    return image.resize((image.width * factor, image.height * factor), resampling)
