@@ -245,6 +245,7 @@ def parity(session: nox.Session) -> None:
     session.run("python", "-m", "tools.parity", *session.posargs)
     if not session.posargs:
         session.run("python", "-m", "tools.image_parity")
+        session.run("python", "-m", "tools.transform_parity")
 
 
 @nox.session(requires=["torch"])

@@ -9,6 +9,7 @@ not depend on workers, processes or where a run was interrupted.
     >>> augment(Sample(image), sample_rng(seed, epoch, index)).image
 """
 
+from zoo_core.training.transforms.clips import TemporalSampling, draw_frames, evenly_spaced
 from zoo_core.training.transforms.color import (
     ColorJitter,
     PhotometricDistort,
@@ -16,23 +17,37 @@ from zoo_core.training.transforms.color import (
     RandomPosterize,
     RandomSolarize,
 )
-from zoo_core.training.transforms.crops import FixedSizeCrop, IoUCrop, RandomCrop, RandomResizedCrop, ZoomOut
+from zoo_core.training.transforms.copy_paste import CopyPaste, boxes_of_masks
+from zoo_core.training.transforms.crops import FixedSizeCrop, IoUCrop, RandomCrop, RandomResizedCrop, Sanitize, ZoomOut
 from zoo_core.training.transforms.flips import COCO_KEYPOINT_PAIRS, RandomHorizontalFlip, RandomVerticalFlip
 from zoo_core.training.transforms.mixing import CutMix, MixUp, MixUpOrCutMix
+from zoo_core.training.transforms.pairs import AsymmetricColorJitter, EraseSecond, FlowResizeCrop
 from zoo_core.training.transforms.policies import AugMix, AutoAugment, RandAugment, TrivialAugmentWide
 from zoo_core.training.transforms.sample import Compose, RandomApply, RandomChoice, Sample, Transform, sample_rng
-from zoo_core.training.transforms.sizes import RandomResize, RandomShortestSize, Resize, ScaleJitter
+from zoo_core.training.transforms.sizes import (
+    LargeScaleJitter,
+    RandomResize,
+    RandomResizeAndCrop,
+    RandomShortestSize,
+    Resize,
+    ScaleJitter,
+)
 from zoo_core.training.transforms.tensors import RandomErasing, ToTensor
 
 __all__ = [
     "COCO_KEYPOINT_PAIRS",
+    "AsymmetricColorJitter",
     "AugMix",
     "AutoAugment",
     "ColorJitter",
     "Compose",
+    "CopyPaste",
     "CutMix",
+    "EraseSecond",
     "FixedSizeCrop",
+    "FlowResizeCrop",
     "IoUCrop",
+    "LargeScaleJitter",
     "MixUp",
     "MixUpOrCutMix",
     "PhotometricDistort",
@@ -45,16 +60,22 @@ __all__ = [
     "RandomHorizontalFlip",
     "RandomPosterize",
     "RandomResize",
+    "RandomResizeAndCrop",
     "RandomResizedCrop",
     "RandomShortestSize",
     "RandomSolarize",
     "RandomVerticalFlip",
     "Resize",
     "Sample",
+    "Sanitize",
     "ScaleJitter",
+    "TemporalSampling",
     "ToTensor",
     "Transform",
     "TrivialAugmentWide",
     "ZoomOut",
+    "boxes_of_masks",
+    "draw_frames",
+    "evenly_spaced",
     "sample_rng",
 ]

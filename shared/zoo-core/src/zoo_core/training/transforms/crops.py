@@ -10,7 +10,16 @@ from zoo_core.training.transforms import geometry
 from zoo_core.training.transforms.geometry import Fill
 from zoo_core.training.transforms.sample import Sample, Transform, checked_probability, checked_range
 
-__all__ = ["FixedSizeCrop", "IoUCrop", "RandomCrop", "RandomResizedCrop", "Window", "ZoomOut"]
+__all__ = [
+    "FixedSizeCrop",
+    "IoUCrop",
+    "RandomCrop",
+    "RandomResizedCrop",
+    "ResizedWindow",
+    "Sanitize",
+    "Window",
+    "ZoomOut",
+]
 
 
 class Window(NamedTuple):
@@ -20,6 +29,13 @@ class Window(NamedTuple):
     left: int
     height: int
     width: int
+
+
+class ResizedWindow(NamedTuple):
+    """Height and width that an image is resized to, and a window of the result."""
+
+    size: tuple[int, int]
+    window: Window
 
 
 class RandomResizedCrop(Transform[Window]):
@@ -83,8 +99,12 @@ class RandomCrop(Transform[Window]):
         self.padding = padding
 
     def draw(self, sample: Sample, rng: random.Random) -> Window:
+        return self.window(sample.size, rng)
+
+    def window(self, size: tuple[int, int], rng: random.Random) -> Window:
+        """A window of an image of that height and width."""
         places: list[int] = []
-        for length, wanted in zip(sample.size, self.size, strict=True):
+        for length, wanted in zip(size, self.size, strict=True):
             first, last = sorted((-self.padding, length + self.padding - wanted))
             places.append(rng.randint(first, last))
         return Window(places[0], places[1], *self.size)
@@ -108,9 +128,11 @@ class FixedSizeCrop(Transform[Window]):
         self.fill = fill
 
     def draw(self, sample: Sample, rng: random.Random) -> Window:
-        places = [
-            rng.randint(0, max(length - wanted, 0)) for length, wanted in zip(sample.size, self.size, strict=True)
-        ]
+        return self.window(sample.size, rng)
+
+    def window(self, size: tuple[int, int], rng: random.Random) -> Window:
+        """A window of an image of that height and width."""
+        places = [rng.randint(0, max(length - wanted, 0)) for length, wanted in zip(size, self.size, strict=True)]
         return Window(places[0], places[1], *self.size)
 
     def apply(self, sample: Sample, parameters: Window) -> Sample:
@@ -228,6 +250,25 @@ class ZoomOut(Transform[Window]):
 
     def apply(self, sample: Sample, parameters: Window) -> Sample:
         return geometry.crop(sample, *parameters, self.fill)
+
+
+class Sanitize(Transform[tuple[()]]):
+    """Boxes clipped to the image; instances that are not to be seen in it go. Nothing is random here.
+
+    Crops do so anyway, with a ``min_size`` of one pixel; this is for what a data set has, or what resizing made small.
+
+    Args:
+        min_size: instances go whose clipped box is narrower or lower than this, in pixels.
+    """
+
+    def __init__(self, min_size: float = 1.0) -> None:
+        self.min_size = min_size
+
+    def draw(self, sample: Sample, rng: random.Random) -> tuple[()]:
+        return ()
+
+    def apply(self, sample: Sample, parameters: tuple[()] = ()) -> Sample:
+        return geometry.clean(sample, self.min_size)
 
 
 def checked_size(size: int | Sequence[int]) -> tuple[int, int]:

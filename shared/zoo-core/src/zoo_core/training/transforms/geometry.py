@@ -1,9 +1,12 @@
 """Flipping, cropping and resizing an image with all that has a place in it.
 
-These are functions of their arguments; the transforms draw the arguments. **What happens to instances that leave the
-image** is settled here, in :func:`crop`: boxes are clipped to what is shown, an instance of whose box less than a pixel
-of width or height is left goes, with its label, mask and keypoints; a keypoint outside becomes unknown (all zeros). A
-mask does not decide: an instance whose box is inside stays, even where no pixel of its mask does.
+These are functions of their arguments; the transforms draw the arguments. A box is given by its edges, so that flipped
+in an image of width 100 the edge at 0 goes to 100; a keypoint by the number of its pixel, and 0 goes to 99.
+
+**What happens to instances that leave the image** is settled here, in :func:`crop`: boxes are clipped to what is shown,
+an instance of whose box less than a pixel of width or height is left goes, with its label, mask and keypoints; a
+keypoint outside becomes unknown (all zeros). A mask does not decide: an instance whose box is inside stays, even where
+no pixel of its mask does.
 """
 
 from collections.abc import Sequence
@@ -26,6 +29,7 @@ __all__ = [
     "horizontal_flip",
     "resampling",
     "resize",
+    "resize_and_crop",
     "resize_nearest",
     "vertical_flip",
 ]
@@ -76,7 +80,7 @@ def horizontal_flip(sample: Sample, pairs: Sequence[tuple[int, int]] = ()) -> Sa
         changes["boxes"] = torch.stack((width - right, top, width - left, bottom), 1)
     if sample.keypoints is not None:
         points = sample.keypoints.clone()
-        points[..., 0] = torch.where(points[..., 2] > 0, width - points[..., 0], points[..., 0])
+        points[..., 0] = torch.where(points[..., 2] > 0, (width - 1 - points[..., 0]).clamp(min=0), points[..., 0])
         changes["keypoints"] = points[:, _swapped(pairs, points.shape[1])] if pairs else points
     if sample.flow is not None:
         changes["flow"] = sample.flow.flip(-1) * sample.flow.new_tensor([-1.0, 1.0]).view(2, 1, 1)
@@ -96,7 +100,7 @@ def vertical_flip(sample: Sample) -> Sample:
         changes["boxes"] = torch.stack((left, height - bottom, right, height - top), 1)
     if sample.keypoints is not None:
         points = sample.keypoints.clone()
-        points[..., 1] = torch.where(points[..., 2] > 0, height - points[..., 1], points[..., 1])
+        points[..., 1] = torch.where(points[..., 2] > 0, (height - 1 - points[..., 1]).clamp(min=0), points[..., 1])
         changes["keypoints"] = points
     if sample.flow is not None:
         changes["flow"] = sample.flow.flip(-2) * sample.flow.new_tensor([1.0, -1.0]).view(2, 1, 1)
@@ -148,11 +152,7 @@ def crop(sample: Sample, top: int, left: int, height: int, width: int, fill: Fil
         changes["boxes"] = sample.boxes - sample.boxes.new_tensor([left, top, left, top])
     if sample.keypoints is not None:
         changes["keypoints"] = sample.keypoints - sample.keypoints.new_tensor([left, top, 0])
-    return (
-        clean(sample.replace(**changes))
-        if sample.boxes is not None or sample.keypoints is not None
-        else (sample.replace(**changes))
-    )
+    return clean(sample.replace(**changes))
 
 
 def clean(sample: Sample, min_size: float = 1.0) -> Sample:
@@ -165,7 +165,7 @@ def clean(sample: Sample, min_size: float = 1.0) -> Sample:
     height, width = sample.size
     if sample.keypoints is not None:
         x, y, seen = sample.keypoints.unbind(-1)
-        inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height) & (seen > 0)
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (seen > 0)
         sample = sample.replace(keypoints=torch.where(inside[..., None], sample.keypoints, 0.0))
     if sample.boxes is None:
         return sample
@@ -267,40 +267,109 @@ def _resized_image(image: Picture, height: int, width: int, resample: Image.Resa
     return resized if image.is_floating_point() else resized.round_().clamp_(0, 255).to(image.dtype)
 
 
-def resize_nearest(tensor: Tensor, height: int, width: int) -> Tensor:
+def resize_and_crop(
+    sample: Sample,
+    size: tuple[int, int],
+    window: tuple[int, int, int, int],
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+    fill: Fill = 0,
+) -> Sample:
+    """As :func:`resize` and then :func:`crop`, but only what the window shows is computed.
+
+    Levels of PIL images differ from those of the two steps by one here and there, as Pillow takes windows in single
+    precision.
+
+    Args:
+        sample: of any kind.
+        size: height and width that the whole is resized to.
+        window: top, left, height and width in the resized image.
+        resample: how the images are interpolated.
+        fill: level outside the image, in 0..255, one for all channels or one each.
+    """
+    top, left, height, width = window
+    first_row, last_row = max(top, 0), min(top + height, size[0])
+    first_column, last_column = max(left, 0), min(left + width, size[1])
+    shown = (last_row - first_row) * (last_column - first_column) if last_row > first_row else 0
+    if size == sample.size or isinstance(sample.image, Tensor) or not 0 < shown < size[0] * size[1]:
+        return crop(resize(sample, *size, resample), *window, fill)
+    y, x = sample.size[0] / size[0], sample.size[1] / size[1]
+    box = first_column * x, first_row * y, min(last_column * x, sample.size[1]), min(last_row * y, sample.size[0])
+    part = last_row - first_row, last_column - first_column
+
+    def resized(image: Any) -> Picture:
+        return image.resize(part[::-1], resample, box)
+
+    changes: dict[str, Any] = {"image": resized(sample.image)}
+    if sample.second is not None:
+        changes["second"] = resized(sample.second)
+    window_of_part = slice(first_row, last_row), slice(first_column, last_column)
+    for name in ("masks", "label_map"):
+        tensor = getattr(sample, name)
+        if tensor is not None:
+            changes[name] = resize_nearest(tensor, *size, *window_of_part)
+    if sample.flow is not None:
+        changes["flow"] = _resized_flow(sample.flow, *size, *window_of_part)
+    offsets = (first_column, first_row)
+    if sample.boxes is not None:
+        scale, offset = sample.boxes.new_tensor([1 / x, 1 / y] * 2), sample.boxes.new_tensor(offsets * 2)
+        changes["boxes"] = sample.boxes * scale - offset
+    if sample.keypoints is not None:
+        scale, offset = sample.keypoints.new_tensor([1 / x, 1 / y, 1]), sample.keypoints.new_tensor((*offsets, 0))
+        changes["keypoints"] = sample.keypoints * scale - offset
+    cut = clean(sample.replace(**changes))
+    return crop(cut, top - first_row, left - first_column, height, width, fill)
+
+
+_ALL = slice(None)
+
+
+def resize_nearest(tensor: Tensor, height: int, width: int, rows: slice = _ALL, columns: slice = _ALL) -> Tensor:
     """Every pixel of the result is one of the tensor's, as ``torch.nn.functional.interpolate`` with ``mode="nearest"``.
 
     Args:
         tensor: Tensor[..., H, W] of any dtype.
         height, width: of the result.
+        rows, columns: those of the result that are wanted.
     """
-    rows, columns = (
-        (torch.arange(new, dtype=torch.float32) * (torch.tensor(old, dtype=torch.float32) / new))
-        .long()
-        .clamp_(max=old - 1)
-        for new, old in ((height, tensor.shape[-2]), (width, tensor.shape[-1]))
-    )
-    if height < tensor.shape[-2]:
-        return tensor.index_select(-2, rows).index_select(-1, columns)
-    return tensor.index_select(-1, columns).index_select(-2, rows)
+    from_rows = _nearest(tensor.shape[-2], height)[rows]
+    from_columns = _nearest(tensor.shape[-1], width)[columns]
+    if len(from_rows) < tensor.shape[-2]:
+        return tensor.index_select(-2, from_rows).index_select(-1, from_columns)
+    return tensor.index_select(-1, from_columns).index_select(-2, from_rows)
 
 
-def _resized_flow(flow: Tensor, height: int, width: int) -> Tensor:
+def _nearest(old: int, new: int) -> Tensor:
+    """The place of each of ``new`` pixels among ``old`` ones."""
+    scale = torch.tensor(old, dtype=torch.float32) / new
+    return (torch.arange(new, dtype=torch.float32) * scale).long().clamp_(max=old - 1)
+
+
+def _resized_flow(flow: Tensor, height: int, width: int, rows: slice = _ALL, columns: slice = _ALL) -> Tensor:
     old_height, old_width = flow.shape[-2:]
-    scale = flow.new_tensor([width / old_width, height / old_height])
+    scale = flow.new_tensor([width / old_width, height / old_height]).view(2, 1, 1)
     known = ~flow.isnan().any(0)
     if bool(known.all()):
-        resized = F.interpolate(flow[None], size=(height, width), mode="bilinear", align_corners=False)[0]
-        return resized.mul_(scale.view(2, 1, 1))
-    rows, columns = known.nonzero(as_tuple=True)
+        return _bilinear(_bilinear(flow, height, rows, -2), width, columns, -1).mul_(scale)
+    y, x = known.nonzero(as_tuple=True)
+    displacements = flow[:, y, x] * scale[..., 0]
     # The centre of a pixel goes to where it lies in the new image.
-    new_rows = ((rows + 0.5) * (height / old_height)).long().clamp_(max=height - 1)
-    new_columns = ((columns + 0.5) * (width / old_width)).long().clamp_(max=width - 1)
-    result = flow.new_full((2, height * width), float("nan"))
+    y = ((y + 0.5) * (height / old_height)).long().clamp_(max=height - 1)
+    x = ((x + 0.5) * (width / old_width)).long().clamp_(max=width - 1)
     # Where several meet, the last in reading order stays: named, so that it is the same on every machine.
-    places = new_rows * width + new_columns
     last = torch.full((height * width,), -1, dtype=torch.int64)
-    last.scatter_reduce_(0, places, torch.arange(len(places)), "amax")
+    last.scatter_reduce_(0, y * width + x, torch.arange(len(y)), "amax")
+    result = flow.new_full((2, height * width), float("nan"))
     filled = last >= 0
-    result[:, filled] = (flow[:, rows, columns] * scale.view(2, 1))[:, last[filled]]
-    return result.view(2, height, width)
+    result[:, filled] = displacements[:, last[filled]]
+    return result.view(2, height, width)[:, rows, columns]
+
+
+def _bilinear(tensor: Tensor, new: int, wanted: slice, dimension: int) -> Tensor:
+    """Some rows or columns of a tensor that is interpolated linearly along one dimension, edges repeated."""
+    old = tensor.shape[dimension]
+    places = ((torch.arange(new)[wanted] + 0.5) * (old / new) - 0.5).clamp_(min=0)
+    first = places.long().clamp_(max=old - 1)
+    share = (places - first).to(tensor.dtype)
+    share = share.unsqueeze(-1) if dimension == -2 else share
+    second = (first + 1).clamp_(max=old - 1)
+    return torch.lerp(tensor.index_select(dimension, first), tensor.index_select(dimension, second), share)

@@ -142,15 +142,15 @@ def _space(
 
 
 _COMMON = _space(shear=0.3, translate=150 / 331, relative=True, rotate=30, enhance=0.9, bits=4)
-_AUTO = _COMMON | {"Invert": Strength()}
-_RAND = {"Identity": Strength()} | _COMMON
-_TRIVIAL_WIDE = {"Identity": Strength()} | _space(
+AUTO = _COMMON | {"Invert": Strength()}
+RAND = {"Identity": Strength()} | _COMMON
+TRIVIAL_WIDE = {"Identity": Strength()} | _space(
     shear=0.99, translate=32, relative=False, rotate=135, enhance=0.99, bits=6
 )
-_AUGMIX_ALL = _space(shear=0.3, translate=1 / 3, relative=True, rotate=30, enhance=0.9, bits=4, base=4)
-_AUGMIX = {
+AUGMIX_ALL = _space(shear=0.3, translate=1 / 3, relative=True, rotate=30, enhance=0.9, bits=4, base=4)
+AUGMIX = {
     name: strength
-    for name, strength in _AUGMIX_ALL.items()
+    for name, strength in AUGMIX_ALL.items()
     if name not in ("Brightness", "Color", "Contrast", "Sharpness")
 }
 
@@ -229,7 +229,7 @@ class AutoAugment(_Policy):
 
     def draw(self, sample: Sample, rng: random.Random) -> tuple[Operation, ...]:
         return tuple(
-            _drawn(_AUTO, name, place or 0, self.BINS, sample, rng)
+            _drawn(AUTO, name, place or 0, self.BINS, sample, rng)
             for name, p, place in rng.choice(POLICIES[self.policy])
             if rng.random() < p
         )
@@ -265,8 +265,8 @@ class RandAugment(_Policy):
         self.num_magnitude_bins = num_magnitude_bins
 
     def draw(self, sample: Sample, rng: random.Random) -> tuple[Operation, ...]:
-        names = rng.choices(tuple(_RAND), k=self.num_ops)
-        return tuple(_drawn(_RAND, name, self.magnitude, self.num_magnitude_bins, sample, rng) for name in names)
+        names = rng.choices(tuple(RAND), k=self.num_ops)
+        return tuple(_drawn(RAND, name, self.magnitude, self.num_magnitude_bins, sample, rng) for name in names)
 
 
 class TrivialAugmentWide(_Policy):
@@ -288,9 +288,9 @@ class TrivialAugmentWide(_Policy):
         self.num_magnitude_bins = num_magnitude_bins
 
     def draw(self, sample: Sample, rng: random.Random) -> tuple[Operation, ...]:
-        name = rng.choice(tuple(_TRIVIAL_WIDE))
+        name = rng.choice(tuple(TRIVIAL_WIDE))
         place = rng.randrange(self.num_magnitude_bins)
-        return (_drawn(_TRIVIAL_WIDE, name, place, self.num_magnitude_bins, sample, rng),)
+        return (_drawn(TRIVIAL_WIDE, name, place, self.num_magnitude_bins, sample, rng),)
 
 
 class Mixture(NamedTuple):
@@ -347,7 +347,7 @@ class AugMix(Transform[Mixture]):
         self.fill = fill
 
     def draw(self, sample: Sample, rng: random.Random) -> Mixture:
-        space = _AUGMIX_ALL if self.all_ops else _AUGMIX
+        space = AUGMIX_ALL if self.all_ops else AUGMIX
         parts = [rng.gammavariate(self.alpha, 1.0) for _ in range(self.mixture_width)]
         mixed = rng.betavariate(self.alpha, self.alpha)
         chains = []

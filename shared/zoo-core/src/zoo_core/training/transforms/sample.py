@@ -50,7 +50,8 @@ class Sample:
         boxes: float32 Tensor[N, 4], ``x1, y1, x2, y2`` in pixels, of the N instances in the image.
         labels: int64 Tensor[N], their classes.
         masks: uint8 or bool Tensor[N, H, W], not 0 where an instance is.
-        keypoints: float32 Tensor[N, K, 3], ``x, y`` in pixels and visibility (0 where a point is not known).
+        keypoints: float32 Tensor[N, K, 3], column and row of the pixel from 0 on, and visibility: 2, or 1 where a point
+            is covered, or 0 where it is not known.
         crowd: bool Tensor[N], whether a box holds many instances.
         label_map: Tensor[H, W] of integers, the class of each pixel; 255 where none counts.
         flow: float32 Tensor[2, H, W], displacement of each pixel along x and y, in pixels; NaN where it is not known.

@@ -5,10 +5,18 @@ from collections.abc import Sequence
 
 from zoo_core.presets import InterpolationMode
 from zoo_core.training.transforms import geometry
-from zoo_core.training.transforms.crops import checked_size
+from zoo_core.training.transforms.crops import FixedSizeCrop, RandomCrop, ResizedWindow, checked_size
+from zoo_core.training.transforms.geometry import Fill
 from zoo_core.training.transforms.sample import Sample, Transform, checked_range
 
-__all__ = ["RandomResize", "RandomShortestSize", "Resize", "ScaleJitter"]
+__all__ = [
+    "LargeScaleJitter",
+    "RandomResize",
+    "RandomResizeAndCrop",
+    "RandomShortestSize",
+    "Resize",
+    "ScaleJitter",
+]
 
 Size = tuple[int, int]
 
@@ -123,6 +131,69 @@ class ScaleJitter(_Resizing):
     def draw(self, sample: Sample, rng: random.Random) -> Size:
         fitting = min(wanted / length for wanted, length in zip(self.target_size, sample.size, strict=True))
         return scaled(sample.size, fitting * rng.uniform(*self.scale_range))
+
+
+class _ResizedCrop(Transform[ResizedWindow]):
+    """Draws a size, and then a window of the resized image; the two are done at once."""
+
+    def __init__(self, size: _Resizing, crop: RandomCrop | FixedSizeCrop) -> None:
+        self.resize = size
+        self.crop = crop
+
+    def draw(self, sample: Sample, rng: random.Random) -> ResizedWindow:
+        size = self.resize.draw(sample, rng)
+        assert size is not None
+        return ResizedWindow(size, self.crop.window(size, rng))
+
+    def apply(self, sample: Sample, parameters: ResizedWindow) -> Sample:
+        return geometry.resize_and_crop(sample, *parameters, self.resize.interpolation, self.crop.fill)
+
+
+class LargeScaleJitter(_ResizedCrop):
+    """:class:`ScaleJitter` and :class:`FixedSizeCrop` in one step, of which only what is shown is computed.
+
+    Args:
+        size: height and width of the result, or one number for both.
+        scale_range: range of the factor, see :class:`ScaleJitter`.
+        fill: level of the padding in 0..255, one for all channels or one each.
+        interpolation: how the image is resized.
+
+    Raises:
+        ValueError: the range is none.
+    """
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        scale_range: Sequence[float] = (0.1, 2.0),
+        fill: Fill = 0,
+        interpolation: InterpolationMode | str = InterpolationMode.BILINEAR,
+    ) -> None:
+        super().__init__(ScaleJitter(size, scale_range, interpolation), FixedSizeCrop(size, fill))
+
+
+class RandomResizeAndCrop(_ResizedCrop):
+    """:class:`RandomResize` and :class:`RandomCrop` in one step, of which only what is shown is computed.
+
+    Args:
+        min_size, max_size: range of the shorter side's length, both included.
+        crop_size: height and width of the result, or one number for both.
+        fill: level of the padding in 0..255, one for all channels or one each. Labels there are 255, which is ignored.
+        interpolation: how the image is resized.
+
+    Raises:
+        ValueError: the range is none.
+    """
+
+    def __init__(
+        self,
+        min_size: int,
+        max_size: int,
+        crop_size: int | Sequence[int],
+        fill: Fill = 0,
+        interpolation: InterpolationMode | str = InterpolationMode.BILINEAR,
+    ) -> None:
+        super().__init__(RandomResize(min_size, max_size, interpolation), RandomCrop(crop_size, fill))
 
 
 def short_side(size: Size, length: int, longest: int | None) -> Size:

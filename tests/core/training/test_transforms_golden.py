@@ -1,0 +1,27 @@
+"""Changes with given parameters give what torchvision's transforms v2 gave for tests/assets/transforms.json."""
+
+import json
+
+import pytest
+
+from tools import transform_parity
+
+CASES = transform_parity.cases()
+ASSET = json.loads(transform_parity.ASSET.read_text(encoding="utf-8"))
+
+
+def test_every_case_was_written() -> None:
+    assert set(CASES) == set(ASSET) - {"about"}
+    assert len(CASES) > 200
+
+
+@pytest.mark.parametrize("kind", sorted({name.split()[0] for name in CASES}))
+def test_a_change_is_torchvisions(kind: str) -> None:
+    names = [name for name in CASES if name.split()[0] == kind]
+    differ = {}
+    for name in names:
+        found = transform_parity.as_tensor(CASES[name].ours())
+        difference = transform_parity.difference(found, transform_parity.unpacked(ASSET[name]))
+        if difference > CASES[name].allowed:
+            differ[name] = difference
+    assert differ == {}

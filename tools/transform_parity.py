@@ -1,0 +1,543 @@
+"""Compares our augmentation with torchvision's transforms v2 as a black box.
+
+    python -m tools.transform_parity            # compares, and says what differs
+    python -m tools.transform_parity --write    # writes what torchvision gives to tests/assets/transforms.json
+
+Three comparisons. With given parameters, values must be equal, but for what is said beside the cases. Of policies, each
+image that torchvision makes of one must be among those that ours can make. Of what is drawn, the distributions of many
+draws must be those of torchvision's, by the Kolmogorov-Smirnov statistic.
+"""
+
+import argparse
+import base64
+import itertools
+import json
+import math
+import random
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tools import oracle
+from zoo_core.images import pil_to_tensor, to_pil_image
+from zoo_core.training import transforms as ours
+from zoo_core.training.transforms import Sample, color, crops, geometry, mixing, policies, policy_tables, tensors
+from zoo_core.training.transforms.policies import Operation
+
+ASSET = Path(__file__).parent.parent / "tests" / "assets" / "transforms.json"
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BILINEAR = Image.Resampling.BILINEAR
+
+
+def noise(seed: int, *shape: int) -> Tensor:
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def smooth(height: int, width: int) -> Tensor:
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    return (torch.stack([0.1 + 0.8 * x, y, (x * y).sqrt()]) * 255).to(torch.uint8)
+
+
+IMAGES = {
+    "noise": to_pil_image(noise(1, 3, 9, 12)),
+    "smooth": to_pil_image(smooth(8, 7)),
+    "grey": to_pil_image(noise(2, 1, 6, 9)),
+}
+BOXES = torch.tensor([[1.0, 2, 7, 8], [0, 0, 12, 9], [6.5, 3.25, 7.75, 8.5], [10, 7, 12, 9]])
+MASKS = (noise(3, 4, 9, 12) > 128).to(torch.uint8)
+KEYPOINTS = torch.tensor(
+    [[[2.0, 3, 2], [6, 7, 1]], [[0, 0, 2], [11, 8, 2]], [[7, 8, 2], [3, 3, 2]], [[11, 7, 1], [10, 8, 2]]]
+)
+CLIP = noise(4, 2, 3, 6, 9)
+
+
+def objects() -> Sample:
+    return Sample(IMAGES["noise"], boxes=BOXES, labels=torch.arange(4), masks=MASKS, keypoints=KEYPOINTS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A change with given parameters.
+
+    Args:
+        name: for the list.
+        ours: makes our result, a PIL image or a tensor.
+        theirs: makes torchvision's, of its transforms v2, their functional form and its ``tv_tensors``.
+        allowed: the largest difference that is no failure.
+    """
+
+    name: str
+    ours: Any  # () -> image or tensor
+    theirs: Any  # (v2, v2.functional, tv_tensors) -> image or tensor
+    allowed: float = 0.0
+
+
+def colors() -> Iterator[Case]:
+    """Brightness and the like. Nothing may differ."""
+    functions = ("brightness", "contrast", "saturation", "sharpness")
+    for (kind, image), name, factor in itertools.product(IMAGES.items(), functions, (0.0, 0.3, 0.85, 1.37, 3.0)):
+        change = getattr(color, f"adjust_{name}")
+        yield Case(
+            f"{name} {factor}, {kind}",
+            lambda image=image, change=change, factor=factor: change(image, factor),
+            lambda v2, f, tv, image=image, name=name, factor=factor: getattr(f, f"adjust_{name}")(image, factor),
+        )
+    for (kind, image), shift in itertools.product(IMAGES.items(), (-0.5, -0.1, 0.03, 0.25)):
+        yield Case(
+            f"hue {shift}, {kind}",
+            lambda image=image, shift=shift: color.adjust_hue(image, shift),
+            lambda v2, f, tv, image=image, shift=shift: f.adjust_hue(image, shift),
+        )
+    for kind, image in IMAGES.items():
+        for name in ("invert", "autocontrast", "equalize"):
+            yield Case(
+                f"{name}, {kind}",
+                lambda image=image, name=name: getattr(color, name)(image),
+                lambda v2, f, tv, image=image, name=name: getattr(f, name)(image),
+            )
+        for bits in (1, 4, 7):
+            yield Case(
+                f"posterize {bits}, {kind}",
+                lambda image=image, bits=bits: color.posterize(image, bits),
+                lambda v2, f, tv, image=image, bits=bits: f.posterize(image, bits),
+            )
+        for threshold in (0, 77.5, 200):
+            yield Case(
+                f"solarize {threshold}, {kind}",
+                lambda image=image, threshold=threshold: color.solarize(image, threshold),
+                lambda v2, f, tv, image=image, threshold=threshold: f.solarize(image, threshold),
+            )
+        yield Case(
+            f"grayscale, {kind}",
+            lambda image=image: color.grayscale(image),
+            lambda v2, f, tv, image=image: f.to_grayscale(image, len(image.getbands())),
+        )
+    yield Case(
+        "channels",
+        lambda: color.permute_channels(IMAGES["noise"], (2, 0, 1)),
+        lambda v2, f, tv: f.permute_channels(IMAGES["noise"], [2, 0, 1]),
+    )
+
+
+def places() -> Iterator[Case]:
+    """Flips, crops and sizes of images, boxes, masks, keypoints and clips. Nothing may differ but resized clips."""
+    wrapped: dict[str, Callable[[Any], Any]] = {
+        "boxes": lambda tv: tv.BoundingBoxes(BOXES, format="XYXY", canvas_size=(9, 12)),
+        "masks": lambda tv: tv.Mask(MASKS),
+        "keypoints": lambda tv: tv.KeyPoints(KEYPOINTS[..., :2], canvas_size=(9, 12)),
+        "image": lambda tv: IMAGES["noise"],
+    }
+
+    def part(sample: Sample, kind: str) -> Any:
+        value = getattr(sample, kind)
+        return value[..., :2] if kind == "keypoints" else value
+
+    for kind, wrap in wrapped.items():
+        yield Case(
+            f"horizontal flip of {kind}",
+            lambda kind=kind: part(geometry.horizontal_flip(objects()), kind),
+            lambda v2, f, tv, wrap=wrap: f.horizontal_flip(wrap(tv)),
+        )
+        yield Case(
+            f"vertical flip of {kind}",
+            lambda kind=kind: part(geometry.vertical_flip(objects()), kind),
+            lambda v2, f, tv, wrap=wrap: f.vertical_flip(wrap(tv)),
+        )
+        for size in ((18, 24), (5, 7), (9, 20), (1, 1), (17, 5)):
+            yield Case(
+                f"size {size} of {kind}",
+                lambda kind=kind, size=size: part(geometry.resize(objects(), *size), kind),
+                lambda v2, f, tv, wrap=wrap, size=size: f.resize(wrap(tv), list(size), antialias=True),
+                1e-5 if kind in ("boxes", "keypoints") else 0,
+            )
+    for window in ((0, 0, 9, 12), (2, 1, 6, 10), (-3, -2, 14, 17), (5, 6, 2, 15)):
+        # Which objects stay is ours to say: those whose clipped box has a pixel. Compared is what is left.
+        clipped = geometry.crop(objects(), *window)
+        numbers = clipped.labels
+        assert numbers is not None
+        for kind in ("boxes", "masks", "image"):
+            yield Case(
+                f"window {window} of {kind}",
+                lambda kind=kind, window=window: getattr(geometry.crop(objects(), *window), kind),
+                lambda v2, f, tv, kind=kind, window=window, numbers=numbers: (
+                    f.crop(wrapped[kind](tv), *window)
+                    if kind == "image"
+                    else f.crop(wrapped[kind](tv), *window)[numbers]
+                ),
+            )
+    for (name, image), size, mode in itertools.product(
+        IMAGES.items(), ((2, 14), (11, 4)), ("nearest", "bilinear", "bicubic")
+    ):
+        yield Case(
+            f"crop resized to {size} by {mode}, {name}",
+            lambda image=image, size=size, mode=mode: (
+                ours.RandomResizedCrop(size, interpolation=mode).apply(Sample(image), crops.Window(2, 1, 3, 5)).image
+            ),
+            lambda v2, f, tv, image=image, size=size, mode=mode: f.resized_crop(
+                image, 2, 1, 3, 5, list(size), v2.InterpolationMode(mode), antialias=True
+            ),
+        )
+    yield Case(
+        "padding of a colour",
+        lambda: ours.ZoomOut((10, 20, 30)).apply(objects(), crops.Window(-2, -5, 13, 20)).image,
+        lambda v2, f, tv: f.pad(IMAGES["noise"], [5, 2, 3, 2], fill=[10, 20, 30]),
+    )
+    yield Case(
+        "labels beside the image",
+        lambda: (
+            ours.RandomCrop((15, 16))
+            .apply(Sample(IMAGES["noise"], label_map=MASKS[0]), crops.Window(-3, -2, 15, 16))
+            .label_map
+        ),
+        lambda v2, f, tv: f.pad(tv.Mask(MASKS[0]), [2, 3, 2, 3], fill=255),
+    )
+    for size in ((4, 5), (8, 15)):
+        # torchvision resizes integers in fixed point.
+        yield Case(
+            f"size {size} of a clip",
+            lambda size=size: geometry.resize(Sample(CLIP), *size).image,
+            lambda v2, f, tv, size=size: f.resize(tv.Video(CLIP), list(size), antialias=False),
+            1,
+        )
+    yield Case(
+        "flip of a clip",
+        lambda: geometry.horizontal_flip(Sample(CLIP)).image,
+        lambda v2, f, tv: f.horizontal_flip(tv.Video(CLIP)),
+    )
+
+
+def operations() -> Iterator[Case]:
+    """What the policies move. Nothing may differ."""
+    modes = {"nearest": Image.Resampling.NEAREST, "bilinear": BILINEAR}
+    for (kind, image), (mode, resample), fill in itertools.product(IMAGES.items(), modes.items(), (None, 90)):
+        for angle in (-30.0, 7.3, 135.0):
+            yield Case(
+                f"rotation by {angle}, {mode}, fill {fill}, {kind}",
+                lambda image=image, angle=angle, resample=resample, fill=fill: policies.apply_operation(
+                    image, Operation("Rotate", angle), resample, fill or 0
+                ),
+                lambda v2, f, tv, image=image, angle=angle, mode=mode, fill=fill: f.rotate(
+                    image, angle, v2.InterpolationMode(mode), fill=fill
+                ),
+            )
+        for x, y in ((3, 0), (-5, 0), (0, 4), (0, -2)):
+            yield Case(
+                f"translation by {x}, {y}, {mode}, fill {fill}, {kind}",
+                lambda image=image, x=x, y=y, resample=resample, fill=fill: policies.apply_operation(
+                    image, Operation("TranslateX" if x else "TranslateY", x or y), resample, fill or 0
+                ),
+                lambda v2, f, tv, image=image, x=x, y=y, mode=mode, fill=fill: f.affine(
+                    image, 0.0, [x, y], 1.0, [0.0, 0.0], v2.InterpolationMode(mode), fill=fill
+                ),
+            )
+
+
+def tensors_and_batches() -> Iterator[Case]:
+    yield Case(
+        "normalised tensor",
+        lambda: ours.ToTensor(MEAN, STD).apply(Sample(IMAGES["noise"])).image,
+        lambda v2, f, tv: f.normalize(
+            f.to_dtype(f.pil_to_tensor(IMAGES["noise"]), torch.float32, scale=True), MEAN, STD
+        ),
+        1e-6,
+    )
+    yield Case(
+        "normalised clip",
+        lambda: ours.ToTensor(MEAN, STD).apply(Sample(CLIP)).image,
+        lambda v2, f, tv: f.normalize(f.to_dtype(CLIP, torch.float32, scale=True), MEAN, STD).transpose(0, 1),
+        1e-6,
+    )
+    batch = torch.rand(3, 8, 9, generator=torch.Generator().manual_seed(5))
+    for value in (0.0, (1.0, 2.0, 3.0)):
+        yield Case(
+            f"erased with {value}",
+            lambda value=value: ours.RandomErasing(value=value).apply(Sample(batch), tensors.Erased(2, 3, 4, 5)).image,
+            lambda v2, f, tv, value=value: f.erase(batch, 2, 3, 4, 5, torch.tensor(value).view(-1, 1, 1)),
+        )
+
+
+def cases() -> dict[str, Case]:
+    """All of them, by name."""
+    return {case.name: case for case in itertools.chain(colors(), places(), operations(), tensors_and_batches())}
+
+
+def as_tensor(value: Any) -> Tensor:
+    """An image or tensor as a plain tensor."""
+    if isinstance(value, Image.Image):
+        return pil_to_tensor(value)
+    return value.as_subclass(Tensor).contiguous()
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """The largest, or infinity where dtype or shape differ."""
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        return float("inf")
+    return float((found.double() - expected.double()).abs().max()) if found.numel() else 0.0
+
+
+# What torchvision gave, for tests that do not have it -----------------------------------------------------------------
+
+
+def packed(value: Tensor) -> list[Any]:
+    data = zlib.compress(bytes(value.reshape(-1).view(torch.uint8).tolist()), 9)
+    return [str(value.dtype).removeprefix("torch."), list(value.shape), base64.b64encode(data).decode("ascii")]
+
+
+def unpacked(entry: Sequence[Any]) -> Tensor:
+    dtype, shape, data = entry
+    values = bytearray(zlib.decompress(base64.b64decode(data)))
+    return torch.frombuffer(values, dtype=getattr(torch, dtype)).reshape(shape)
+
+
+def write(results: dict[str, Tensor], version: str) -> None:
+    about = f"What torchvision {version}'s transforms v2 give: dtype, shape, packed values (tools/transform_parity.py)."
+    lines = [f" {json.dumps(name)}: {json.dumps(packed(value))}" for name, value in results.items()]
+    ASSET.write_text("{\n" + ",\n".join([f' "about": {json.dumps(about)}', *lines]) + "\n}\n", encoding="utf-8")
+
+
+# What policies and random transforms can give -------------------------------------------------------------------------
+
+
+def one_operation(space: policies.Space, bins: int, image: Image.Image, place: int | None = None) -> set[bytes]:
+    """All images that a policy of one operation can give."""
+    return {
+        policies.apply_operation(image, operation, BILINEAR).tobytes()
+        for name in space
+        for operation in variants(space, name, bins, image, place)
+    }
+
+
+def variants(space: policies.Space, name: str, bins: int, image: Image.Image, place: int | None) -> list[Operation]:
+    """An operation with all its magnitudes, or that of a place, in both directions."""
+    strength = space[name]
+    if not strength.highest:
+        return [Operation(name)]
+    row = policies.magnitudes(name, strength, bins, image.height, image.width)
+    chosen = row if place is None else (row[place],)
+    return [Operation(name, sign * value) for value in chosen for sign in ((1, -1) if strength.signed else (1,))]
+
+
+def pairs(policy: str, image: Image.Image) -> set[bytes]:
+    """All images that one of AutoAugment's policies can give."""
+    found = set()
+    for steps in policy_tables.POLICIES[policy]:
+        choices: list[list[Operation]] = []
+        for name, p, place in steps:
+            done = variants(policies.AUTO, name, ours.AutoAugment.BINS, image, place or 0) if p > 0 else []
+            choices.append(done + ([Operation("Identity")] if p < 1 else []))
+        for operations_of_pair in itertools.product(*choices):
+            changed = image
+            for operation in operations_of_pair:
+                changed = policies.apply_operation(changed, operation, BILINEAR)
+            found.add(changed.tobytes())
+    return found
+
+
+def policy_failures(v2: Any) -> list[str]:
+    image = to_pil_image(noise(6, 3, 37, 53))
+    bilinear = v2.InterpolationMode.BILINEAR
+    kinds: list[tuple[str, set[bytes], Any, int]] = [
+        (
+            "TrivialAugmentWide",
+            one_operation(policies.TRIVIAL_WIDE, 31, image),
+            v2.TrivialAugmentWide(31, bilinear),
+            4000,
+        )
+    ]
+    for magnitude in (0, 9, 30):
+        possible = one_operation(policies.RAND, 31, image, magnitude)
+        kinds.append((f"RandAugment {magnitude}", possible, v2.RandAugment(1, magnitude, 31, bilinear), 600))
+    for policy in policy_tables.POLICIES:
+        theirs = v2.AutoAugment(v2.AutoAugmentPolicy(policy), bilinear)
+        kinds.append((f"AutoAugment {policy}", pairs(policy, image), theirs, 3000))
+    failures = []
+    for name, possible, theirs, draws in kinds:
+        torch.manual_seed(0)
+        given = {theirs(image).tobytes() for _ in range(draws)}
+        print(f"{name}: {len(given)} images of torchvision's, {len(given - possible)} not among our {len(possible)}")
+        # What ours alone can give is what rare draws did not show.
+        if given - possible or len(given) < 0.95 * len(possible):
+            failures.append(name)
+    return failures
+
+
+def mixing_failures(v2: Any) -> list[str]:
+    """Batches mixed by torchvision, and by ours with the parameters that its results show."""
+    failures = []
+    images, classes = torch.rand(5, 3, 20, 30), torch.tensor([0, 1, 2, 3, 4])
+    worst = 0.0
+    for seed in range(40):
+        torch.manual_seed(seed)
+        mixed, soft = v2.MixUp(num_classes=5, alpha=0.4)(images, classes)
+        found, targets = ours.MixUp(5, 0.4).apply(images, classes, float(soft[0, 0]))
+        worst = max(worst, difference(found, mixed), difference(targets, soft))
+    print(f"{worst:.1e}  mixup")
+    failures += ["mixup"] if worst > 1e-6 else []
+    worst = 0.0
+    for seed in range(40):
+        torch.manual_seed(seed)
+        mixed, soft = v2.CutMix(num_classes=5)(images, classes)
+        rows, columns = (mixed != images).any(0).any(0).nonzero(as_tuple=True)
+        patch = mixing.Patch(0, 0, 0, 0)
+        if len(rows):
+            top, left = int(rows.min()), int(columns.min())
+            patch = mixing.Patch(top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1)
+        found, targets = ours.CutMix(5).apply(images, classes, patch)
+        worst = max(worst, difference(found, mixed), difference(targets, soft))
+    print(f"{worst:.1e}  cutmix")
+    return failures + (["cutmix"] if worst > 1e-6 else [])
+
+
+def kolmogorov_smirnov(first: Sequence[float], second: Sequence[float]) -> float:
+    """The largest distance of two distributions, in units in which more than 1.95 has a chance of 1 in 1000."""
+    a, b = torch.tensor(sorted(first), dtype=torch.float64), torch.tensor(sorted(second), dtype=torch.float64)
+    values = torch.cat((a, b))
+    shares = [torch.searchsorted(one, values, right=True) / len(one) for one in (a, b)]
+    return float((shares[0] - shares[1]).abs().max()) * math.sqrt(len(a) * len(b) / (len(a) + len(b)))
+
+
+def drawn(
+    v2: Any, tv: Any
+) -> Iterator[tuple[str, Callable[[random.Random], Sequence[float]], Callable[[], Sequence[float]]]]:
+    """Random transforms: numbers that show what ours drew, and what torchvision's did."""
+    height, width = 90, 140
+    image = Image.new("RGB", (width, height), (255, 255, 255))
+    box = torch.tensor([[0.0, 0, width, height]])
+    # The corners of a box that is the whole image tell the window, if a small object is there too.
+    small = torch.tensor([[40.0, 30, 80, 60], [100, 10, 120, 70]])
+
+    def sample(boxes: Tensor = box) -> Sample:
+        return Sample(image, boxes=boxes, labels=torch.arange(len(boxes)))
+
+    def theirs(transform: Any, boxes: Tensor = box) -> tuple[Any, Tensor]:
+        target = tv.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width))
+        changed, moved = transform(image, target)
+        return changed, moved.as_subclass(Tensor)
+
+    def numbers(changed: Any, moved: Tensor) -> list[float]:
+        sizes = (moved[:, 2:] - moved[:, :2]).clamp(min=0)
+        return [changed.width, changed.height, float(moved[0, 0]), float(moved[0, 1]), float(sizes[0].prod())]
+
+    kinds: list[tuple[str, Any, Any]] = [
+        # Of other sizes torchvision takes the height for the width and the other way round.
+        ("ScaleJitter", ours.ScaleJitter(65), v2.ScaleJitter((65, 65))),
+        ("RandomShortestSize", ours.RandomShortestSize((40, 50, 60), 80), v2.RandomShortestSize((40, 50, 60), 80)),
+        ("RandomResize", ours.RandomResize(30, 59), v2.RandomResize(30, 60)),
+        ("RandomZoomOut", ours.ZoomOut(), v2.RandomZoomOut()),
+        ("RandomCrop, padded", ours.RandomCrop(150), v2.RandomCrop(150, pad_if_needed=True)),
+        ("RandomCrop", ours.RandomCrop(60), v2.RandomCrop(60)),
+    ]
+    for name, our, their in kinds:
+
+        def of_ours(rng: random.Random, our: Any = our) -> list[float]:
+            found = our(sample(), rng)
+            assert found.boxes is not None
+            return numbers(found.image, found.boxes)
+
+        def of_theirs(their: Any = their) -> list[float]:
+            return numbers(*theirs(their))
+
+        yield name, of_ours, of_theirs
+
+    def our_iou(rng: random.Random) -> list[float]:
+        found = ours.IoUCrop()(sample(small), rng)
+        assert found.boxes is not None
+        return [found.size[1], found.size[0], len(found.boxes)]
+
+    def their_iou() -> list[float]:
+        changed, moved = theirs(v2.RandomIoUCrop(), small)
+        return [changed.width, changed.height, int(((moved[:, 2:] - moved[:, :2]) >= 1).all(1).sum())]
+
+    yield "RandomIoUCrop", our_iou, their_iou
+
+    # Levels that tell the place: red is x, green y. Their range in the crop tells the window.
+    map_of_places = torch.stack([*torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")][::-1]).to(
+        torch.uint8
+    )
+    places_image = to_pil_image(torch.cat((map_of_places, map_of_places[:1])))
+
+    def extent(changed: Any) -> list[float]:
+        (left, right), (top, bottom) = changed.getextrema()[:2]
+        return [left, top, right - left, bottom - top]
+
+    options: dict[str, Any] = {"scale": (0.1, 0.9), "ratio": (0.5, 2.0)}
+    yield (
+        "RandomResizedCrop",
+        lambda rng: extent(
+            ours.RandomResizedCrop(150, **options, interpolation="nearest")(Sample(places_image), rng).image
+        ),
+        lambda: extent(v2.RandomResizedCrop(150, **options, interpolation=v2.InterpolationMode.NEAREST)(places_image)),
+    )
+
+    blank = torch.ones(1, height, width)
+
+    def erased(result: Any) -> list[float]:
+        rows, columns = (result[0] == 0).nonzero(as_tuple=True)
+        if not len(rows):
+            return [0.0, 0.0, -1.0, -1.0]
+        return [int(rows.max() - rows.min()), int(columns.max() - columns.min()), int(rows.min()), int(columns.min())]
+
+    yield (
+        "RandomErasing",
+        lambda rng: erased(ours.RandomErasing(0.7)(Sample(blank), rng).image),
+        lambda: erased(v2.RandomErasing(0.7)(blank)),
+    )
+    batch, classes = torch.ones(2, 1, 30, 40), torch.tensor([0, 1])
+    yield (
+        "MixUp",
+        lambda rng: [float(ours.MixUp(2, 0.3)(batch, classes, rng)[1][0, 0])],
+        lambda: [float(v2.MixUp(num_classes=2, alpha=0.3)(batch, classes)[1][0, 0])],
+    )
+    yield (
+        "CutMix",
+        lambda rng: [float(ours.CutMix(2, 0.8)(batch, classes, rng)[1][0, 0])],
+        lambda: [float(v2.CutMix(num_classes=2, alpha=0.8)(batch, classes)[1][0, 0])],
+    )
+
+
+def distribution_failures(v2: Any, tv: Any, draws: int = 1500) -> list[str]:
+    failures = []
+    for name, of_ours, of_theirs in drawn(v2, tv):
+        torch.manual_seed(0)
+        rng = random.Random(0)
+        found = list(zip(*(of_ours(rng) for _ in range(draws)), strict=True))
+        expected = list(zip(*(of_theirs() for _ in range(draws)), strict=True))
+        distances = [kolmogorov_smirnov(*both) for both in zip(found, expected, strict=True)]
+        print(f"{name}: distance of distributions {', '.join(f'{distance:.2f}' for distance in distances)}", flush=True)
+        if max(distances) > 2.3:  # 1 in 20,000
+            failures.append(name)
+    return failures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help="write what torchvision gives for the tests")
+    arguments = parser.parse_args()
+    torchvision = oracle.torchvision()
+    from torchvision import tv_tensors  # type: ignore[import-untyped]
+    from torchvision.transforms import v2  # type: ignore[import-untyped]
+
+    failed, results = [], {}
+    for case in cases().values():
+        results[case.name] = as_tensor(case.theirs(v2, v2.functional, tv_tensors))
+        found = difference(as_tensor(case.ours()), results[case.name])
+        if found > case.allowed:
+            print(f"{found:5.1f}  {case.name}")
+            failed.append(case.name)
+    print(f"{len(results)} changes with given parameters, of which {len(failed)} differ")
+    if arguments.write:
+        write(results, torchvision.__version__.partition("+")[0])
+    failed += policy_failures(v2) + mixing_failures(v2) + distribution_failures(v2, tv_tensors)
+    if failed:
+        raise SystemExit(f"{len(failed)} differ: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
