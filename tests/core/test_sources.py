@@ -10,7 +10,7 @@ import pytest
 
 from zoo_core.declarations import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Declaration
 from zoo_core.predicting import NothingFoundError, Share, Sources, files
-from zoo_core.predicting.files import files_below
+from zoo_core.predicting.files import Found, files_below
 
 
 def declared(images=1, suffixes=IMAGE_SUFFIXES):
@@ -199,5 +199,5 @@ def test_memory_does_not_grow_with_the_number_of_files(here, monkeypatch, images
 
 def test_files_below(here):
     touch("a/b/x.png", "a/y.txt")
-    assert list(files_below(Path("a"), {".png"})) == [(Path("a/b/x.png"), Path("b"))]
+    assert list(files_below(Path("a"), {".png"})) == [Found(Path("a/b/x.png"), Path("b"))]
     assert next(iter(Sources(declared(), ["a"]))).folder == PurePath("b")

@@ -11,7 +11,8 @@ from PIL import Image
 
 from support.painted import encode, number, paint, tone
 from zoo_core.images import pil_to_tensor
-from zoo_core.videos import Playback, Sampling, VideoFile, VideoWriteError, VideoWriter, suffix_for, writing
+from zoo_core.sampling import Sampling
+from zoo_core.videos import FileSound, Playback, VideoFile, VideoWriteError, VideoWriter, suffix_for, writing
 
 COLORS = ((200, 30, 60), (0, 200, 255), (250, 200, 0))
 
@@ -27,8 +28,8 @@ def patches(size):
 
 def copy(source, target, **sampling):
     """Every frame of a video that is looked at, and its sound."""
-    with VideoFile(source) as video, Playback(video, Sampling(**sampling), sound=True) as playback:
-        writer = None
+    with Playback(VideoFile(source), Sampling(**sampling)) as playback:
+        video, sound, writer = playback.video, FileSound(VideoFile(source)), None
         for shown in playback:
             writer = writer or VideoWriter(
                 target,
@@ -36,16 +37,17 @@ def copy(source, target, **sampling):
                 rate=playback.sampling.effective_rate(video.rate),
                 time_base=video.time_base,
                 pixel_ratio=video.pixel_ratio,
-                sounds=video.sounds,
+                sounds=sound.video.sounds,
                 metadata=video.metadata,
             )
-            for packet in playback.take_sound(shown.time):
+            for packet in sound.take_sound(shown.time):
                 writer.write_sound(packet, video.origin)
             writer.write(shown.image, shown.time)
         assert writer is not None
-        for packet in playback.take_sound():
+        for packet in sound.take_sound():
             writer.write_sound(packet, video.origin)
         writer.close()
+        sound.close()
     return target
 
 

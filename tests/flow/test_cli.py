@@ -77,9 +77,12 @@ def test_a_video(clip, capsys):
     predict("clip.mp4", "--output", "out", "--flo", "--json")
     report = json.loads(capsys.readouterr().out)
     assert [(result["file"], result["index"]) for result in report["results"]] == [("clip.mp4", 0), ("clip.mp4", 1)]
-    names = [f"clip.{number:05d}.{kind}" for number in (0, 1) for kind in ("flo", "png")]
+    assert [result["time"] for result in report["results"]] == [0.0, 0.1]
+    assert report["results"][1]["output"] == ["out/clip.mp4", "out/clip.00001.flo"]
+    names = ["clip.00000.flo", "clip.00001.flo", "clip.mp4"]
     assert sorted(path.name for path in (clip.parent / "out").iterdir()) == names
-    assert read_image("out/clip.00001.png").shape == (3, 2 * 140, 4 * 172 + 4)
+    with av.open("out/clip.mp4") as container:
+        assert [float(frame.pts * frame.time_base) for frame in container.decode(video=0)] == [0.0, 0.1]
 
 
 def test_progress_over_a_video(clip, monkeypatch, capsys):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from support import toy_package
 from support.painted import encode
-from zoo_core import catalog, videos
+from zoo_core import catalog
 from zoo_core.predicting.names import Names
 
 from .running import environment, paint, read_terminal, zoo
@@ -258,27 +258,18 @@ examples = "a.png b.png"
 """
 
 
-def grey_frames(path):
-    """Stands for the decoder: a frame for each level in a text file."""
-    for index, level in enumerate(path.read_text().split()):
-        if level == "damaged":
-            raise ValueError(f"the frame {index} is damaged")
-        yield Image.new("RGB", (16, 16), (int(level),) * 3)
-
-
-def test_tasks_that_read_pairs_and_sequences(tmp_path, cache, pictures, capsys, monkeypatch):
-    """As optical flow does: two images make one input, and a video holds many, whatever its header tells."""
-    monkeypatch.setattr(videos, "frames", grey_frames)
-    monkeypatch.setattr(videos, "count_frames", lambda path: 1)
+def test_tasks_that_read_pairs_and_sequences(tmp_path, cache, pictures, capsys):
+    """As optical flow does: two images make one input, and a video holds many."""
     package = toy_package.write(tmp_path / "site", adapter="toyzoo.pairs:Pairs")
     (package.root / "pairs.py").write_text(PAIRS)
     (package.root / "pairs.toml").write_text(
         PAIRS_DECLARATION + toy_package.DECLARATION[toy_package.DECLARATION.index("[options") :]
     )
-    Path("fog.mp4").write_text("140 140 0 140 damaged")
-    Path("one.mp4").write_text("0 0")
+    encode(Path("fog.mp4"), count=4)
+    encode(Path("one.mp4"), count=2)
+    encode(Path("still.mp4"), count=1)
     with toy_package.installed(package.path):
-        words = ["night.png", "snow.jpg", "fog.mp4", "one.mp4"]
+        words = ["night.png", "snow.jpg", "fog.mp4", "one.mp4", "still.mp4"]
         zoo("predict", "brightnet", *words, "--output", "out", expect=1)
         printed = capsys.readouterr()
         assert [line for line in printed.out.splitlines() if not line.startswith(" ")] == [
@@ -288,13 +279,13 @@ def test_tasks_that_read_pairs_and_sequences(tmp_path, cache, pictures, capsys, 
             "one.mp4 [0]",
             "night.png snow.jpg",
         ]
-        assert printed.err == "error: fog.mp4: the frame 4 is damaged\n"
+        assert printed.err == (
+            "error: still.mp4: looking at pairs needs at least two frames, and this video has fewer\n"
+        )
         assert sorted(path.name for path in Path("out").iterdir()) == [
-            "fog.00000.png",
-            "fog.00001.png",
-            "fog.00002.png",
+            "fog.mp4",
             "night.png",
-            "one.00000.png",
+            "one.mp4",
         ]
         zoo("predict", "brightnet", "night.png", "snow.jpg", "fog.png", "--json")
         results = json.loads(capsys.readouterr().out)["results"]
@@ -309,13 +300,16 @@ def test_image_tasks_take_the_frames_of_videos(toys, pictures, capsys):
     encode(pictures / "count.mp4", count=3)
     zoo("predict", "brightnet", "count.mp4", "night.png", "--output", "out", "--level", "0")
     assert capsys.readouterr().out.splitlines() == [
-        line
-        for name in ("count.mp4 [0]", "count.mp4 [1]", "count.mp4 [2]", "night.png")
-        for line in (
-            name,
-            "  bright",
-            f"  -> out/{name.replace('.mp4 [', '.0000').replace(']', '.png')}",
-        )
+        "count.mp4 [0]",
+        "  bright",
+        "  -> out/count.mp4",
+        "count.mp4 [1]",
+        "  bright",
+        "count.mp4 [2]",
+        "  bright",
+        "night.png",
+        "  bright",
+        "  -> out/night.png",
     ]
     zoo("predict", "brightnet", ".", "--json")
     files = [result["file"] for result in json.loads(capsys.readouterr().out)["results"]]

@@ -14,6 +14,7 @@ from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, complete_models, complete_tasks, complete_weights
 from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import Declaration, declaration, declarations
+from zoo_core.predicting.addresses import is_stream
 from zoo_core.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ Examples:
   zoo predict resnet50 photo.jpg
   zoo predict resnet50 'photos/**/*.jpg' holiday/ --output out/
   zoo predict resnet50 photo.jpg --weights IMAGENET1K_V1 --json
+  zoo predict maskrcnn_resnet50_fpn clip.mp4 --output out/
+  zoo predict ssdlite320_mobilenet_v3_large 0 --output out/    the camera, until
+                                                               Ctrl-C
   zoo predict photo.jpg             with weights that ship in a package
   zoo predict resnet50 --help       also the options that its task has (--topk,
                                     --threshold, ...)
@@ -79,12 +83,21 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
     "output_directory",
     type=click.Path(path_type=Path, file_okay=True),
     metavar="DIR",
-    help="Write images with the results drawn on them.",
+    help="Write images, and videos, with the results drawn on them.",
 )
 @click.option(
     "--save",
     type=click.Choice(["png", "jpg", "webp"], case_sensitive=False),
     help="Format of these images; by default that of each input.",
+)
+@click.option(
+    "--every", type=click.IntRange(min=1), metavar="N", help="Of videos, look at one of N frames, from the first on."
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Of videos, look at N frames in each second at the most.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write the results as JSON.")
 @click.pass_context
@@ -97,6 +110,8 @@ def command(
     batch_size: int | None,
     output_directory: Path | None,
     save: str | None,
+    every: int | None,
+    fps: float | None,
     as_json: bool,
     **given: Any,
 ) -> int:
@@ -105,6 +120,8 @@ def command(
         raise UsageError("give the name of a model and files for it to look at, or files alone")
     if save is not None and output_directory is None:
         raise UsageError("--save is the format of images, which --output DIR asks for")
+    if every is not None and fps is not None:
+        raise UsageError("--every counts frames and --fps goes by their times; give one of them")
     spec, files = _choose(words, task, weights)
     options = task_options.convert(context, declaration(spec.task), given, spec.name)
 
@@ -113,7 +130,8 @@ def command(
     from zoo_core.tasks import task_class
 
     chosen = task_class(spec.task)(spec, options)
-    sources, problems = predicting.find_sources(chosen.declaration, files, left_out=output_directory)
+    sampling = predicting.Sampling(every or 1, fps)
+    sources, problems = predicting.find_sources(chosen.declaration, files, left_out=output_directory, sampling=sampling)
     for problem in problems:
         output.error(problem)
     if not sources:
@@ -126,6 +144,7 @@ def command(
     failed = bool(problems)
     outcomes = predicting.run(chosen, engine, sources, batch_size)
     with (
+        predicting.until_interrupted(),
         output.progress("predicting", predicting.estimate(chosen, sources)) as advance,
         contextlib.closing(_saved(outcomes, output_directory, save)) as saved,
     ):
@@ -172,7 +191,9 @@ def _saved(
 
 
 def print_prediction(prediction: "Prediction", title: str, written: Iterable[Path] = ()) -> None:
-    """Prints what was seen in one input, and where the images of it are."""
+    """Prints what was seen in one input, and where the images of it are; of a video, once, with its first frame."""
+    if prediction.moment is not None and prediction.index:
+        written = list(written)[1:]
     output.write(title, f" [{prediction.index}]" if prediction.source.numbered else "")
     for line in [*prediction.describe(), *(f"-> {path}" for path in written)]:
         output.write(f"  {line}", flush=True)
@@ -214,7 +235,7 @@ def _is_file(word: str) -> bool:
         exists = word != "" and Path(word).exists()
     except OSError:  # too long for a name, or in a folder that may not be read
         return True
-    return exists or any(character in word for character in "./\\*?[")
+    return exists or is_stream(word) or any(character in word for character in "./\\*?[")
 
 
 def _embedded(words: Sequence[str], task: str | None) -> ModelSpec:

@@ -19,13 +19,17 @@ from zoo_core.predicting.files import find_files, make_output_directory
 from zoo_core.predicting.loop import Failure, Prediction, run
 from zoo_core.predicting.saving import Saver
 from zoo_core.predicting.sources import NothingFoundError, Share, Source, Sources, estimate, find_sources
+from zoo_core.predicting.videos import Moment, until_interrupted
+from zoo_core.sampling import Sampling
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task, task_class
 
 __all__ = [
     "Failure",
+    "Moment",
     "NothingFoundError",
     "Prediction",
+    "Sampling",
     "Saver",
     "Share",
     "Source",
@@ -37,6 +41,7 @@ __all__ = [
     "make_output_directory",
     "predict",
     "run",
+    "until_interrupted",
 ]
 
 
@@ -48,16 +53,18 @@ def predict(
     options: Mapping[str, Any] | None = None,
     device: str = "auto",
     batch_size: int | None = None,
+    sampling: Sampling | None = None,
 ) -> Iterator[Prediction | Failure]:
     """Runs a model on files, batch by batch as results are asked for. One file that fails does not stop the others.
 
     Args:
         model: its name, the path of a checkpoint, or its spec; see :func:`zoo_core.specs.find`.
-        files: paths, shell patterns and folders.
+        files: paths, shell patterns and folders; cameras (``"0"``) and addresses of streams.
         weights: which published weights; by default the best.
         options: of the task, by key, as ``zoo predict MODEL --help`` shows them: ``{"threshold": 0.7}``.
         device: ``"cpu"``, ``"cuda:1"``, ...; ``"auto"`` takes a GPU if there is one.
         batch_size: how many inputs run at a time; by default as many as suit the task.
+        sampling: which frames of videos are looked at; by default all.
 
     Returns:
         What was predicted for each input, and what failed (see :func:`zoo_core.predicting.loop.run`), in the order of
@@ -74,7 +81,13 @@ def predict(
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     words = [files] if isinstance(files, str | os.PathLike) else files
     problems: deque[str] = deque()
-    stream = Sources(task.declaration, [os.fspath(word) for word in words], named=True, on_problem=problems.append)
+    stream = Sources(
+        task.declaration,
+        [os.fspath(word) for word in words],
+        named=True,
+        on_problem=problems.append,
+        sampling=sampling or Sampling(),
+    )
     try:
         stream.start()
     except NothingFoundError as error:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from zoo_core.predicting.addresses import is_stream, stem_of
+
 __all__ = ["Found", "Skipped", "files_below", "find_files", "make_output_directory", "matches", "words_of"]
 
 # So many names of one folder are in memory at a time.
@@ -33,10 +35,12 @@ class Found(NamedTuple):
         path: of the file.
         folder: ``Path("deep")`` for ``album/deep/c.jpg`` where ``album`` was given; ``Path()`` for a file that was
             named itself.
+        address: of a stream, or a camera, in place of a file; ``path`` is then what files for it are called like.
     """
 
     path: Path
     folder: Path
+    address: str | None = None
 
 
 @dataclass
@@ -102,6 +106,9 @@ def words_of(
     walk = _Walk(suffixes, left_out, on_problem, Skipped() if skipped is None else skipped)
     for word in words:
         try:
+            if is_stream(word):
+                yield Found(Path(stem_of(word)), Path(), word)
+                continue
             yield from _files_of(word, walk)
         except ValueError as error:
             on_problem(str(error))

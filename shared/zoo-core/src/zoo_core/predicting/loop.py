@@ -12,7 +12,8 @@ from PIL import Image
 from zoo_core.data.ahead import ahead
 from zoo_core.engines import Engine
 from zoo_core.predicting.saving import Saver
-from zoo_core.predicting.sources import Source, inputs
+from zoo_core.predicting.sources import Source, located_inputs
+from zoo_core.predicting.videos import Moment
 from zoo_core.tasks import Sample, Task
 
 __all__ = ["Failure", "Prediction", "run"]
@@ -33,8 +34,9 @@ class Prediction:
     Args:
         task: the task of the model.
         source: the files that the input came from.
-        index: which of the inputs in these files it is, from 0 on.
+        index: which of the inputs in these files it is, from 0 on; of a video, the number of the frame.
         input, result: the task's own.
+        moment: where in a video it is from.
     """
 
     task: Task[Any, Any] = field(repr=False)
@@ -42,6 +44,7 @@ class Prediction:
     index: int
     input: Any = field(repr=False)
     result: Any
+    moment: Moment | None = field(default=None, repr=False)
 
     @property
     def stem(self) -> str:
@@ -54,7 +57,7 @@ class Prediction:
 
     def record(self) -> dict[str, Any]:
         """The result as plain data, with the files that it is of."""
-        return _record(self.source, self.index) | self.task.record(self.result)
+        return _record(self.source, self.index, self.moment) | self.task.record(self.result)
 
     def draw(self) -> Image.Image:
         """The result as an image."""
@@ -67,10 +70,12 @@ class Prediction:
     def save(self, directory: Path, save: str | None = None) -> list[Path]:
         """Writes the image, and what else the options ask for, into a folder; see :class:`Saver`. Returns the paths.
 
+        Each frame of a video gets an image of its own; :class:`Saver` makes a video of them.
+
         Raises:
             OSError: a file cannot be written.
         """
-        return Saver(directory, save=save).save(self)
+        return Saver(directory, save=save).save_image(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,24 +87,28 @@ class Failure:
         index: which of the inputs in these files it is; ``None`` if it could not be read.
         message: what is wrong, in one line that names the file.
         error: what was raised; ``None`` where nothing was.
+        moment: where in a video the input is from.
     """
 
     source: Source | None
     index: int | None
     message: str
     error: Exception | None = field(default=None, repr=False)
+    moment: Moment | None = field(default=None, repr=False)
 
     def record(self) -> dict[str, Any]:
         """The failure as plain data."""
-        where = {} if self.source is None else _record(self.source, self.index)
+        where = {} if self.source is None else _record(self.source, self.index, self.moment)
         return where | {"error": self.message}
 
 
-def _record(source: Source, index: int | None) -> dict[str, Any]:
-    files = [str(path) for path in source.paths]
+def _record(source: Source, index: int | None, moment: Moment | None) -> dict[str, Any]:
+    files = list(source.names)
     record: dict[str, Any] = {"file": files[0]} if len(files) == 1 else {"files": files}
     if source.numbered and index is not None:
         record["index"] = index
+    if moment is not None:
+        record["time"] = round(float(moment.time), 6)
     return record
 
 
@@ -130,8 +139,8 @@ def run(
         engine: what runs the model.
         sources: where the inputs are.
         batch_size: how many inputs run at a time; by default as many as the task declares.
-        workers: how many threads read files and prepare inputs ahead of the model; with 0, the caller's does. Frames of
-            a video are always read by the caller's.
+        workers: how many threads read files and prepare inputs ahead of the model; with 0, the caller's does. Videos
+            have a thread of their own, which decodes.
     """
     size = batch_size or task.declaration.batch_size
     return _with_a_witness(_outcomes(_Runner(task, engine), sources, size, workers))
@@ -169,19 +178,20 @@ class _Item:
     index: int
     input: Any
     sample: Sample | Exception
+    moment: Moment | None = None
 
 
 def _items(task: Task[Any, Any], source: Source) -> Generator[_Item, None, None]:
     """The inputs of a source, read and prepared one after the other."""
-    with closing(inputs(task, source)) as found:
-        for index, input in enumerate(found):
+    with closing(located_inputs(task, source)) as found:
+        for index, (moment, input) in enumerate(found):
             sample: Sample | Exception
             try:
                 with torch.inference_mode():
                     sample = task.prepare(input)
             except Exception as error:
                 sample = error
-            yield _Item(source, index, input, sample)
+            yield _Item(source, index if moment is None else moment.index, input, sample, moment)
 
 
 def _outcomes(
@@ -234,10 +244,10 @@ class _Runner:
         results, error = self._results(batch)
         if error is None:
             for item, result in zip(batch, results, strict=True):
-                yield Prediction(self.task, item.source, item.index, item.input, result)
+                yield Prediction(self.task, item.source, item.index, item.input, result, item.moment)
         elif len(batch) == 1:
             (item,) = batch
-            yield Failure(item.source, item.index, _explain(item.source, error), error)
+            yield Failure(item.source, item.index, _explain(item.source, error), error, item.moment)
         elif _is_out_of_memory(error):
             del error
             torch.cuda.empty_cache()
@@ -275,5 +285,5 @@ def _explain(source: Source, error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if _is_out_of_memory(error):
         text = f"takes more memory than there is ({text.partition(chr(10))[0] or type(error).__name__})"
-    named = any(str(path) in text for path in source.paths)
-    return text if named else f"{' and '.join(map(str, source.paths))}: {text}"
+    named = any(name in text for name in source.names)
+    return text if named else f"{' and '.join(source.names)}: {text}"

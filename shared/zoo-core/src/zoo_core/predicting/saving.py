@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from PIL import Image
 
 from zoo_core.images.files import ImageReadError, opened
+from zoo_core.predicting.saving_videos import VideoSaver
 from zoo_core.processes import available_processors
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ class Saver:
     in the input. PNG files are compressed quickly, WebP files have quality 90. The colour profile of the input stays;
     its other metadata do not, and its pixels are upright.
 
+    Of a video, one video is written; see :class:`~zoo_core.predicting.saving_videos.VideoSaver`. Close the saver, or
+    use it in a ``with`` statement, so that it is finished.
+
     Args:
         directory: the folder; made if it is not there.
         save: the format of all images, one of :data:`SAVE_FORMATS`; by default that of each input, see
@@ -87,14 +91,23 @@ class Saver:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.directory = Path(directory)
         self._save = save
+        self._videos = VideoSaver(self.directory, self._save_files)
         self._workers = workers or max(1, min(available_processors() // 2, 8))
 
     def save(self, prediction: "Prediction") -> list[Path]:
-        """Writes the files of a prediction at once. Returns their paths, the image first.
+        """Writes the files of a prediction at once. Returns their paths, the image, or the video, first.
 
         Raises:
             OSError: a file cannot be written; its ``filename`` says which. Nothing of that file is left.
         """
+        if prediction.moment is not None:
+            drawn: Future[Image.Image] = Future()
+            drawn.set_result(prediction.draw_frame())
+            return self._videos.submit(prediction, drawn).result()
+        return self.save_image(prediction)
+
+    def save_image(self, prediction: "Prediction") -> list[Path]:
+        """As :meth:`save`, with an image for a frame of a video too, which has the frame's number in its name."""
         image, source = prediction.draw(), prediction.source.paths[0]
         suffix = image_suffix(source, self._save)
         if max(image.size) > _LONGEST_SIDE.get(_format(suffix), math.inf):
@@ -103,6 +116,12 @@ class Saver:
         paths = [folder / f"{prediction.stem}{suffix}"]
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         write_image(image, paths[0], like=source, profile=_profile(prediction.input))
+        return [*paths, *self._save_files(prediction)]
+
+    def _save_files(self, prediction: "Prediction") -> list[Path]:
+        """What the task has written beside the image."""
+        folder = self.directory / prediction.source.folder
+        paths = []
         for ending, write in prediction.task.files(prediction.result).items():
             paths.append(folder / f"{prediction.stem}{ending}")
             write_beside(paths[-1], write)
@@ -135,7 +154,13 @@ class Saver:
         try:
             with closing(_closable(outcomes)) as source:
                 for outcome in source:
-                    future = pool.submit(self.save, outcome) if isinstance(outcome, Prediction) else None
+                    future: Future[list[Path]] | None = None
+                    if isinstance(outcome, Prediction) and outcome.moment is not None:
+                        # Frames are drawn by many, and written one after the other.
+                        future = self._videos.submit(outcome, pool.submit(outcome.draw_frame))
+                    elif isinstance(outcome, Prediction):
+                        self._videos.finish()
+                        future = pool.submit(self.save, outcome)
                     pending.append((outcome, future))
                     yield from ready(2 * self._workers)
             yield from ready(0)
@@ -144,7 +169,12 @@ class Saver:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:
-        """Completes what is still open. The saver is not used afterwards."""
+        """Completes videos that are still open. The saver is not used afterwards.
+
+        Raises:
+            OSError: one cannot be completed.
+        """
+        self._videos.close()
 
     def __enter__(self) -> Self:
         return self

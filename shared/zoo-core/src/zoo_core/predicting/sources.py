@@ -15,14 +15,18 @@ from zoo_core.declarations import VIDEO_SUFFIXES, Declaration
 from zoo_core.images import open_image
 from zoo_core.predicting.files import Found, Skipped, is_pattern, words_of
 from zoo_core.predicting.names import Names
+from zoo_core.predicting.videos import Moment, count_frames, frames_of
+from zoo_core.sampling import Sampling
 from zoo_core.tasks import Task
+from zoo_core.text import redacted
 
-__all__ = ["NothingFoundError", "Share", "Source", "Sources", "estimate", "find_sources", "inputs"]
+__all__ = ["NothingFoundError", "Share", "Source", "Sources", "estimate", "find_sources", "inputs", "located_inputs"]
 
 _NUMERALS = {2: "two", 3: "three", 4: "four", 5: "five"}
 # In so many folders at a time may sequences of images be under way.
 _FOLDERS_OPEN = 1000
 _HERE = PurePath()
+_ALL_FRAMES = Sampling()
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Source:
             ``album/deep/c.jpg``; ``PurePath()`` for a file that was named itself.
         position: which of the stream's sources it is, from 0 on, whatever share of them is taken. The same words and
             the same files give each source the same position, ``folder`` and ``stem`` in every process.
+        address: of a stream, or a camera, which is read in place of a file.
+        sampling: which frames of a video are looked at.
     """
 
     paths: tuple[Path, ...]
@@ -45,9 +51,16 @@ class Source:
     stem: str
     folder: PurePath = _HERE
     position: int = 0
+    address: str | None = None
+    sampling: Sampling = _ALL_FRAMES
 
     def __str__(self) -> str:
-        return " ".join(map(str, self.paths))
+        return " ".join(self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the files, or the stream, are called in messages and results."""
+        return tuple(map(str, self.paths)) if self.address is None else (redacted(self.address),)
 
     @property
     def output(self) -> PurePath:
@@ -121,6 +134,7 @@ class Sources(Iterable[Source]):
         named: make :attr:`Source.stem` and :attr:`Source.folder` unlike those of all others; without, which takes no
             memory, the stem is the file's. By default where there is an ``output``.
         on_problem: called with a message of one line; by default they are collected in :attr:`problems`.
+        sampling: which frames of videos are looked at.
 
     Attributes:
         problems: messages, where nobody else takes them.
@@ -137,7 +151,9 @@ class Sources(Iterable[Source]):
         share: Share | None = None,
         named: bool | None = None,
         on_problem: Callable[[str], object] | None = None,
+        sampling: Sampling = _ALL_FRAMES,
     ) -> None:
+        self.sampling = sampling
         self.declaration = declaration
         self.words = tuple(words)
         self.output = output
@@ -199,7 +215,9 @@ class Sources(Iterable[Source]):
 
     def _count_all(self, task: Task[Any, Any] | None) -> None:
         total = 0
-        other = Sources(self.declaration, self.words, output=self.output, share=self.share, named=False)
+        other = Sources(
+            self.declaration, self.words, output=self.output, share=self.share, named=False, sampling=self.sampling
+        )
         try:
             for source in other:
                 total += 1 if task is None else estimate(task, [source])
@@ -229,8 +247,8 @@ class Sources(Iterable[Source]):
         stem = path.stem if self._names is None else self._names.give(first.folder, path.stem)
         if not self.share.takes(position):
             return None
-        numbered = self.declaration.images is not None and _is_video(path)
-        return Source(paths, numbered, stem, first.folder, position)
+        numbered = self.declaration.images is not None and (first.address is not None or _is_video(path))
+        return Source(paths, numbered, stem, first.folder, position, first.address, self.sampling)
 
     def _grouped(self, found: Iterable[Found]) -> Iterator[tuple[tuple[Path, ...], Found]]:
         """Files by themselves; and of a task that takes several images, those that make an input."""
@@ -241,7 +259,7 @@ class Sources(Iterable[Source]):
             return
         runs = _Runs(count, self._tell_too_few)
         for file in found:
-            if _is_video(file.path):
+            if file.address is not None or _is_video(file.path):
                 yield (file.path,), file
             else:
                 yield from runs.add(file)
@@ -317,7 +335,7 @@ class _OutputGuard:
         self._is_inside = False
 
     def lets(self, file: Found) -> bool:
-        if self._output is None:
+        if self._output is None or file.address is not None:
             return True
         folder = file.path.parent
         if folder != self._folder:
@@ -332,7 +350,11 @@ class _OutputGuard:
 
 
 def find_sources(
-    declaration: Declaration, words: Iterable[str], *, left_out: Path | None = None
+    declaration: Declaration,
+    words: Iterable[str],
+    *,
+    left_out: Path | None = None,
+    sampling: Sampling = _ALL_FRAMES,
 ) -> tuple[list[Source], list[str]]:
     """What a task reads of the files that words name, all at once; :class:`Sources` is the stream of them.
 
@@ -340,6 +362,7 @@ def find_sources(
         declaration: of the task.
         words: paths, shell patterns and folders.
         left_out: a folder that is not looked into.
+        sampling: which frames of videos are looked at.
 
     Returns:
         The sources, videos first where the task takes several images; and, for each word that means no file, a message.
@@ -347,7 +370,7 @@ def find_sources(
     Raises:
         ValueError: there are too few images for the task.
     """
-    stream = Sources(declaration, words, output=left_out, named=True)
+    stream = Sources(declaration, words, output=left_out, named=True, sampling=sampling)
     found: list[Source] = []
     with contextlib.suppress(NothingFoundError):
         found += stream
@@ -374,18 +397,32 @@ def _is_video(path: Path) -> bool:
 
 
 def inputs(task: Task[Any, Any], source: Source) -> Generator[Any, None, None]:
-    """The inputs of a source, one after the other. Of a video only the frames of one input are in memory at a time.
+    """The inputs of a source, one after the other. Of a video only a few frames are in memory at a time.
 
     Raises:
         ValueError, OSError: a file cannot be read; this may come after some inputs.
+        zoo_core.extras.MissingExtraError: it is a video, and PyAV is not installed.
     """
+    with contextlib.closing(located_inputs(task, source)) as found:
+        for _, input in found:
+            yield input
+
+
+def located_inputs(task: Task[Any, Any], source: Source) -> Generator[tuple[Moment | None, Any], None, None]:
+    """As :func:`inputs`, with what tells where in a video each of them is from."""
     count = task.declaration.images
     if count is None:
-        yield task.read(source.paths[0])
+        if source.address is not None:
+            raise ValueError(f"{source}: {task.declaration.title.lower()} reads whole files, and no cameras or streams")
+        yield None, task.read(source.paths[0])
     elif source.numbered:
-        found = 0
-        for found, window in enumerate(_windows(_frames(source.paths[0]), count), 1):  # noqa: B007
-            yield window[0] if count == 1 else window
+        package = _package(task)
+        found = False
+        with contextlib.closing(frames_of(source.paths[0], source.address, source.sampling, package)) as frames:
+            for window in _windows(frames, count):
+                found = True
+                images = tuple(image for _, image in window)
+                yield window[0][0], images[0] if count == 1 else images
         if not found:
             wanted = "one frame" if count == 1 else f"{_NUMERALS.get(count, count)} frames"
             raise ValueError(
@@ -393,17 +430,18 @@ def inputs(task: Task[Any, Any], source: Source) -> Generator[Any, None, None]:
             )
     else:
         images = tuple(open_image(path) for path in source.paths)
-        yield images[0] if count == 1 else images
+        yield None, images[0] if count == 1 else images
 
 
-def _frames(path: Path) -> Iterator[Any]:
-    from zoo_core import videos  # imports PyAV, which not everyone has
-
-    return videos.frames(path)
+def _package(task: Task[Any, Any]) -> str:
+    """The distribution whose extra brings what reads videos."""
+    package = task.declaration.package
+    return package.replace("_", "-") if package.startswith("zoo_") else "zoo-core"
 
 
 def estimate(task: Task[Any, Any], sources: Iterable[Source]) -> int:
-    """How many inputs there are, for a progress bar: of videos, as far as their headers tell.
+    """How many inputs there are, for a progress bar: of videos, as far as their headers tell. Streams have no end, and
+    count for nothing.
 
     Raises:
         zoo_core.extras.MissingExtraError: there are videos, and PyAV is not installed.
@@ -411,10 +449,10 @@ def estimate(task: Task[Any, Any], sources: Iterable[Source]) -> int:
     images = task.declaration.images or 1
     count = 0
     for source in sources:
+        if source.address is not None:
+            continue
         if source.numbered:
-            from zoo_core import videos
-
-            count += max(1, videos.count_frames(source.paths[0]) - images + 1)
+            count += max(1, count_frames(source.paths[0], source.sampling, _package(task)) - images + 1)
         else:
             count += 1
     return count

@@ -3,18 +3,18 @@
 FFmpeg decodes and encodes, through PyAV, which the extra ``zoo-core[video]`` brings.
 
 :func:`frames` gives what an image model takes, one image after the other; :class:`Playback` decodes ahead of the one
-who takes the frames, and passes on the sound, which :class:`VideoWriter` writes beside other frames.
+who takes the frames, and :class:`VideoWriter` writes others, with the sound of the video that they come from.
 :class:`VideoFile` is for those who look for frames by their times.
 """
 
 from zoo_core.videos.files import TimedFrame, VideoFile, VideoReadError, count_frames, frames
-from zoo_core.videos.playing import Playback, Sampling, Shown
+from zoo_core.videos.playing import FileSound, Playback, Shown
 from zoo_core.videos.streams import VideoStream
 from zoo_core.videos.writing import VideoWriteError, VideoWriter, suffix_for
 
 __all__ = [
+    "FileSound",
     "Playback",
-    "Sampling",
     "Shown",
     "TimedFrame",
     "VideoFile",

@@ -101,6 +101,7 @@ class VideoFile:
         stated_count: How many frames there are, as far as the header tells; 0 where it does not.
         shape: Height and width of the frames as they are shown, and 3.
         pixel_ratio: Width of a pixel as it is shown, divided by its height, before the frame is turned upright.
+        metadata: What the file says of itself: its title, ...
         audio_rate: Samples of sound per second; ``None`` without sound.
         landed: Time of the first frame that was decoded in the current pass of :meth:`frames`.
     """
@@ -146,6 +147,7 @@ class VideoFile:
         self.landed = self.start
         first = Fraction(container.start_time or 0, av.time_base)  # rounded, unlike the times of a stream
         self.origin = max(self.start if abs(first - self.start) < Fraction(1, 10**5) else first, Fraction(0))
+        self.metadata = dict(container.metadata)
         self.pixel_ratio = Fraction(stream.sample_aspect_ratio or 1)
         self.shape = (stream.codec_context.height, stream.codec_context.width, 3)
         duration = None
@@ -211,11 +213,6 @@ class VideoFile:
     def sounds(self) -> "list[av.AudioStream]":
         """The streams of sound that FFmpeg can decode."""
         return [stream for stream in self._opened().streams.audio if stream.codec_context is not None]
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """What the file says of itself: its title, ..."""
-        return dict(self._opened().metadata)
 
     def listen(self, listener: "Callable[[av.Packet], None]") -> None:
         """Has the packets of all streams of sound passed on, in passes over the frames that begin later.
@@ -402,13 +399,22 @@ class VideoFile:
             return None
         return stream
 
-    def _packets(self, stream: Any) -> "Iterator[av.Packet]":
-        """The packets of a stream; damaged ones are left out."""
+    def sound_packets(self) -> "Iterator[av.Packet]":
+        """The packets of all streams of sound, undecoded, from the beginning; damaged ones are left out."""
+        stream = self._rewind(self._video_index)
+        if hasattr(av.stream, "Discard"):  # only faster
+            stream.discard = av.stream.Discard.all
+        audio = self.sounds
+        if audio:
+            yield from (packet for packet in self._packets(*audio) if packet.size)
+
+    def _packets(self, stream: Any, *others: Any) -> "Iterator[av.Packet]":
+        """The packets of streams; damaged ones are left out."""
         container, current = self._opened(), self._pass
         self._is_at_start = False
         failures = 0
         heard = self.sounds if self._listener is not None and stream.type == "video" else []
-        packets = container.demux(stream, *heard)
+        packets = container.demux(stream, *others, *heard)
         while failures < _MAX_FAILURES and self._pass == current:
             try:
                 packet = next(packets)
@@ -417,7 +423,7 @@ class VideoFile:
             except (av.FFmpegError, OSError):
                 failures += 1
                 self._note("parts of it cannot be read")
-                packets = container.demux(stream, *heard)
+                packets = container.demux(stream, *others, *heard)
             else:
                 failures = 0
                 if heard and packet.stream.index != stream.index:

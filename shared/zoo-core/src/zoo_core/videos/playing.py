@@ -1,18 +1,17 @@
 """Frames of a video for those who take them slower than they are decoded, or who want only some of them."""
 
 import contextlib
-import math
 import queue
 import threading
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Self
 
 from PIL import Image
 
+from zoo_core.sampling import Sampling
 from zoo_core.videos.files import VideoFile
 from zoo_core.videos.pyav import timestamp
 from zoo_core.videos.streams import VideoStream
@@ -20,63 +19,10 @@ from zoo_core.videos.streams import VideoStream
 if TYPE_CHECKING:
     import av
 
-__all__ = ["Playback", "Sampling", "Shown"]
+__all__ = ["FileSound", "Playback", "Shown"]
 
-# Of a video with sound that goes on long after the last frame, so many bytes at most are kept.
-_MOST_SOUND = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which frames of a video are looked at.
-
-    Args:
-        every: one of so many, beginning with the first.
-        rate: so many in a second at the most: of each part of a second the first frame. ``None`` for all.
-    """
-
-    every: int = 1
-    rate: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1, not {self.every}")
-        if self.rate is not None and not (self.rate > 0 and math.isfinite(self.rate)):
-            raise ValueError(f"the rate must be above 0, not {self.rate}")
-        if self.rate is not None and self.every != 1:
-            raise ValueError("frames are chosen by their number or by their rate, and not by both")
-
-    def count(self, frames: int, rate: Fraction | None) -> int:
-        """How many of so many frames are looked at, as far as the rate of the video tells."""
-        if self.rate is not None and rate:
-            return min(frames, math.ceil(frames / rate * Fraction(self.rate)))
-        return -(-frames // self.every)
-
-    def effective_rate(self, rate: Fraction | None) -> Fraction | None:
-        """Frames per second that are looked at, of a video with that rate."""
-        if rate is None:
-            return None if self.rate is None else Fraction(self.rate).limit_denominator(1000)
-        if self.rate is not None:
-            return min(rate, Fraction(self.rate).limit_denominator(1000))
-        return rate / self.every
-
-    def chooser(self) -> Callable[[int, Fraction], bool]:
-        """A function that takes number and time of each frame in turn, and tells whether it is looked at."""
-        if self.rate is None:
-            return lambda index, time: index % self.every == 0
-        rate = Fraction(self.rate)
-        due = Fraction(0)
-
-        def is_due(index: int, time: Fraction) -> bool:
-            nonlocal due
-            # Times are rounded to milliseconds in some formats.
-            ticks = (time + Fraction(1, 1000)) * rate
-            if index and ticks < due:
-                return False
-            due = Fraction(math.floor(ticks) + 1)
-            return True
-
-        return is_due
+# Of a live stream's sound, so many bytes at most wait for the one who takes it.
+_MOST_SOUND = 8 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,27 +45,23 @@ class Shown:
 class Playback:
     """Decodes a video in a thread, ahead of the one who iterates over it; a fixed number of frames is in memory.
 
-    A live stream does not wait: of frames that come while the caller is busy, the oldest are left out.
-
-    With ``sound``, the file stays open until the last frame of it is forgotten, so that its streams of sound can be
-    copied; else it is closed with the playback.
+    A live stream does not wait: of frames that come while the caller is busy, the oldest are left out. Its sound is at
+    hand in :meth:`take_sound`; that of a file can be had from :class:`FileSound`. A live stream with sound stays open
+    until the last of its frames is forgotten.
 
     Args:
         video: what is played; it is closed with the playback.
         sampling: which frames.
         depth: how many frames are decoded ahead.
-        sound: whether :meth:`take_sound` is wanted.
     """
 
-    def __init__(
-        self, video: VideoFile, sampling: Sampling | None = None, *, depth: int = 4, sound: bool = False
-    ) -> None:
+    def __init__(self, video: VideoFile, sampling: Sampling | None = None, *, depth: int = 4) -> None:
         self.video = video
         self.sampling = sampling or Sampling()
         self.is_live = isinstance(video, VideoStream) and video.is_live
         self.is_finished = False
         """Whether the last frame was taken, because no more come."""
-        self._sound: deque[av.Packet] | None = deque() if sound and video.sounds else None
+        self._sound: deque[av.Packet] | None = deque() if self.is_live and video.sounds else None
         self._sound_bytes = 0
         self._lock = threading.Lock()
         self._ready: queue.Queue[Shown | Exception | None] = queue.Queue(depth)
@@ -128,11 +70,6 @@ class Playback:
         if self._sound is not None:
             video.listen(self._hear)
         self._thread = threading.Thread(target=self._read, name="playback", daemon=True)
-
-    @property
-    def has_sound(self) -> bool:
-        """Whether there is sound, and was asked for."""
-        return self._sound is not None
 
     def __enter__(self) -> Self:
         return self
@@ -205,26 +142,52 @@ class Playback:
         with self._lock:
             self._sound.append(packet)
             self._sound_bytes += packet.size
-            if self._sound_bytes <= _MOST_SOUND:
-                return
             while self._sound_bytes > _MOST_SOUND:
                 self._sound_bytes -= self._sound.popleft().size
-        warnings.warn(f"{self.video.name}: its sound goes on without frames, and some of it is left out", stacklevel=2)
 
-    def take_sound(self, until: Fraction | None = None) -> "list[av.Packet]":
-        """Packets of sound that were read and not yet taken, in the order of the file.
+    def take_sound(self, until: Fraction | None = None) -> "Iterator[av.Packet]":
+        """Packets of a live stream's sound that were read and not yet taken, in their order.
 
         Args:
             until: those that begin up to that time, in seconds after the beginning; ``None`` for all.
         """
-        taken: list[av.Packet] = []
-        with self._lock:
-            while self._sound:
-                packet = self._sound[0]
-                time = timestamp(packet)
-                begin = None if time is None or packet.time_base is None else time * packet.time_base
-                if until is not None and begin is not None and begin - self.video.origin > until:
-                    break
+        while True:
+            with self._lock:
+                if not self._sound or (until is not None and _begin(self._sound[0], self.video) > until):
+                    return
+                packet = self._sound.popleft()
                 self._sound_bytes -= packet.size
-                taken.append(self._sound.popleft())
-        return taken
+            yield packet
+
+
+class FileSound:
+    """The sound of a video file, read beside its frames: memory stays the same, however they are interleaved.
+
+    Args:
+        video: opened for this; it is closed with the sound.
+    """
+
+    def __init__(self, video: VideoFile) -> None:
+        self.video = video
+        self._packets = video.sound_packets()
+        self._next: av.Packet | None = None
+
+    def take_sound(self, until: Fraction | None = None) -> "Iterator[av.Packet]":
+        """The next packets; see :meth:`Playback.take_sound`."""
+        while True:
+            packet = self._next or next(self._packets, None)
+            self._next = packet
+            if packet is None or (until is not None and _begin(packet, self.video) > until):
+                return
+            self._next = None
+            yield packet
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.video.close()
+
+
+def _begin(packet: "av.Packet", video: VideoFile) -> Fraction:
+    """When the sound of a packet begins, in seconds after the beginning of the video."""
+    time = timestamp(packet)
+    return Fraction(0) if time is None or packet.time_base is None else time * packet.time_base - video.origin
