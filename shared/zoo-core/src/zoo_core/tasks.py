@@ -271,7 +271,7 @@ class Task(ABC, Generic[Input, Result]):
     def record(self, result: Result) -> dict[str, Any]:
         """The result as plain data, for JSON. A class is an ``index`` and its ``label``.
 
-        The keys ``file``, ``files``, ``index``, ``error`` and ``output`` are taken.
+        The keys ``file``, ``files``, ``index``, ``time``, ``error`` and ``output`` are taken.
         """
 
     @abstractmethod
