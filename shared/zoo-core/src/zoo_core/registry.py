@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -190,14 +191,34 @@ def get_model_builder(name: str) -> Callable[..., nn.Module]:
     raise catalog.unknown_model(key, {*catalog.models(), *_registered})
 
 
-def get_model(name: str, **config: Any) -> nn.Module:
+def get_model(
+    name: str | None = None, *, checkpoint: str | os.PathLike[str] | None = None, **config: Any
+) -> nn.Module:
     """Builds a model: ``get_model("resnet50", weights="DEFAULT")`` is ``resnet50(weights="DEFAULT")``.
 
     Args:
-        name: name of the model, as :func:`list_models` gives it.
+        name: name of the model, as :func:`list_models` gives it. A checkpoint that says what it is needs none.
+        checkpoint: a file with parameters of your own, ``get_model("resnet50", checkpoint="mine.pth")``; see
+            :func:`zoo_core.specs.find` for what it may be. The number of classes is read off it, and nothing in it is
+            executed.
         **config: arguments of its builder.
+
+    Raises:
+        zoo_core.catalog.UnknownModelError: no installed package has the model.
+        zoo_core.checkpoints.CheckpointError: the weights or the checkpoint cannot be had, or do not fit the model; the
+            message names the first differences, and the models that the file is like.
+        ValueError, TypeError: the builder does not take an argument, or both weights and a checkpoint are given.
     """
-    return get_model_builder(name)(**config)
+    if checkpoint is None:
+        if name is None:
+            raise TypeError("get_model() needs the name of a model, or a checkpoint that says what it is")
+        return get_model_builder(name)(**config)
+    from zoo_core import specs
+
+    progress = config.pop("progress", True)
+    weights = config.pop("weights", None)
+    spec = specs.find(name, weights=weights, checkpoint=checkpoint, **({"arguments": config} if config else {}))
+    return specs.build(spec, train=True, progress=progress)
 
 
 def get_model_weights(name: str | Callable[..., nn.Module]) -> type[WeightsEnum]:

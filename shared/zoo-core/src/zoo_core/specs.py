@@ -5,8 +5,9 @@ Importing this module, and finding a model of the catalogue, does not import tor
 
 import dataclasses
 import inspect
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,13 @@ from zoo_core.catalog import Checkpoint, Model
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CHECKPOINT_SUFFIXES", "ModelSpec", "build", "find"]
+__all__ = ["CHECKPOINT_SUFFIXES", "ModelSpec", "build", "find", "read_labels"]
 
 CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
 """Endings, in lower case, of the files that hold a state dict."""
+
+# The first class of detectors and segmentation models, which labels of users' own need not name.
+_BACKGROUND = "__background__"
 
 
 @dataclass(frozen=True)
@@ -76,35 +80,110 @@ class ModelSpec:
         return cls(**{**values, "labels": tuple(values.get("labels") or ())})
 
 
-def find(model: str | os.PathLike[str] | ModelSpec, *, weights: str | None = None, **overrides: Any) -> ModelSpec:
+def find(
+    model: str | os.PathLike[str] | ModelSpec | None,
+    *,
+    weights: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
+    **overrides: Any,
+) -> ModelSpec:
     """What a model's name, or a file with its parameters, stands for.
 
     Args:
-        model: a name (letter case does not matter), the path of a checkpoint, or a spec.
+        model: a name (letter case does not matter), the path of a checkpoint, or a spec; ``None`` for a ``checkpoint``
+            that says what it is.
         weights: which published weights of a model that is named: a member's name with or without its class, or
             ``"DEFAULT"``, which is the default.
+        checkpoint: a file with parameters of your own for the model that is named: what :func:`torch.save` or
+            safetensors writes of a state dict, also one among others (``{"model": ...}``, ``{"state_dict": ...}``), of
+            a model that was wrapped (``module.``, ``_orig_mod.``). The number of classes is read off its head.
+        labels: name of each class, or a file with them, see :func:`read_labels`. By default a checkpoint's own; else,
+            if it has as many classes, those of the model's default weights; else none, and classes are numbers.
         **overrides: fields of :class:`ModelSpec` to replace. A checkpoint that does not say which model it is for needs
-            ``name=``, and takes preprocessing and labels of that model's default weights where none are given.
+            ``name=`` if it is given as ``model``. It takes the preprocessing of that model's default weights.
 
     Raises:
         zoo_core.catalog.UnknownModelError: no installed package has a model, or weights, of that name.
         zoo_core.checkpoints.CheckpointError: the file cannot be read.
-        ValueError: the file does not say which model it is for, or ``weights`` are given beside a file.
+        ValueError: the file does not say which model it is for, ``weights`` are given beside a file, or the number of
+            ``labels`` is not that of the classes.
         TypeError: an override is no field of a spec.
     """
     unknown = overrides.keys() - {f.name for f in dataclasses.fields(ModelSpec)}
     if unknown:
         raise TypeError(f"a ModelSpec has no {', '.join(sorted(unknown))}")
+    if labels is not None:
+        overrides["labels"] = read_labels(labels) if isinstance(labels, str | os.PathLike) else tuple(labels)
+    if checkpoint is not None:
+        if isinstance(model, ModelSpec) or (model is not None and is_file(model)):
+            raise ValueError(f"checkpoint={os.fspath(checkpoint)!r} goes with the name of a model, not with {model}")
+        if weights is not None:
+            raise ValueError("give weights= or checkpoint=, not both: each has all the parameters of the model")
+        if model is not None:
+            overrides["name"] = catalog.model(os.fspath(model).lower()).name
+        return _from_checkpoint(Path(checkpoint), overrides)
+    if model is None:
+        raise ValueError("give the name of a model, or a checkpoint that says what it is")
     if isinstance(model, ModelSpec):
         if weights is not None:
             raise ValueError("weights= goes with the name of a model; a spec has its own")
         return dataclasses.replace(model, **overrides)
-    if isinstance(model, str) and (model.lower() in catalog.models() or not names_file(model)):
-        entry = catalog.model(model.lower())
+    if not is_file(model):
+        entry = catalog.model(os.fspath(model).lower())
         return dataclasses.replace(_from_catalog(entry, entry.checkpoint(weights or "DEFAULT")), **overrides)
     if weights is not None:
         raise ValueError(f"weights= goes with the name of a model, and {os.fspath(model)} is a file")
     return _from_checkpoint(Path(model), overrides)
+
+
+def is_file(model: str | os.PathLike[str]) -> bool:
+    """Whether this means a file with a model, and is not the name of one."""
+    return not isinstance(model, str) or (model.lower() not in catalog.models() and names_file(model))
+
+
+def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The names of classes in a file, in the order of the model's outputs.
+
+    Args:
+        path: a text file in UTF-8 with one name a line; or JSON, a list of names, or an object of the names, or of lists
+            that end with them, by the number of the class: ``{"0": "cat", "1": "dog"}``,
+            ``{"0": ["n01440764", "tench"]}``.
+
+    Raises:
+        ValueError: it holds none, or lines are empty, or numbers are missing.
+        OSError: it cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{os.fspath(path)}: labels must be text in UTF-8, and this is not ({error.reason})") from None
+    if text.lstrip()[:1] in ("[", "{"):
+        return _labels_of_json(os.fspath(path), text)
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if not lines:
+        raise ValueError(f"{os.fspath(path)}: holds no labels; write one a line")
+    if "" in lines:
+        raise ValueError(f"{os.fspath(path)}: line {lines.index('') + 1} is empty; each line must name a class")
+    return tuple(lines)
+
+
+def _labels_of_json(path: str, text: str) -> tuple[str, ...]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: begins like JSON, and is none ({error})") from None
+    if isinstance(content, dict):
+        by_number = {int(key): value for key, value in content.items() if key.isdecimal()}
+        if by_number.keys() != set(range(len(content))):
+            missing = next((n for n in range(len(content)) if n not in by_number), 0)
+            raise ValueError(f"{path}: the numbers of the classes must be 0 to {len(content) - 1}; {missing} is missing")
+        content = [by_number[number] for number in range(len(content))]
+        content = [value[-1] if isinstance(value, list) and value else value for value in content]
+    wrong = next((value for value in content if not isinstance(value, str) or not value.strip()), None)
+    if not content or wrong is not None:
+        raise ValueError(f"{path}: holds {'no labels' if not content else f'{wrong!r}, which is no name of a class'}")
+    return tuple(content)
 
 
 def names_file(word: str) -> bool:
@@ -130,21 +209,65 @@ def _from_catalog(model: Model, checkpoint: Checkpoint) -> ModelSpec:
 
 def _from_checkpoint(path: Path, overrides: Mapping[str, Any]) -> ModelSpec:
     """A checkpoint that says what it is has a spec's fields under ``"spec"``, beside its state dict."""
-    # Without their data, tensors cost nothing.
-    content = checkpoints.read_content(path, map_location="meta")
+    try:
+        content = checkpoints.read_content(path, map_location="meta")  # without their data, tensors cost nothing
+    except checkpoints.UnreadableCheckpointError:  # of int8 tensors perhaps, which torch has with data only
+        content = checkpoints.read_content(path)
     described = content.get("spec") if isinstance(content, dict) else None
+    values = {**overrides, "file": os.fspath(path), "weights": None}
     if isinstance(described, dict):
         try:
             spec = ModelSpec.from_dict(described)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        return dataclasses.replace(spec, **{"file": os.fspath(path), "weights": None, **overrides})
+        if overrides.get("name", spec.name) == spec.name:
+            count = spec.arguments.get("num_classes", len(spec.labels)) or None
+            values["arguments"] = {**spec.arguments, **overrides.get("arguments", {})}
+            values |= _labels(path, overrides, count, spec.labels)
+            return dataclasses.replace(spec, **values)
     if "name" not in overrides:
         raise ValueError(f"{path} does not say which model it is for; give the model's name beside it")
     entry = catalog.model(overrides["name"].lower())
     default = _from_catalog(entry, entry.checkpoint())
-    values = {"facts": {}, **overrides, "name": entry.name, "file": os.fspath(path), "weights": None}
+    arguments = _arguments(entry.name, path, content, default, overrides.get("arguments", {}))
+    values |= {"facts": {}, **values, "name": entry.name, "arguments": arguments}
+    values |= _labels(path, overrides, arguments.get("num_classes"), default.labels)
     return dataclasses.replace(default, **values)
+
+
+def _arguments(
+    name: str, path: Path, content: object, default: ModelSpec, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of the builder with which the model takes what is in the file."""
+    from zoo_core.checkpoints.own_files import choose
+    from zoo_core.fitting import fitting_arguments
+    from zoo_core.registry import get_model_builder
+
+    state_dict = checkpoints.without_wrappers(choose(content, path))
+    guess = {"num_classes": len(default.labels)} if default.labels else {}
+    return fitting_arguments(get_model_builder(name), state_dict, guess | given) | given
+
+
+def _labels(
+    path: Path, overrides: Mapping[str, Any], count: int | None, default: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """The labels of a model with so many classes.
+
+    Raises:
+        ValueError: those that are given are more, or fewer.
+    """
+    given = overrides.get("labels")
+    if given is None:
+        return {"labels": default if count in (None, len(default)) else ()}
+    if count is not None and len(given) == count - 1 and default[:1] == (_BACKGROUND,) and _BACKGROUND not in given:
+        given = (_BACKGROUND, *given)
+    if count is not None and len(given) != count:
+        of_them = f"the first is {given[0]!r}, the last {given[-1]!r}" if given else "there are none"
+        raise ValueError(
+            f"{path} is of a model with {count} classes, and there are {len(given)} labels ({of_them}); give one label "
+            "for each class, in the order of the model's outputs"
+        )
+    return {"labels": tuple(given)}
 
 
 def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "torch.nn.Module":
