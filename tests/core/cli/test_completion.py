@@ -48,7 +48,7 @@ def test_models_weights_tasks_and_options(names):
     assert names("download", "brightnet", "--weights", "A") == ["ALL"]
     assert names("list", "--task", "to") == ["toys"]
     assert names("list", "--sort", "p") == ["params"]
-    assert names("predict", "brightnet", "--l") == ["--level"]
+    assert names("predict", "brightnet", "--le") == ["--level"]
     assert "--level" not in names("predict", "--")
     assert {"--output", "--weights"} <= set(names("predict", "--"))
 

@@ -191,9 +191,7 @@ def get_model_builder(name: str) -> Callable[..., nn.Module]:
     raise catalog.unknown_model(key, {*catalog.models(), *_registered})
 
 
-def get_model(
-    name: str | None = None, *, checkpoint: str | os.PathLike[str] | None = None, **config: Any
-) -> nn.Module:
+def get_model(name: str | None = None, *, checkpoint: str | os.PathLike[str] | None = None, **config: Any) -> nn.Module:
     """Builds a model: ``get_model("resnet50", weights="DEFAULT")`` is ``resnet50(weights="DEFAULT")``.
 
     Args:
@@ -217,7 +215,7 @@ def get_model(
 
     progress = config.pop("progress", True)
     weights = config.pop("weights", None)
-    spec = specs.find(name, weights=weights, checkpoint=checkpoint, **({"arguments": config} if config else {}))
+    spec = specs.find(name, weights=weights, checkpoint=checkpoint, arguments=config)
     return specs.build(spec, train=True, progress=progress)
 
 

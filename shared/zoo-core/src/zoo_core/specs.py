@@ -131,7 +131,10 @@ def find(
         return dataclasses.replace(model, **overrides)
     if not is_file(model):
         entry = catalog.model(os.fspath(model).lower())
-        return dataclasses.replace(_from_catalog(entry, entry.checkpoint(weights or "DEFAULT")), **overrides)
+        found = _from_catalog(entry, entry.checkpoint(weights or "DEFAULT"))
+        if labels is not None and not found.labels:
+            raise _without_classes(entry.name)
+        return dataclasses.replace(found, **overrides)
     if weights is not None:
         raise ValueError(f"weights= goes with the name of a model, and {os.fspath(model)} is a file")
     return _from_checkpoint(Path(model), overrides)
@@ -146,7 +149,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The names of classes in a file, in the order of the model's outputs.
 
     Args:
-        path: a text file in UTF-8 with one name a line; or JSON, a list of names, or an object of the names, or of lists
+        path: a text file in UTF-8 with one name a line; or JSON, a list of names, or an object of names, or of lists
             that end with them, by the number of the class: ``{"0": "cat", "1": "dog"}``,
             ``{"0": ["n01440764", "tench"]}``.
 
@@ -177,7 +180,9 @@ def _labels_of_json(path: str, text: str) -> tuple[str, ...]:
         by_number = {int(key): value for key, value in content.items() if key.isdecimal()}
         if by_number.keys() != set(range(len(content))):
             missing = next((n for n in range(len(content)) if n not in by_number), 0)
-            raise ValueError(f"{path}: the numbers of the classes must be 0 to {len(content) - 1}; {missing} is missing")
+            raise ValueError(
+                f"{path}: the numbers of the classes must be 0 to {len(content) - 1}; {missing} is missing"
+            )
         content = [by_number[number] for number in range(len(content))]
         content = [value[-1] if isinstance(value, list) and value else value for value in content]
     wrong = next((value for value in content if not isinstance(value, str) or not value.strip()), None)
@@ -223,7 +228,7 @@ def _from_checkpoint(path: Path, overrides: Mapping[str, Any]) -> ModelSpec:
         if overrides.get("name", spec.name) == spec.name:
             count = spec.arguments.get("num_classes", len(spec.labels)) or None
             values["arguments"] = {**spec.arguments, **overrides.get("arguments", {})}
-            values |= _labels(path, overrides, count, spec.labels)
+            values |= _labels(spec.name, path, overrides, count, spec.labels)
             return dataclasses.replace(spec, **values)
     if "name" not in overrides:
         raise ValueError(f"{path} does not say which model it is for; give the model's name beside it")
@@ -231,13 +236,11 @@ def _from_checkpoint(path: Path, overrides: Mapping[str, Any]) -> ModelSpec:
     default = _from_catalog(entry, entry.checkpoint())
     arguments = _arguments(entry.name, path, content, default, overrides.get("arguments", {}))
     values |= {"facts": {}, **values, "name": entry.name, "arguments": arguments}
-    values |= _labels(path, overrides, arguments.get("num_classes"), default.labels)
+    values |= _labels(entry.name, path, overrides, arguments.get("num_classes"), default.labels)
     return dataclasses.replace(default, **values)
 
 
-def _arguments(
-    name: str, path: Path, content: object, default: ModelSpec, given: Mapping[str, Any]
-) -> dict[str, Any]:
+def _arguments(name: str, path: Path, content: object, default: ModelSpec, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the builder with which the model takes what is in the file."""
     from zoo_core.checkpoints.own_files import choose
     from zoo_core.fitting import fitting_arguments
@@ -245,11 +248,15 @@ def _arguments(
 
     state_dict = checkpoints.without_wrappers(choose(content, path))
     guess = {"num_classes": len(default.labels)} if default.labels else {}
-    return fitting_arguments(get_model_builder(name), state_dict, guess | given) | given
+    return {**fitting_arguments(get_model_builder(name), state_dict, {**guess, **given}), **given}
+
+
+def _without_classes(name: str) -> ValueError:
+    return ValueError(f"{name} has no classes that could be named; leave out the labels")
 
 
 def _labels(
-    path: Path, overrides: Mapping[str, Any], count: int | None, default: tuple[str, ...]
+    name: str, path: Path, overrides: Mapping[str, Any], count: int | None, default: tuple[str, ...]
 ) -> dict[str, tuple[str, ...]]:
     """The labels of a model with so many classes.
 
@@ -259,6 +266,8 @@ def _labels(
     given = overrides.get("labels")
     if given is None:
         return {"labels": default if count in (None, len(default)) else ()}
+    if count is None and not default:
+        raise _without_classes(name)
     if count is not None and len(given) == count - 1 and default[:1] == (_BACKGROUND,) and _BACKGROUND not in given:
         given = (_BACKGROUND, *given)
     if count is not None and len(given) != count:

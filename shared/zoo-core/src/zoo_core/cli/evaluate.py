@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core import specs
-from zoo_core.cli import launching, output, task_options
+from zoo_core.cli import choosing, launching, output, task_options
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.parser import Argument, complete_models, complete_weights
+from zoo_core.cli.parser import Argument, complete_models
 from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import Declaration, Metric, declaration
 from zoo_core.specs import ModelSpec
@@ -82,21 +82,7 @@ def _expectation(context: click.Context, parameter: click.Parameter, given: Sequ
     shell_complete=complete_models,
 )
 @click.argument("data", cls=Argument, type=click.Path(path_type=Path), metavar="DATA", help="Folder of the data set.")
-@click.option(
-    "--weights",
-    metavar="NAME",
-    help="Weights of the model: IMAGENET1K_V1, DEFAULT, ...",
-    shell_complete=complete_weights(),
-)
-@click.option(
-    "--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="A file with parameters for the model."
-)
-@click.option(
-    "--labels",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Names of the model's classes, one a line, in the order of its outputs.",
-)
+@choosing.model_options
 @click.option("--split", metavar="NAME", help="Which part of the data set: val (the default), train, test, ...")
 @click.option(
     "--annotations", type=click.Path(path_type=Path), metavar="FILE", help="Annotations that do not lie with the data."
@@ -161,7 +147,7 @@ def command(
     flags, given = launching.split(given)
     if resume and results is None:
         raise UsageError("--resume goes on with a file of results; name it with --results")
-    spec = _spec(model, weights, checkpoint, labels)
+    spec = choosing.choose(model, weights=weights, checkpoint=checkpoint, labels=labels)
     options = task_options.convert(context, declaration(spec.task), given, spec.name)
     if check_data:
         return _check(spec, data, split, annotations, options, workers)
@@ -236,17 +222,6 @@ class _Progress:
         ended = time.monotonic()
         self.next = ended + max(0.5, 20 * (ended - begun))
         return "" if value is None else f"{self.metric.name} {value:.{self.metric.digits}f}"
-
-
-def _spec(model: str, weights: str | None, checkpoint: Path | None, labels: Path | None) -> ModelSpec:
-    overrides: dict[str, Any] = {}
-    if labels is not None:
-        overrides["labels"] = tuple(labels.read_text(encoding="utf-8").splitlines())
-    if checkpoint is None:
-        return specs.find(model, weights=weights, **overrides)
-    if weights is not None:
-        raise UsageError("give --weights or --checkpoint, not both")
-    return specs.find(checkpoint, name=model, **overrides)
 
 
 def _check(

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from zoo_core import catalog, specs
-from zoo_core.cli import facts, output, task_options
+from zoo_core.cli import choosing, output, task_options
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.parser import Argument, complete_models, complete_tasks, complete_weights
+from zoo_core.cli.parser import Argument, complete_models, complete_tasks
 from zoo_core.cli.task_options import TaskCommand
-from zoo_core.declarations import Declaration, declaration, declarations
-from zoo_core.predicting.addresses import is_stream
-from zoo_core.specs import ModelSpec
+from zoo_core.declarations import Declaration, declaration
 
 if TYPE_CHECKING:
     from zoo_core.predicting import Failure, Prediction
@@ -25,6 +22,7 @@ Examples:
   zoo predict resnet50 photo.jpg
   zoo predict resnet50 'photos/**/*.jpg' holiday/ --output out/
   zoo predict resnet50 photo.jpg --weights IMAGENET1K_V1 --json
+  zoo predict resnet50 photo.jpg --checkpoint mine.pth --labels labels.txt
   zoo predict maskrcnn_resnet50_fpn clip.mp4 --output out/
   zoo predict ssdlite320_mobilenet_v3_large 0 --output out/    the camera, until
                                                                Ctrl-C
@@ -44,11 +42,12 @@ def _complete_words(context: click.Context, parameter: click.Parameter, incomple
 
 def _declared(parsed: Mapping[str, Any]) -> Declaration:
     """What the task of a line declares, as far as the line is parsed."""
-    words, task = parsed.get("words"), parsed.get("task")
-    return _declaration_of(
+    words, task, checkpoint = (parsed.get(name) for name in ("words", "task", "checkpoint"))
+    return choosing.declaration_of(
         # What the line does not say is absent, None or a mark of click's own, by its version.
         [word for word in words if isinstance(word, str)] if isinstance(words, tuple | list) else [],
         task if isinstance(task, str) else None,
+        Path(checkpoint) if isinstance(checkpoint, str | Path) else None,
     )
 
 
@@ -68,12 +67,7 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
     help="Without MODEL: the task to do, classification for instance.",
     shell_complete=complete_tasks,
 )
-@click.option(
-    "--weights",
-    metavar="NAME",
-    help="Weights of the model: IMAGENET1K_V1, DEFAULT, ...",
-    shell_complete=complete_weights(),
-)
+@choosing.model_options
 @click.option(
     "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."
 )
@@ -106,6 +100,8 @@ def command(
     words: Sequence[str],
     task: str | None,
     weights: str | None,
+    checkpoint: Path | None,
+    labels: Path | None,
     device: str,
     batch_size: int | None,
     output_directory: Path | None,
@@ -122,7 +118,7 @@ def command(
         raise UsageError("--save is the format of images, which --output DIR asks for")
     if every is not None and fps is not None:
         raise UsageError("--every counts frames and --fps goes by their times; give one of them")
-    spec, files = _choose(words, task, weights)
+    spec, files = choosing.choose_with_files(words, task=task, weights=weights, checkpoint=checkpoint, labels=labels)
     options = task_options.convert(context, declaration(spec.task), given, spec.name)
 
     from zoo_core import predicting
@@ -197,79 +193,3 @@ def print_prediction(prediction: "Prediction", title: str, written: Iterable[Pat
     output.write(title, f" [{prediction.index}]" if prediction.source.numbered else "")
     for line in [*prediction.describe(), *(f"-> {path}" for path in written)]:
         output.write(f"  {line}", flush=True)
-
-
-def _choose(words: Sequence[str], task: str | None, weights: str | None) -> tuple[ModelSpec, Sequence[str]]:
-    """The model that the words of the command line mean, and the words that mean files."""
-    first, *rest = words
-    if first.lower() in catalog.models() or _is_checkpoint(first):
-        spec = specs.find(first, weights=weights)
-        if task is not None:
-            raise UsageError(f"--task is for calls without a model, and {spec.name} is one")
-        if not rest:
-            raise UsageError(f"give files for {spec.name} to look at")
-        return spec, rest
-    if weights is not None:
-        if _is_file(first):
-            raise UsageError("--weights goes with the name of a model, which comes before the files")
-        raise catalog.unknown_model(first, catalog.models())
-    if not _is_file(first):
-        raise catalog.unknown_model(first, catalog.models())
-    if late := next((word for word in rest if word.lower() in catalog.models() and not _is_file(word)), None):
-        raise UsageError(f"the name of the model comes before the files: zoo predict {late} {first}")
-    spec = _embedded(words, task)
-    output.note(
-        f"no model was named: {spec.name} with {spec.weights}, which ships in "
-        f"{catalog.models()[spec.name].source.package}"
-    )
-    return spec, words
-
-
-def _is_checkpoint(word: str) -> bool:
-    return specs.names_file(word) and _is_file(word) and Path(word).is_file()
-
-
-def _is_file(word: str) -> bool:
-    """Whether a word means files, and is not the misspelt name of a model."""
-    try:
-        exists = word != "" and Path(word).exists()
-    except OSError:  # too long for a name, or in a folder that may not be read
-        return True
-    return exists or is_stream(word) or any(character in word for character in "./\\*?[")
-
-
-def _embedded(words: Sequence[str], task: str | None) -> ModelSpec:
-    """The weights at hand for such files: those of the first task, by name, that takes files of this kind."""
-    facts.of_task(task)
-    candidates = [(m, c) for m, c in facts.embedded() if task is None or m.task == task]
-    if not candidates:
-        of_task = "" if task is None else f" of the task {task}"
-        raise ValueError(
-            f"no installed package ships weights{of_task}, so name a model: zoo predict MODEL FILE...; `zoo list` "
-            "shows which there are"
-        )
-    endings = {Path(word).suffix.lower() for word in words} - {""}
-    fitting = [
-        (model, checkpoint)
-        for model, checkpoint in candidates
-        if model.task in declarations() and endings <= declarations()[model.task].suffixes
-    ]
-    model, checkpoint = (fitting or candidates)[0]
-    return specs.find(model.name, weights=checkpoint.name)
-
-
-def _declaration_of(words: Sequence[str], task: str | None) -> Declaration:
-    """What the task of such a call declares.
-
-    Raises:
-        ValueError: the call does not tell its task, or that is not declared.
-    """
-    named = next((catalog.models()[word.lower()] for word in words if word.lower() in catalog.models()), None)
-    if named is not None:
-        return declaration(named.task)
-    if task is not None:
-        return declaration(task)
-    files = [word for word in words if _is_file(word)]
-    if not files:
-        raise ValueError("no word tells the task")
-    return declaration((specs.find(words[0]) if _is_checkpoint(words[0]) else _embedded(files, None)).task)

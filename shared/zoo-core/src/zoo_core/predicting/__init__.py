@@ -10,7 +10,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo_core import specs
@@ -46,10 +46,12 @@ __all__ = [
 
 
 def predict(
-    model: str | os.PathLike[str] | ModelSpec,
+    model: str | os.PathLike[str] | ModelSpec | None,
     files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     weights: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     options: Mapping[str, Any] | None = None,
     device: str = "auto",
     batch_size: int | None = None,
@@ -61,6 +63,7 @@ def predict(
         model: its name, the path of a checkpoint, or its spec; see :func:`zoo_core.specs.find`.
         files: paths, shell patterns and folders; cameras (``"0"``) and addresses of streams.
         weights: which published weights; by default the best.
+        checkpoint, labels: parameters of your own for the model that is named, and the names of its classes.
         options: of the task, by key, as ``zoo predict MODEL --help`` shows them: ``{"threshold": 0.7}``.
         device: ``"cpu"``, ``"cuda:1"``, ...; ``"auto"`` takes a GPU if there is one.
         batch_size: how many inputs run at a time; by default as many as suit the task.
@@ -75,7 +78,7 @@ def predict(
         zoo_core.checkpoints.CheckpointError: its weights cannot be had.
         ValueError: an option, the device or the number of files does not suit the task.
     """
-    spec = specs.find(model, weights=weights)
+    spec = specs.find(model, weights=weights, checkpoint=checkpoint, labels=labels)
     task = task_class(spec.task)(spec, options)
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")

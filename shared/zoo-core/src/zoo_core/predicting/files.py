@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from zoo_core.predicting.addresses import is_stream, stem_of
+from zoo_core.addresses import is_stream, stem_of
 
 __all__ = ["Found", "Skipped", "files_below", "find_files", "make_output_directory", "matches", "words_of"]
 

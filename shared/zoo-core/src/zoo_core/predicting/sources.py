@@ -163,7 +163,7 @@ class Sources(Iterable[Source]):
         self.count = 0
         self._names = Names() if (output is not None if named is None else named) else None
         self._on_problem = on_problem or self.problems.append
-        self._too_few: str | None = None
+        self._kept_back: str | None = None
         self._total: int | None = None
         self._counter: threading.Thread | None = None
         self._is_closed = False
@@ -229,16 +229,16 @@ class Sources(Iterable[Source]):
             self._total = total
 
     def _all(self) -> Generator[Source, None, None]:
-        guard = _OutputGuard(self.output, self._on_problem)
+        guard = _OutputGuard(self.output, self._tell_late)
         found = words_of(self.words, self.declaration.suffixes, self.output, self._on_problem, self.skipped)
         for paths, first in self._grouped(file for file in found if guard.lets(file)):
             source = self._source(paths, first)
             if source is not None:
                 yield source
         if not self.count:
-            raise NothingFoundError(self._too_few or "there is nothing to look at")
-        if self._too_few is not None:
-            self._on_problem(self._too_few)
+            raise NothingFoundError(self._kept_back or "there is nothing to look at")
+        if self._kept_back is not None:
+            self._on_problem(self._kept_back)
 
     def _source(self, paths: tuple[Path, ...], first: Found) -> Source | None:
         position = self.count
@@ -266,14 +266,17 @@ class Sources(Iterable[Source]):
         yield from runs.end()
 
     def _tell_too_few(self, alone: list[Found]) -> None:
-        """Keeps the last message back, which says by itself why there may be nothing to look at."""
-        if self._too_few is not None:
-            self._on_problem(self._too_few)
         count = self.declaration.images
-        self._too_few = (
+        self._tell_late(
             f"{alone[0].path}: {self.declaration.title.lower()} needs {_NUMERALS.get(count or 1, count)} images (or a "
             f"video), " + ("and this one is alone" if len(alone) == 1 else f"and there are {len(alone)}")
         )
+
+    def _tell_late(self, message: str) -> None:
+        """Keeps the last message back, which says by itself why there may be nothing to look at."""
+        if self._kept_back is not None:
+            self._on_problem(self._kept_back)
+        self._kept_back = message
 
 
 class _Runs:
@@ -368,14 +371,14 @@ def find_sources(
         The sources, videos first where the task takes several images; and, for each word that means no file, a message.
 
     Raises:
-        ValueError: there are too few images for the task.
+        ValueError: there are too few images for the task, or a file lies in the folder for the output.
     """
     stream = Sources(declaration, words, output=left_out, named=True, sampling=sampling)
     found: list[Source] = []
     with contextlib.suppress(NothingFoundError):
         found += stream
-    if stream._too_few is not None:
-        raise ValueError(stream._too_few)
+    if stream._kept_back is not None:
+        raise ValueError(stream._kept_back)
     if declaration.images not in (None, 1):
         order = {source.paths[0].parent: place for place, source in reversed(list(enumerate(found)))}
         found.sort(key=lambda source: (not source.numbered, order[source.paths[0].parent]))

@@ -1,0 +1,157 @@
+"""Which model a line means: the options for that, once for all commands that run one, and what they stand for."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from zoo_core import catalog, specs
+from zoo_core.cli import facts, output
+from zoo_core.cli.errors import UsageError
+from zoo_core.cli.parser import complete_weights
+from zoo_core.declarations import Declaration, declaration, declarations
+from zoo_core.addresses import is_stream
+from zoo_core.specs import ModelSpec
+
+__all__ = ["choose", "choose_with_files", "declaration_of", "is_checkpoint", "is_file", "model_options"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def model_options(function: Function) -> Function:
+    """Adds ``--weights``, ``--checkpoint`` and ``--labels`` to a command, whose values :func:`choose` takes."""
+    options = (
+        click.option(
+            "--weights",
+            metavar="NAME",
+            help="Weights of the model: IMAGENET1K_V1, DEFAULT, ...",
+            shell_complete=complete_weights(),
+        ),
+        click.option(
+            "--checkpoint",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="A file with parameters of your own for the model.",
+        ),
+        click.option(
+            "--labels",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Names of the model's classes, one a line, in the order of its outputs.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def choose(
+    model: str | None, *, weights: str | None = None, checkpoint: Path | None = None, labels: Path | None = None
+) -> ModelSpec:
+    """What a line says about its model; see :func:`zoo_core.specs.find`.
+
+    Args:
+        model: its name, or a checkpoint that says what it is; ``None`` where only ``checkpoint`` is given.
+        weights, checkpoint, labels: of :func:`model_options`.
+    """
+    if checkpoint is not None and weights is not None:
+        raise UsageError("give --weights or --checkpoint, not both")
+    if checkpoint is not None and model is not None and is_checkpoint(model):
+        raise UsageError(f"--checkpoint goes with the name of a model, and {model} is a file")
+    return specs.find(model, weights=weights, checkpoint=checkpoint, labels=labels)
+
+
+def choose_with_files(
+    words: Sequence[str],
+    *,
+    task: str | None = None,
+    weights: str | None = None,
+    checkpoint: Path | None = None,
+    labels: Path | None = None,
+    more_files: bool = False,
+) -> tuple[ModelSpec, Sequence[str]]:
+    """The model that the words of a line mean, which may begin with its name, and the words that mean files.
+
+    Args:
+        words: of the line. Without a model among them, a checkpoint that ships in a package serves.
+        task: for calls without a model.
+        weights, checkpoint, labels: of :func:`model_options`.
+        more_files: whether there are files that the words do not name.
+    """
+    first, *rest = words or ("",)
+    if first.lower() in catalog.models() or is_checkpoint(first):
+        spec = choose(first, weights=weights, checkpoint=checkpoint, labels=labels)
+        if task is not None:
+            raise UsageError(f"--task is for calls without a model, and {spec.name} is one")
+        if not rest and not more_files:
+            raise UsageError(f"give files for {spec.name} to look at")
+        return spec, rest
+    if words and not is_file(first):
+        raise catalog.unknown_model(first, catalog.models())
+    if late := next((word for word in rest if word.lower() in catalog.models() and not is_file(word)), None):
+        raise UsageError(f"the name of the model comes before the files: zoo predict {late} {first}")
+    if checkpoint is not None:
+        return choose(None, weights=weights, checkpoint=checkpoint, labels=labels), words
+    if weights is not None or labels is not None:
+        option = "--labels" if weights is None else "--weights"
+        raise UsageError(f"{option} goes with the name of a model, which comes before the files")
+    spec = _embedded(words, task)
+    output.note(
+        f"no model was named: {spec.name} with {spec.weights}, which ships in "
+        f"{catalog.models()[spec.name].source.package}"
+    )
+    return spec, words
+
+
+def is_checkpoint(word: str) -> bool:
+    """Whether a word names a file that is there and holds a model."""
+    return specs.names_file(word) and is_file(word) and Path(word).is_file()
+
+
+def is_file(word: str) -> bool:
+    """Whether a word means files, and is not the misspelt name of a model."""
+    try:
+        exists = word != "" and Path(word).exists()
+    except OSError:  # too long for a name, or in a folder that may not be read
+        return True
+    return exists or word == "-" or is_stream(word) or any(character in word for character in "./\\*?[")
+
+
+def _embedded(words: Sequence[str], task: str | None) -> ModelSpec:
+    """The weights at hand for such files: those of the first task, by name, that takes files of this kind."""
+    facts.of_task(task)
+    candidates = [(m, c) for m, c in facts.embedded() if task is None or m.task == task]
+    if not candidates:
+        of_task = "" if task is None else f" of the task {task}"
+        raise ValueError(
+            f"no installed package ships weights{of_task}, so name a model: zoo predict MODEL FILE...; `zoo list` "
+            "shows which there are"
+        )
+    endings = {Path(word).suffix.lower() for word in words} - {""}
+    fitting = [
+        (model, checkpoint)
+        for model, checkpoint in candidates
+        if model.task in declarations() and endings <= declarations()[model.task].suffixes
+    ]
+    model, checkpoint = (fitting or candidates)[0]
+    return specs.find(model.name, weights=checkpoint.name)
+
+
+def declaration_of(words: Sequence[str], task: str | None = None, checkpoint: Path | None = None) -> Declaration:
+    """What the task of such a line declares.
+
+    Raises:
+        ValueError: the line does not tell its task, or that is not declared.
+    """
+    named = next((catalog.models()[word.lower()] for word in words if word.lower() in catalog.models()), None)
+    if named is not None:
+        return declaration(named.task)
+    if task is not None:
+        return declaration(task)
+    if checkpoint is not None:
+        return declaration(specs.find(None, checkpoint=checkpoint).task)
+    files = [word for word in words if is_file(word)]
+    if not files:
+        raise ValueError("no word tells the task")
+    return declaration((specs.find(words[0]) if is_checkpoint(words[0]) else _embedded(files, None)).task)
