@@ -194,11 +194,12 @@ def test_memory_does_not_grow_with_the_number_of_files(here, monkeypatch, images
 
     def entries(folder):
         names = range(15_000) if folder == Path("a/z") else range(1500)
-        files_there = [Entry(f"{number * 7919 % 15_000}.png", False) for number in names]
-        folders = [Entry(name, True) for name in "bcdefghijz"] if folder == Path("a") else []
-        return contextlib.nullcontext(files_there + folders)
+        files_there = (Entry(f"{number * 7919 % 15_000}.png", False) for number in names)
+        folders = (Entry(name, True) for name in ("bcdefghijz" if folder == Path("a") else ""))
+        return contextlib.nullcontext(itertools.chain(files_there, folders))
 
     monkeypatch.setattr(files, "_RUN", 500)
+    monkeypatch.setattr(files, "_PIECE", 20)
     monkeypatch.setattr(os, "scandir", entries)
     tracemalloc.start()
     try:
