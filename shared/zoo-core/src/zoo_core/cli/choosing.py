@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 import click
 
 from zoo_core import catalog, specs
+from zoo_core.addresses import is_stream
 from zoo_core.cli import facts, output
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import complete_weights
 from zoo_core.declarations import Declaration, declaration, declarations
-from zoo_core.addresses import is_stream
 from zoo_core.specs import ModelSpec
 
 __all__ = ["choose", "choose_with_files", "declaration_of", "is_checkpoint", "is_file", "model_options"]
