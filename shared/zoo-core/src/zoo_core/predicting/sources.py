@@ -345,10 +345,10 @@ class _OutputGuard:
             resolved = folder.resolve()
             self._folder = folder
             self._is_inside = resolved == self._output or self._output in resolved.parents
-        if self._is_inside:
-            self._on_problem(
-                f"{file.path} lies in the folder for the images, and could be overwritten; choose another --output"
-            )
+            if self._is_inside:  # the same goes for the others there
+                self._on_problem(
+                    f"{file.path} lies in the folder for the images, and could be overwritten; choose another --output"
+                )
         return not self._is_inside
 
 
