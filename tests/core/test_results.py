@@ -2,7 +2,6 @@
 
 import csv
 import io
-import itertools
 import json
 import multiprocessing
 import os
@@ -18,7 +17,7 @@ from zoo_core.predicting.formats import Csv, JsonDocument, JsonLines, of_name, r
 from zoo_core.predicting.journal import Journal, journal_of
 from zoo_core.predicting.merging import merge, parts_of
 from zoo_core.predicting.results import ResultFile, ResultFileError
-from zoo_core.predicting.shards import Shard
+from zoo_core.predicting.shards import Share
 
 RUN = {"model": "m", "options": {"topk": 2, "threshold": 0.5}}
 TABLE = Table("found", {"rank": "#", "label": "label", "score": "score", "x2": "bbox.0 + bbox.2"})
@@ -169,7 +168,7 @@ def test_more_inputs_than_before(tmp_path):
         ({"run": {**RUN, "model": "other"}}, 'with model = "m", and this run has "other"'),
         ({"run": {**RUN, "options": {"topk": 3, "threshold": 0.5}}}, "options.topk = 2, and this run has 3"),
         ({"run": {**RUN, "weights": "V2"}}, 'weights = null, and this run has "V2"'),
-        ({"shard": Shard(1, 2)}, "is shard None, and this run is shard 1/2"),
+        ({"shard": Share(0, 2)}, "is shard None, and this run is shard 1/2"),
         ({"format": Csv(declared())}, "of the format jsonl, and this run writes csv"),
         ({"count": 4}, "results of 10 inputs, and 4.png and those behind it are no longer given"),
     ],
@@ -271,20 +270,17 @@ def test_a_full_disk_loses_no_finished_result(tmp_path):
 # Shards -----------------------------------------------------------------------------------------------------------
 
 
-def test_shards_divide_the_list(tmp_path):
-    shares = [list(Shard(number, 3).of("abcdefgh")) for number in (1, 2, 3)]
-    assert sorted(itertools.chain(*shares)) == list(enumerate("abcdefgh"))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    assert Shard.parse("3/64") == Shard(3, 64)
-    assert Shard(3, 64).part(tmp_path / "r.csv").name == "r.part-00003-of-00064.csv"
+def test_names_of_parts(tmp_path):
+    assert Share.parse("3/64") == Share(2, 64)
+    assert Share(2, 64).part(tmp_path / "r.csv").name == "r.part-00003-of-00064.csv"
     for text in ("0/4", "5/4", "3", "a/b", "-1/2", "1/0"):
         with pytest.raises(ValueError):
-            Shard.parse(text)
+            Share.parse(text)
 
 
 def write_part(path, shard, count, format=None, stop=None, run=RUN):
     with ResultFile(shard.part(path), format or JsonLines(), run, shard=shard, resume=True) as file:
-        own = ((position, [f"{item}.png"], item) for position, item in shard.of(range(count)))
+        own = ((position, [f"{item}.png"], item) for position, item in enumerate(range(count)) if shard.takes(position))
         for position, item, there in file.remaining(own):
             if position == stop:
                 return
@@ -295,7 +291,7 @@ def write_part(path, shard, count, format=None, stop=None, run=RUN):
 
 
 def worker(path, number, count):
-    write_part(path, Shard(number, 4), count)
+    write_part(path, Share(number - 1, 4), count)
 
 
 def test_four_processes_of_which_one_is_killed(tmp_path):
@@ -327,7 +323,7 @@ def test_merged_tables_are_the_table_of_one_run(tmp_path):
     one, path = tmp_path / "one.csv", tmp_path / "r.csv"
     run(one, 23, Csv(declared()))
     for number in (1, 2, 3, 4, 5):
-        write_part(path, Shard(number, 5), 23, Csv(declared()))
+        write_part(path, Share(number - 1, 5), 23, Csv(declared()))
     merge(list(reversed(parts_of(path))), path)
     assert path.read_bytes() == one.read_bytes()
     with pytest.raises(ResultFileError, match=r"r\.csv is there already"):
@@ -337,7 +333,7 @@ def test_merged_tables_are_the_table_of_one_run(tmp_path):
 def test_parts_that_do_not_make_a_whole(tmp_path):
     path = tmp_path / "r.jsonl"
     for number in (1, 2, 3):
-        write_part(path, Shard(number, 3), 10)
+        write_part(path, Share(number - 1, 3), 10)
     parts = parts_of(path)
 
     def fails(message, *given):
@@ -350,10 +346,10 @@ def test_parts_that_do_not_make_a_whole(tmp_path):
     fails("are both shard 1/3", parts[0], *parts)
     fails("no parts to merge")
     fails("no such file", tmp_path / "absent")
-    write_part(tmp_path / "other.jsonl", Shard(3, 3), 10, run={**RUN, "model": "n"})
-    fails("was written with model = m, and .* with n", *parts[:2], Shard(3, 3).part(tmp_path / "other.jsonl"))
-    write_part(tmp_path / "longer.jsonl", Shard(3, 3), 20)
-    fails("no result of input 11", *parts[:2], Shard(3, 3).part(tmp_path / "longer.jsonl"))
+    write_part(tmp_path / "other.jsonl", Share(2, 3), 10, run={**RUN, "model": "n"})
+    fails("was written with model = m, and .* with n", *parts[:2], Share(2, 3).part(tmp_path / "other.jsonl"))
+    write_part(tmp_path / "longer.jsonl", Share(2, 3), 20)
+    fails("no result of input 11", *parts[:2], Share(2, 3).part(tmp_path / "longer.jsonl"))
     journal_of(parts[1]).rename(tmp_path / "hidden")
     fails("its journal must lie beside it", *parts)
     (tmp_path / "hidden").rename(journal_of(parts[1]))

@@ -22,7 +22,7 @@ from zoo_core.predicting.formats import JsonLines
 from zoo_core.predicting.journal import Journal, journal_of
 from zoo_core.predicting.merging import parts_of
 from zoo_core.predicting.results import ResultFile, ResultFileError, difference
-from zoo_core.predicting.shards import Shard
+from zoo_core.predicting.shards import Share
 from zoo_core.processes import World
 from zoo_core.tasks import Score, Task
 
@@ -76,7 +76,7 @@ class KeptResults:
         self.count = count
         self.among = among
         self.places: list[int] = []
-        self._shard = None if among.size == 1 else Shard(among.rank + 1, among.size)
+        self._shard = None if among.size == 1 else Share(among.rank, among.size)
         self._own_path = path if self._shard is None else self._shard.part(path)
         self._file: ResultFile | None = None
         # A sample may be in two files: a process was killed while it put parts together.
@@ -163,7 +163,7 @@ class KeptResults:
         """
         score: Score[Any] = self.task.score()
         bad: list[str] = []
-        others = {Shard(number, self.among.size).part(self.path) for number in range(2, self.among.size + 1)}
+        others = {Share(index, self.among.size).part(self.path) for index in range(1, self.among.size)}
         for file in dict.fromkeys(self._owner.values()):
             if file == self._own_path or (self.among.is_first and file not in others):
                 for position, record in _records(file):

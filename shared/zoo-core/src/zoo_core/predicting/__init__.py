@@ -18,7 +18,8 @@ from zoo_core.engines import EagerEngine, choose_device
 from zoo_core.predicting.files import find_files, make_output_directory
 from zoo_core.predicting.loop import Failure, Prediction, run
 from zoo_core.predicting.saving import Saver
-from zoo_core.predicting.sources import NothingFoundError, Share, Source, Sources, estimate, find_sources
+from zoo_core.predicting.shards import Share
+from zoo_core.predicting.sources import NothingFoundError, Source, Sources, estimate, find_sources
 from zoo_core.predicting.videos import Moment, until_interrupted
 from zoo_core.sampling import Sampling
 from zoo_core.specs import ModelSpec

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from zoo_core.predicting.shards import Shard
+from zoo_core.predicting.shards import Share
 
 __all__ = ["Entry", "Journal", "ResultFileError", "entry_line", "journal_of"]
 
@@ -57,7 +57,7 @@ class Journal:
     format: str
     run: Mapping[str, Any]
     about: Mapping[str, Any]
-    shard: Shard | None
+    shard: Share | None
     head: str
 
     @classmethod
@@ -73,7 +73,7 @@ class Journal:
             values = json.loads(line)
             if not line.endswith(b"\n") or values["zoo_results"] != _VERSION:
                 raise ValueError
-            shard = None if values["shard"] is None else Shard(*values["shard"])
+            shard = None if values["shard"] is None else Share(values["shard"][0] - 1, values["shard"][1])
             return cls(path, values["format"], values["run"], values["about"], shard, values["head"])
         except (ValueError, TypeError, KeyError) as error:
             raise ResultFileError(

@@ -35,7 +35,7 @@ from typing import Any, Self, TypeVar
 
 from zoo_core.predicting.formats import Format, plain
 from zoo_core.predicting.journal import Entry, Journal, ResultFileError, entry_line, journal_of
-from zoo_core.predicting.shards import Shard
+from zoo_core.predicting.shards import Share
 
 try:
     import fcntl
@@ -78,7 +78,7 @@ class ResultFile:
         run: Mapping[str, Any],
         *,
         about: Mapping[str, Any] | None = None,
-        shard: Shard | None = None,
+        shard: Share | None = None,
         resume: bool = False,
     ) -> None:
         self.path = path

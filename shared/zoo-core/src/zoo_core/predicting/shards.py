@@ -1,51 +1,55 @@
-"""The shares of several processes in a list of inputs."""
+"""The shares of several processes in a stream of inputs."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
-__all__ = ["Shard"]
-
-Item = TypeVar("Item")
+__all__ = ["Share"]
 
 
 @dataclass(frozen=True)
-class Shard:
-    """The share of one of several processes: every ``count``-th input.
+class Share:
+    """A part of a stream, by position: every ``count``-th source, beginning with the one at ``index``.
+
+    Each source is in exactly one share, and nobody needs to know how many sources there are. The shares differ by one
+    source at most.
 
     Args:
-        number: of the process, from 1 to ``count``.
-        count: how many processes there are.
+        index: which part, from 0 on.
+        count: how many parts there are.
     """
 
-    number: int
-    count: int
+    index: int = 0
+    count: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.number <= self.count:
-            raise ValueError(f"shards are numbered from 1 to their count, 1/4 to 4/4 for instance, not {self}")
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"a share must be one of 1/{self.count} to {self.count}/{self.count}, not {self}")
 
     def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
+        return f"{self.index + 1}/{self.count}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``"3/64"`` is the third of 64.
+        """The share that ``"3/64"`` means, the third of 64.
 
         Raises:
-            ValueError: it is not written so.
+            ValueError: it means none.
         """
-        number, _, count = text.partition("/")
-        if not (number.isdecimal() and count.isdecimal()):
-            raise ValueError(f"a shard is written as in 3/64, the third of 64, not {text!r}")
-        return cls(int(number), int(count))
+        index, slash, count = text.partition("/")
+        if not (slash and index.strip().isdecimal() and count.strip().isdecimal() and int(count) > 0):
+            raise ValueError(f"write a share as in 3/64, the third of 64, not {text!r}")
+        return cls(int(index) - 1, int(count))
 
-    def of(self, items: Iterable[Item]) -> Iterator[tuple[int, Item]]:
-        """Its own of the items, each with its position among all, as they come."""
-        return islice(enumerate(items), self.number - 1, None, self.count)
+    @property
+    def number(self) -> int:
+        """Which part, from 1 on."""
+        return self.index + 1
+
+    def takes(self, position: int) -> bool:
+        """Whether the source at a position is in this share."""
+        return position % self.count == self.index
 
     def part(self, path: Path) -> Path:
-        """The file for its share of the results that are to be in ``path``: ``results.part-00003-of-00064.jsonl``."""
+        """The file for its results, of those that are to be in ``path``: ``results.part-00003-of-00064.jsonl``."""
         return path.with_name(f"{path.stem}.part-{self.number:05d}-of-{self.count:05d}{path.suffix}")

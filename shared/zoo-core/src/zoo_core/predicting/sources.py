@@ -15,12 +15,13 @@ from zoo_core.declarations import VIDEO_SUFFIXES, Declaration
 from zoo_core.images import open_image
 from zoo_core.predicting.files import Found, Skipped, is_pattern, words_of
 from zoo_core.predicting.names import Names
+from zoo_core.predicting.shards import Share
 from zoo_core.predicting.videos import Moment, count_frames, frames_of
 from zoo_core.sampling import Sampling
 from zoo_core.tasks import Task
 from zoo_core.text import redacted
 
-__all__ = ["NothingFoundError", "Share", "Source", "Sources", "estimate", "find_sources", "inputs", "located_inputs"]
+__all__ = ["NothingFoundError", "Source", "Sources", "estimate", "find_sources", "inputs", "located_inputs"]
 
 _NUMERALS = {2: "two", 3: "three", 4: "four", 5: "five"}
 # In so many folders at a time may sequences of images be under way.
@@ -70,45 +71,6 @@ class Source:
 
 class NothingFoundError(ValueError):
     """The words name no file that could be looked at."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """A part of a stream, by position: every ``count``-th source, beginning with the one at ``index``.
-
-    Each source is in exactly one share, and nobody needs to know how many sources there are. The shares differ by one
-    source at most.
-
-    Args:
-        index: which part, from 0 on.
-        count: how many parts there are.
-    """
-
-    index: int = 0
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.index < self.count:
-            raise ValueError(f"a share must be one of 1/{self.count} to {self.count}/{self.count}, not {self}")
-
-    def __str__(self) -> str:
-        return f"{self.index + 1}/{self.count}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Share":
-        """The share that ``"3/64"`` means, the third of 64.
-
-        Raises:
-            ValueError: it means none.
-        """
-        index, slash, count = text.partition("/")
-        if not (slash and index.strip().isdecimal() and count.strip().isdecimal() and int(count) > 0):
-            raise ValueError(f"write a share as in 3/64, the third of 64, not {text!r}")
-        return cls(int(index) - 1, int(count))
-
-    def takes(self, position: int) -> bool:
-        """Whether the source at a position is in this share."""
-        return position % self.count == self.index
 
 
 class Sources(Iterable[Source]):
