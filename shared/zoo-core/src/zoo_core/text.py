@@ -1,7 +1,10 @@
-"""Text from outside (servers, file names, labels, catalogues, urls) made fit for messages and terminals."""
+"""Text from outside (servers, file names, labels, catalogues, urls) made fit for messages, terminals and files."""
 
+import math
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 # Control characters, formats (which reorder or hide text), halves of surrogate pairs, line and paragraph separators.
 _RAW = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
@@ -60,3 +63,14 @@ def _without_value(found: "re.Match[str]") -> str:
     if equals:
         return f"{separator}{name}={_HIDDEN if value else ''}"
     return f"{separator}{_HIDDEN if name else ''}"
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it: NaN and infinity, which it does not have, are ``None``."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

@@ -23,6 +23,7 @@ COMMANDS = {
     "list": "zoo_core.cli.list",
     "info": "zoo_core.cli.info",
     "predict": "zoo_core.cli.predict",
+    "merge": "zoo_core.cli.merge",
     "evaluate": "zoo_core.cli.evaluate",
     "demo": "zoo_core.cli.demo",
     "download": "zoo_core.cli.download",

@@ -59,7 +59,7 @@ def command(task: str | None, output_directory: Path) -> int:
 def _show(model: Model, checkpoint: Checkpoint, directory: Path) -> tuple[int, int]:
     """Runs a model on the samples of its package. Returns how many it could show, and how many it could not."""
     from zoo_core import predicting
-    from zoo_core.cli.predict import print_prediction
+    from zoo_core.cli.results import print_prediction
     from zoo_core.tasks import task_class
 
     declared = declaration(model.task)

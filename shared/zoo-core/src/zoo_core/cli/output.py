@@ -6,16 +6,15 @@ steer the terminal. Nothing else in the commands prints.
 
 import contextlib
 import json
-import math
 import os
 import shutil
 import sys
 import traceback as traceback_module
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from zoo_core.text import printable
+from zoo_core.text import plain, printable
 
 _GAP = "  "
 
@@ -68,17 +67,12 @@ def confirm(question: str) -> bool:
 def write_json(value: Any) -> None:
     """Writes one JSON document on stdout. Numbers that JSON does not have (NaN, infinity) become null."""
     # JSON's own escapes leave one control character as it is.
-    print(json.dumps(_finite(value), indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
+    print(json.dumps(plain(value), indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+def write_text(text: str) -> None:
+    """Writes text on stdout that a program is to read, as it is, at once."""
+    print(text, end="", flush=True)
 
 
 @dataclass(frozen=True)
@@ -140,6 +134,11 @@ def size(count: float) -> str:
     return f"{count / 1024**power:.1f} {unit}"
 
 
+def shows_progress() -> bool:
+    """Whether :func:`progress` has somewhere to draw its bar."""
+    return sys.stderr.isatty()
+
+
 class Advance(Protocol):
     """Moves a progress bar on."""
 
@@ -153,9 +152,17 @@ class Advance(Protocol):
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int) -> Iterator[Advance]:
-    """A bar on stderr while the ``with`` block runs, if that is a terminal and there is more than one step."""
-    if total < 2 or not sys.stderr.isatty():
+def progress(description: str, total: int | Callable[[], int | None], *, done: int = 0) -> Iterator[Advance]:
+    """A bar on stderr while the ``with`` block runs, if that is a terminal and there is more than one step.
+
+    Args:
+        description: what is done, in a word.
+        total: how many steps there are; or what tells that, ``None`` as long as nobody knows.
+        done: how many of them were done before.
+    """
+    find_total = total if callable(total) else lambda: total
+    known = find_total()
+    if (known is not None and known - done < 2) or not shows_progress():
         yield lambda steps, figures="": None
         return
     from rich.console import Console
@@ -170,11 +177,14 @@ def progress(description: str, total: int) -> Iterator[Advance]:
     )
     # What is printed meanwhile goes above the bar; but a stdout that is no terminal must get what it is due.
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        task = bar.add_task(description, total=total, figures="")
+        task = bar.add_task(description, total=known, completed=done, figures="")
 
         def advance(steps: int, figures: str = "") -> None:
+            nonlocal known
             bar.advance(task, steps)
             if figures:
                 bar.update(task, figures=printable(figures))
+            if known is None and (known := find_total()) is not None:
+                bar.update(task, total=known)
 
         yield advance

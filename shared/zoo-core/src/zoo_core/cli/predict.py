@@ -1,7 +1,8 @@
 """``zoo predict``: what does a model see in these files?"""
 
 import contextlib
-from collections.abc import Generator, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from click.shell_completion import CompletionItem
 from zoo_core.cli import choosing, output, task_options
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, complete_models, complete_tasks
+from zoo_core.cli.results import Problems, ResultOptions, result_options, share_of
 from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import Declaration, declaration
 
@@ -73,6 +75,12 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
 )
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="How many inputs run at a time.")
 @click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="How many threads read and prepare inputs ahead; by default as many as there are processors, up to 8.",
+)
+@click.option(
     "--output",
     "output_directory",
     type=click.Path(path_type=Path, file_okay=True),
@@ -93,7 +101,7 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
     metavar="N",
     help="Of videos, look at N frames in each second at the most.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Write the results as JSON.")
+@result_options
 @click.pass_context
 def command(
     context: click.Context,
@@ -104,11 +112,16 @@ def command(
     labels: Path | None,
     device: str,
     batch_size: int | None,
+    workers: int | None,
     output_directory: Path | None,
     save: str | None,
     every: int | None,
     fps: float | None,
+    format_name: str | None,
     as_json: bool,
+    results: Path | None,
+    resume: bool,
+    shard: str | None,
     **given: Any,
 ) -> int:
     """Run a model on files, and show what it sees."""
@@ -118,58 +131,62 @@ def command(
         raise UsageError("--save is the format of images, which --output DIR asks for")
     if every is not None and fps is not None:
         raise UsageError("--every counts frames and --fps goes by their times; give one of them")
+    asked = ResultOptions(format_name, as_json, results, resume, shard)
+    share = share_of(asked)
     spec, files = choosing.choose_with_files(words, task=task, weights=weights, checkpoint=checkpoint, labels=labels)
     options = task_options.convert(context, declaration(spec.task), given, spec.name)
 
     from zoo_core import predicting
     from zoo_core.engines import choose_device
+    from zoo_core.processes import world
     from zoo_core.tasks import task_class
 
     chosen = task_class(spec.task)(spec, options)
-    sampling = predicting.Sampling(every or 1, fps)
-    sources, problems = predicting.find_sources(chosen.declaration, files, left_out=output_directory, sampling=sampling)
-    for problem in problems:
-        output.error(problem)
-    if not sources:
-        raise ValueError("there is nothing to look at")
-    if output_directory is not None:
-        predicting.make_output_directory(output_directory, [path for source in sources for path in source.paths])
-    engine = predicting.load(chosen, choose_device(device, chosen.declaration.devices))
-
-    records: list[dict[str, Any]] = [{"error": problem} for problem in problems]
-    failed = bool(problems)
-    outcomes = predicting.run(chosen, engine, sources, batch_size)
-    with (
-        predicting.until_interrupted(),
-        output.progress("predicting", predicting.estimate(chosen, sources)) as advance,
-        contextlib.closing(_saved(outcomes, output_directory, save)) as saved,
-    ):
-        for outcome, written in saved:
+    among = world()
+    found_device = choose_device(
+        device, chosen.declaration.devices, local_rank=among.local_rank if among.size > 1 else None
+    )
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(predicting.until_interrupted())
+        problems = Problems()
+        sources = predicting.Sources(
+            chosen.declaration,
+            files,
+            output=output_directory,
+            share=share,
+            on_problem=problems.tell,
+            sampling=predicting.Sampling(every or 1, fps),
+        )
+        stack.callback(sources.close)
+        writer = stack.enter_context(asked.writer(chosen, share, str(found_device), given={"every": every, "fps": fps}))
+        if writer.is_complete_part:
+            return writer.finish()
+        todo = writer.remaining(sources, whole=output_directory is not None)
+        first = next(todo, None)
+        outcomes: Iterator[Prediction | Failure] = iter(())
+        if first is not None:  # which a share that is done has not
+            outcomes = predicting.run(
+                chosen,
+                predicting.load(chosen, found_device),
+                (source for source, _ in itertools.chain([first], todo)),
+                batch_size,
+                workers=predicting.default_workers() if workers is None else workers,
+                keep_inputs=output_directory is not None,
+                skip=first[1],
+            )
+            if output.shows_progress():
+                sources.count_ahead(chosen)
+        advance = stack.enter_context(output.progress("predicting", lambda: sources.total, done=writer.inputs))
+        for outcome, written in stack.enter_context(contextlib.closing(_saved(outcomes, output_directory, save))):
             advance(1)
             if isinstance(outcome, predicting.Failure):
-                failed = True
-                output.error(outcome.message)
-                if context.obj.debug and outcome.error is not None:
-                    output.traceback(outcome.error)
-                if as_json:
-                    records.append(outcome.record())
-                continue
-            if as_json:
-                paths = {} if output_directory is None else {"output": [str(path) for path in written]}
-                records.append(outcome.record() | paths)
-            else:
-                print_prediction(outcome, str(outcome.source), written)
-    if as_json:
-        output.write_json(
-            {
-                "model": spec.name,
-                "weights": spec.weights,
-                "task": spec.task,
-                "device": str(engine.device),
-                "results": records,
-            }
-        )
-    return 1 if failed else 0
+                problems.tell_failure(outcome, with_traceback=context.obj.debug)
+            problems.write(writer)
+            writer.write(outcome, written)
+        problems.write(writer)
+    if left_out := str(sources.skipped):
+        output.note(f"left out of folders: {left_out}")
+    return max(writer.finish(), 1 if problems.count else 0)
 
 
 def _saved(
@@ -184,12 +201,3 @@ def _saved(
         return
     with Saver(directory, save=save) as saver:
         yield from saver.follow(outcomes)
-
-
-def print_prediction(prediction: "Prediction", title: str, written: Iterable[Path] = ()) -> None:
-    """Prints what was seen in one input, and where the images of it are; of a video, once, with its first frame."""
-    if prediction.moment is not None and prediction.index:
-        written = list(written)[1:]
-    output.write(title, f" [{prediction.index}]" if prediction.source.numbered else "")
-    for line in [*prediction.describe(), *(f"-> {path}" for path in written)]:
-        output.write(f"  {line}", flush=True)

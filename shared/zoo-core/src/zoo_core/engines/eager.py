@@ -36,18 +36,24 @@ class EagerEngine:
         return self.model(*moved, **self.arguments)
 
 
-def choose_device(name: str, supported: Collection[str] | None = None) -> torch.device:
+def choose_device(
+    name: str, supported: Collection[str] | None = None, *, local_rank: int | None = None
+) -> torch.device:
     """The device that a user's word means: ``"auto"`` is a CUDA GPU where there is one, or else the CPU.
 
     Args:
         name: ``"auto"``, or what :class:`torch.device` takes.
         supported: the types of device that may be chosen; ``None`` for any.
+        local_rank: number of this process among several on this machine, each of which gets a GPU of its own for
+            ``"auto"``.
 
     Raises:
         ValueError: there is no such device here, or it is not supported.
     """
     if name == "auto":
         has_cuda = torch.cuda.is_available() and (supported is None or "cuda" in supported)
+        if has_cuda and local_rank is not None:
+            return torch.device("cuda", local_rank % torch.cuda.device_count())
         return torch.device("cuda" if has_cuda else "cpu")
     try:
         device = torch.device(name)

@@ -74,8 +74,11 @@ def open_image(path: str | os.PathLike[str] | bytes, mode: str = "RGB") -> Image
     """
     with opened(path) as file:
         image = convert_mode(decoded(file, apply_exif_orientation=True), mode)
-        # What the format's own class has besides pixels ends with the file.
-        return image.copy() if image is file else image
+        if image is not file:
+            return image
+        # What the format's own class has besides pixels ends with the file. Pixels that are mapped from it would change
+        # with it.
+        return image.copy() if getattr(file, "map", None) is not None else image._new(image.im)
 
 
 def read_image(

@@ -21,6 +21,7 @@ from zoo_core.predicting.saving import Saver
 from zoo_core.predicting.shards import Share
 from zoo_core.predicting.sources import NothingFoundError, Source, Sources, estimate, find_sources
 from zoo_core.predicting.videos import Moment, until_interrupted
+from zoo_core.processes import available_processors
 from zoo_core.sampling import Sampling
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task, task_class
@@ -35,6 +36,7 @@ __all__ = [
     "Share",
     "Source",
     "Sources",
+    "default_workers",
     "estimate",
     "find_files",
     "find_sources",
@@ -119,3 +121,8 @@ def load(task: Task[Any, Any], device: Any = "cpu") -> EagerEngine:
         zoo_core.checkpoints.CheckpointError: its weights cannot be obtained, read, or do not fit.
     """
     return EagerEngine(specs.build(task.spec), device, task.forward_arguments)
+
+
+def default_workers() -> int:
+    """How many threads prepare inputs where nobody says: as many as there are processors to use, up to 8."""
+    return min(available_processors(), 8)

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from zoo_core.declarations import Declaration, Table
+from zoo_core.text import plain
 
-__all__ = ["FORMATS", "Csv", "Format", "JsonDocument", "JsonLines", "of_name", "plain"]
+__all__ = ["FORMATS", "Csv", "Format", "JsonDocument", "JsonLines", "of_name"]
 
 # What makes spreadsheets take a text for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -46,7 +47,7 @@ class JsonLines:
     """A record a line (https://jsonlines.org): plain ASCII. Numbers that JSON does not have become null."""
 
     name = "jsonl"
-    suffixes = (".jsonl", ".ndjson")
+    suffixes: tuple[str, ...] = (".jsonl", ".ndjson")
     head = tail = ""
 
     def text(self, record: Mapping[str, Any]) -> str:
@@ -66,7 +67,7 @@ class JsonDocument:
     """
 
     name = "json"
-    suffixes = (".json",)
+    suffixes: tuple[str, ...] = (".json",)
     tail = "\n  ]\n}\n"
 
     def __init__(self, about: Mapping[str, Any]) -> None:
@@ -97,7 +98,7 @@ class Csv:
     """
 
     name = "csv"
-    suffixes = (".csv",)
+    suffixes: tuple[str, ...] = (".csv",)
     tail = ""
 
     def __init__(self, declaration: Declaration) -> None:
@@ -206,14 +207,3 @@ def _without_guard(cell: str) -> str:
 def _dumps(value: Any, **settings: Any) -> str:
     # JSON's own escapes leave one control character as it is.
     return json.dumps(plain(value), allow_nan=False, **settings).replace("\x7f", "\\u007f")
-
-
-def plain(value: Any) -> Any:
-    """The value as JSON has it: NaN and infinity, which it does not have, are ``None``."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value

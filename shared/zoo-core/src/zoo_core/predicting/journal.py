@@ -27,6 +27,7 @@ class Entry:
         position: of its input in the list of all.
         checksum: of the names of the input's files.
         failed: whether it says that the input failed.
+        ended: whether it says so of the whole source, not of one frame of it: nothing of that source comes behind it.
         line_end: where its line in the journal ends, in bytes.
     """
 
@@ -35,11 +36,12 @@ class Entry:
     position: int
     checksum: str
     failed: bool
+    ended: bool
     line_end: int
 
     def line(self, end: int) -> bytes:
         """Its line in the journal of a file in which it ends there."""
-        return entry_line(end, self.position, self.checksum, self.failed)
+        return entry_line(end, self.position, self.checksum, failed=self.failed, ended=self.ended)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Journal:
                     return
                 line_end += len(line)
                 end = int(fields[0])
-                yield Entry(start, end, int(fields[1]), fields[2], len(fields) > 3, line_end)
+                yield Entry(start, end, int(fields[1]), fields[2], len(fields) > 3, fields[3:] == ["!!"], line_end)
                 start = end
 
     def completed(self) -> int | None:
@@ -133,6 +135,6 @@ def journal_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.journal")
 
 
-def entry_line(end: int, position: int, checksum: str, failed: bool) -> bytes:
+def entry_line(end: int, position: int, checksum: str, *, failed: bool, ended: bool) -> bytes:
     """A line of a journal; see :class:`Entry`."""
-    return f"{end} {position} {checksum}{' !' if failed else ''}\n".encode()
+    return f"{end} {position} {checksum}{' !!' if failed and ended else ' !' if failed else ''}\n".encode()

@@ -1,5 +1,6 @@
 """Runs a task's model on many inputs, so that one that fails does not stop the others."""
 
+import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from PIL import Image
 
 from zoo_core.data.ahead import ahead
 from zoo_core.engines import Engine
+from zoo_core.images.released import ReleasedImage
 from zoo_core.predicting.saving import Saver
 from zoo_core.predicting.sources import Source, located_inputs
 from zoo_core.predicting.videos import Moment
@@ -119,6 +121,8 @@ def run(
     batch_size: int | None = None,
     *,
     workers: int = 0,
+    keep_inputs: bool = True,
+    skip: int = 0,
 ) -> Iterator[Prediction | Failure]:
     """Reads and runs the inputs of all sources, in batches. What comes out is in their order.
 
@@ -141,9 +145,12 @@ def run(
         batch_size: how many inputs run at a time; by default as many as the task declares.
         workers: how many threads read files and prepare inputs ahead of the model; with 0, the caller's does. Videos
             have a thread of their own, which decodes.
+        keep_inputs: leave the pixels of inputs in memory as long as their predictions are. If not, images are read anew
+            when somebody looks at :attr:`Prediction.input`.
+        skip: how many inputs of the first source to leave out, frames of a video for instance.
     """
-    size = batch_size or task.declaration.batch_size
-    return _with_a_witness(_outcomes(_Runner(task, engine), sources, size, workers))
+    reading = _Reading(task, batch_size or task.declaration.batch_size, workers, keep_inputs, skip)
+    return _with_a_witness(_outcomes(_Runner(task, engine), sources, reading))
 
 
 def _with_a_witness(outcomes: Iterator["Prediction | Failure"]) -> Iterator[Prediction | Failure]:
@@ -181,25 +188,46 @@ class _Item:
     moment: Moment | None = None
 
 
-def _items(task: Task[Any, Any], source: Source) -> Generator[_Item, None, None]:
-    """The inputs of a source, read and prepared one after the other."""
-    with closing(located_inputs(task, source)) as found:
-        for index, (moment, input) in enumerate(found):
-            sample: Sample | Exception
-            try:
-                with torch.inference_mode():
-                    sample = task.prepare(input)
-            except Exception as error:
-                sample = error
-            yield _Item(source, index if moment is None else moment.index, input, sample, moment)
+@dataclass(frozen=True)
+class _Reading:
+    """How inputs are read ahead of the model; see :func:`run`."""
+
+    task: Task[Any, Any]
+    batch_size: int
+    workers: int
+    keep_inputs: bool
+    skip: int
+
+    def items(self, source: Source, skip: int) -> Generator[_Item, None, None]:
+        """The inputs of a source, read and prepared one after the other, without the first ones."""
+        with closing(located_inputs(self.task, source)) as found:
+            for index, (moment, input) in itertools.islice(enumerate(found), skip, None):
+                sample: Sample | Exception
+                try:
+                    with torch.inference_mode():
+                        sample = self.task.prepare(input)
+                except Exception as error:
+                    sample = error
+                kept = input if self.keep_inputs else _released(input, source)
+                yield _Item(source, index if moment is None else moment.index, kept, sample, moment)
 
 
-def _outcomes(
-    runner: "_Runner", sources: Iterable[Source], batch_size: int, workers: int
-) -> Iterator[Prediction | Failure]:
+def _released(input: Any, source: Source) -> Any:
+    """The input without its pixels, if it can be read anew."""
+    images = input if isinstance(input, tuple) else (input,)
+    if source.numbered or len(images) != len(source.paths) or not all(isinstance(i, Image.Image) for i in images):
+        return input
+    released = tuple(ReleasedImage(image, path) for image, path in zip(images, source.paths, strict=True))
+    return released if isinstance(input, tuple) else released[0]
+
+
+def _outcomes(runner: "_Runner", sources: Iterable[Source], reading: _Reading) -> Iterator[Prediction | Failure]:
+    batch_size, workers = reading.batch_size, reading.workers
+    skips = itertools.chain([reading.skip], itertools.repeat(0))
+
     def read(source: Source) -> Iterable[_Item]:
         # Of a video, frames are made when they are asked for.
-        found = _items(runner.task, source)
+        found = reading.items(source, next(skips) if source.numbered else 0)
         return found if source.numbered else list(found)
 
     def each(outcome: Callable[[], Iterable[_Item]]) -> Generator[_Item, None, None]:

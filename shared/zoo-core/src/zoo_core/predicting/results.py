@@ -12,9 +12,9 @@ from which a later run knows what is there. Its first line is a JSON object:
 - ``head``: what stands in ``FILE`` before the first record, the titles of columns.
 
 Then comes a line for each record: where it ends in ``FILE`` in bytes, the position of its input in the list of all
-inputs from 0 on, a checksum of the names of the input's files, and ``!`` where it is a failure. The last line, once all
-is done, is a JSON object that says so: ``{"complete": true, "inputs": 1000, "failed": 2}``. Records of one position
-(the frames of a video) follow each other, and positions go up.
+inputs from 0 on, a checksum of the names of the input's files, and a mark where it is a failure: ``!`` of a frame,
+``!!`` of all of the input. The last line, once all is done, is a JSON object that says so: ``{"complete": true,
+"inputs": 1000, "failed": 2}``. Records of one position (the frames of a video) follow each other, and positions go up.
 
 A record is written to ``FILE`` first, then into the journal. What ``FILE`` has beyond the journal's last line is the
 record that was being written when the process was killed: it is cut off, as a torn last line of the journal is. So a
@@ -33,9 +33,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from zoo_core.predicting.formats import Format, plain
+from zoo_core.predicting.formats import Format
 from zoo_core.predicting.journal import Entry, Journal, ResultFileError, entry_line, journal_of
 from zoo_core.predicting.shards import Share
+from zoo_core.text import plain
 
 try:
     import fcntl
@@ -90,7 +91,7 @@ class ResultFile:
         self._next_sync = time.monotonic() + _SYNC_S
         self.journal = Journal(journal_of(path), format.name, _plain(run), _plain(about or {}), shard, format.head)
         is_new = not path.exists()
-        if not is_new and not resume:
+        if not is_new and not resume and not self._holds_nothing():
             raise ResultFileError(
                 f"{path} is there already: --resume goes on with it; or remove it, or name another file"
             )
@@ -106,13 +107,19 @@ class ResultFile:
             self._records = os.open(self.journal.path, flags, 0o666)
             self._lock()
             self._data = os.open(path, flags, 0o666)
-            if is_new:
+            if is_new or not resume:
                 self._begin()
             else:
                 self._go_on()
         except BaseException:
             self.close()
             raise
+
+    def _holds_nothing(self) -> bool:
+        """Whether a run has made the file, and came to no result."""
+        with contextlib.suppress(OSError, ResultFileError):
+            return self.path.stat().st_size <= Journal.read(self.journal.path).start
+        return False
 
     def _lock(self) -> None:
         if fcntl is None:
@@ -223,11 +230,11 @@ class ResultFile:
                 continue
             if entry.position != position or entry.checksum != _checksum(files):
                 raise self._other_file(entry, position, files)
-            count = 0
+            count, ended = 0, False
             while entry is not None and entry.position == position:
-                count += 1
+                count, ended = count + 1, entry.ended
                 entry = next(entries, None)
-            if entry is None and not self.is_complete:
+            if entry is None and not ended and not self.is_complete:
                 yield position, item, count
         if entry is not None:
             raise ResultFileError(
@@ -273,7 +280,8 @@ class ResultFile:
         self._append(self._data, self.path, text)
         end = self._end + len(text)
         failed = "error" in record
-        self._append(self._records, self.journal.path, entry_line(end, position, _checksum(files), failed))
+        line = entry_line(end, position, _checksum(files), failed=failed, ended="index" not in record)
+        self._append(self._records, self.journal.path, line)
         self.inputs += position != self._last
         self.failed += failed
         self._last, self._end = position, end
