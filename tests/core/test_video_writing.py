@@ -135,6 +135,16 @@ def test_times_and_sound_are_those_of_the_source(tmp_path, name, codec, audio_co
         assert begin[0] == pytest.approx(begins[0] - float(video.origin), abs=0.002)
 
 
+def test_sound_of_transport_streams_loses_its_headers(tmp_path):
+    source = encode(tmp_path / "a.ts", audio=tone(0.8, rate=16000)[1], count=24)
+    decoded = []
+    for path in (source, copy(source, tmp_path / "a.mp4"), copy(source, tmp_path / "a.mkv")):
+        with av.open(str(path)) as container:
+            decoded.append(b"".join(bytes(frame.planes[0]) for frame in container.decode(audio=0)))
+    assert decoded[0]
+    assert decoded[1] == decoded[2] == decoded[0]
+
+
 def test_sound_that_the_format_does_not_take_is_encoded_anew(tmp_path):
     samples, audio = tone(1.5, rate=44100, channels=1)
     source = encode(tmp_path / "a.avi", "mpeg4", audio=audio, audio_codec="adpcm_ms", count=45)

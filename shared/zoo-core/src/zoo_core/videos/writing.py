@@ -17,9 +17,11 @@ from zoo_core.extras import require
 
 if TYPE_CHECKING:
     import av
+    from av.bitstream import BitStreamFilterContext
     from av.video.reformatter import VideoReformatter
 else:
     av = require("av", extra="video", purpose="to write videos")
+    BitStreamFilterContext = require("av.bitstream", extra="video", purpose="to write videos").BitStreamFilterContext
     VideoReformatter = require("av.video.reformatter", extra="video", purpose="to write videos").VideoReformatter
 
 __all__ = ["VideoWriteError", "VideoWriter", "suffix_for"]
@@ -142,7 +144,7 @@ class VideoWriter:
         try:
             yield
         except (av.FFmpegError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            reason = getattr(error, "strerror", None) or str(error)
             raise VideoWriteError(f"{self.path}: cannot be written: {reason[:1].lower()}{reason[1:]}") from error
 
     def __enter__(self) -> Self:
@@ -231,6 +233,9 @@ class _Copied:
 
     def __init__(self, container: Any, sound: "av.AudioStream") -> None:
         self._stream = container.add_stream_from_template(sound)
+        # AAC of transport streams, each packet with a header of its own, which other formats keep once.
+        is_bare = sound.codec_context.name == "aac" and not sound.codec_context.extradata
+        self._filter = BitStreamFilterContext("aac_adtstoasc", sound) if is_bare else None
         self._end = -(10**18)  # where the next packet may begin
         self._shift = 0
 
@@ -245,8 +250,10 @@ class _Copied:
         if packet.pts is not None:
             packet.pts += moved
         self._end = packet.dts + max(packet.duration or 0, 1)
-        packet.stream = self._stream
-        return [packet]
+        filtered = [packet] if self._filter is None else self._filter.filter(packet)
+        for packet in filtered:
+            packet.stream = self._stream
+        return filtered
 
     def end(self) -> "list[av.Packet]":
         return []
