@@ -1,138 +1,145 @@
-"""Training: every builder learns, fresh parameters have the reference's distributions, heads can be exchanged."""
+"""Training of classifiers: real models, augmentation and losses, every recipe of the package."""
 
-import gc
+import dataclasses
+import random
 
 import pytest
 import torch
-import torch.nn.functional as F
+from PIL import Image
+from torch.nn import functional as F
 
-import zoo_classification
-import zoo_core
-from support import reference
+from zoo_core import catalog, specs
+from zoo_core.evaluating import evaluate
+from zoo_core.predicting import Prediction, predict
+from zoo_core.tasks import task_class
+from zoo_core.training import prepare, recipes, train
+from zoo_core.training.optimization import by_decay, make_optimizer, make_schedule
+from zoo_core.training.recipes import Recipe
 
-NAMES = reference.model_names("classification")
-INITIALISATION = reference.ASSETS / "initialisation"
-# Two such models at once would not fit the memory that the tests may use: they run in one process, one after the other.
-HUGE = ("regnet_y_128gf", "vit_h_14")
-
-
-def train_size(name: str) -> int:
-    if name.startswith(("vit_", "maxvit_")):
-        return 224
-    if name == "inception_v3":
-        return 299  # its auxiliary head takes no less
-    return 96 if name == "googlenet" or name.startswith(("alexnet", "swin")) else 64
+RECIPES = [recipe for recipe in recipes.recipes() if recipe.task == "classification"]
 
 
-def train_loss(model, x, y):
-    """Cross-entropy over all outputs, with the same dropout and the same dropped branches each time."""
+def paint(folder, count, labels=("blue", "green", "red")):
+    """Images that their colour tells apart."""
+    rng = random.Random(0)
+    for place, label in enumerate(labels):
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            levels = [rng.randrange(150) + 100 * (2 - channel == place) for channel in range(3)]
+            Image.new("RGB", (20, 24), tuple(levels)).save(folder / label / f"{number}.png")
+
+
+@pytest.fixture
+def data(tmp_path):
+    paint(tmp_path / "data" / "train", 8)
+    paint(tmp_path / "data" / "val", 3)
+    return tmp_path / "data"
+
+
+def test_the_embedded_model_learns_colours_and_predicts(data, tmp_path, home):
+    """Without network: from the weights that ship in the package to a file that says what it is."""
+    settings = {"epochs": 3, "batch_size": 8, "train_crop_size": 32, "val_crop_size": 32, "val_resize_size": 32}
+    outcome = train(
+        *("shufflenet_v2_x0_5", data),
+        weights="FASHIONMNIST_V1",
+        settings=settings | {"model_ema": True, "mixup_alpha": 0.2, "cutmix_alpha": 1.0, "auto_augment": "ta_wide"},
+        output=tmp_path / "run",
+        workers=0,
+    )
+    best = str(tmp_path / "run" / "best.pth")
+    spec = specs.find(best)
+    assert spec.labels == ("blue", "green", "red")
+    assert (spec.preset_arguments["crop_size"], spec.preset_arguments["mean"]) == (32, (0.286, 0.286, 0.286))
+    found = evaluate(best, data)
+    assert found is not None
+    assert found.metrics == outcome.metrics
+    (prediction,) = predict(best, data / "val" / "red" / "0.png")
+    assert isinstance(prediction, Prediction)
+    assert {entry["label"] for entry in prediction.record()["labels"]} == {"blue", "green", "red"}
+
+
+def test_auxiliary_classifiers_count_and_their_arguments_are_kept(data, tmp_path):
+    settings = {"train_crop_size": 32, "val_crop_size": 32, "val_resize_size": 32, "epochs": 1, "batch_size": 24}
+    job = prepare("googlenet", data, from_scratch=True, recipe="finetune", settings=settings)
+    model = job.build()
+    batch = job.training.collate(
+        [job.training.sample(Image.new("RGB", (40, 50), "red"), truth, random.Random(0)) for truth in (0, 2)],
+        random.Random(0),
+    )
     torch.manual_seed(0)
-    output = model(x)
-    outputs = output if isinstance(output, tuple) else (output,)
-    assert all(o.shape == (len(x), 10) for o in outputs)
-    return sum(F.cross_entropy(o, y) for o in outputs)
+    loss = job.training.loss(model, batch)
+    torch.manual_seed(0)
+    main, aux2, aux1 = model(batch[0])
+    parts = [F.cross_entropy(logits, batch[1], label_smoothing=0.1) for logits in (main, aux2, aux1)]
+    torch.testing.assert_close(loss, parts[0] + 0.3 * (parts[1] + parts[2]), rtol=1e-4, atol=1e-5)
+    assert job.training.arguments(model) == {"aux_logits": True, "transform_input": False}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.xdist_group("huge")] if name in HUGE else []) for name in NAMES],
-)
-def test_one_step_lowers_the_loss(name):
-    """Gradients reach every parameter, and a small step against them does what calculus says."""
-    kwargs = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    with reference.no_random_init():
-        model = zoo_core.get_model_builder(name)(num_classes=10, **kwargs)
-    reference.fill_parameters(model).train()
-    size = train_size(name)
-    x, y = reference.image(1, 2, 3, size, size), torch.tensor([3, 7])
-
-    before = train_loss(model, x, y)
-    before.backward()
-    missing = [k for k, p in model.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())]
-    assert not missing
-    without = [k for k, p in model.named_parameters() if not bool(p.grad.any())]
-    # A branch that stochastic depth dropped for both pictures gets no gradient this time.
-    assert len(without) <= 0.35 * len(list(model.parameters())), without
-    with torch.no_grad():
-        squared = sum(float(p.grad.square().sum()) for p in model.parameters())
-        step = 0.02 * before.item() / squared
-        for p in model.parameters():
-            p.sub_(p.grad, alpha=step)
-            p.grad = None
-        assert train_loss(model, x, y).item() < before.item()
-    del model
-    gc.collect()
+def test_augmentation_is_a_function_of_its_generator(data):
+    job = prepare("shufflenet_v2_x0_5", data, from_scratch=True, settings={"random_erase": 0.5, "color_jitter": 0.2})
+    noise = Image.effect_noise((80, 60), 90).convert("RGB")
+    one, again, other = (job.training.sample(noise, 1, random.Random(seed))[0] for seed in (1, 1, 2))
+    assert one.shape == (3, 224, 224)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
 
 
-@pytest.mark.parametrize("name", filter(reference.has_initialisation, NAMES))
-def test_fresh_parameters_are_distributed_as_the_references(name):
-    torch.manual_seed(1)
-    kwargs = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    reference.assert_initialised(zoo_core.get_model(name, **kwargs), name)
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_every_recipe_is_for_models_that_are_there_and_can_be_begun(recipe):
+    """Optimiser and schedule are made for it; the rate stays between 0 and its peak, which it reaches."""
+    assert recipe.description
+    assert recipe.source
+    models = [m for m in catalog.models().values() if m.task == "classification" and recipe.closeness(m.name)]
+    assert models
+    spec = dataclasses.replace(specs.find(models[0].name), labels=("a", "b"))
+    task = task_class("classification")(spec, scoring=True)
+    training = task.training(recipe)
+    layers = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    groups = training.parameter_groups(layers)
+    assert sum(len(group["params"]) for group in groups) == 4
+    optimizer = make_optimizer(recipe, groups, recipe.lr)
+    schedule = make_schedule(recipe, optimizer, steps_per_epoch=2)
+    rates = []
+    for parameter in layers.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for _ in range(2 * recipe.epochs):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) == pytest.approx(recipe.lr, rel=1e-3)
+    assert min(rates) >= 0
+    assert rates[-1] < recipe.lr / 5
 
 
-def publish_filled(name, publish):
-    """Publishes random parameters for a model's default weights, and returns them."""
-    weights = zoo_core.get_model_weights(name)["DEFAULT"]
-    kwargs = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    with reference.no_random_init():
-        model = zoo_core.get_model(name, **kwargs)
-    state_dict = reference.fill_parameters(model).state_dict()
-    publish(weights, state_dict)
-    return state_dict
+def test_the_recipe_of_a_model_from_scratch():
+    found = {name: recipes.choose(None, "classification", name, from_scratch=True).name for name in NAMES}
+    assert found == NAMES
 
 
-# One builder of each family.
-FINE_TUNED = {
-    "alexnet": ["classifier.6"],
-    "convnext_tiny": ["classifier.2"],
-    "densenet121": ["classifier"],
-    "efficientnet_b0": ["classifier.1"],
-    "googlenet": ["fc"],
-    "inception_v3": ["AuxLogits.fc", "fc"],
-    "maxvit_t": ["classifier.5"],
-    "mnasnet0_5": ["classifier.1"],
-    "mobilenet_v2": ["classifier.1"],
-    "mobilenet_v3_small": ["classifier.3"],
-    "regnet_x_400mf": ["fc"],
-    "resnet18": ["fc"],
-    "shufflenet_v2_x0_5": ["fc"],
-    "squeezenet1_1": ["classifier.1"],
-    "swin_v2_t": ["head"],
-    "vgg11_bn": ["classifier.6"],
-    "vit_b_32": ["heads.head"],
+NAMES = {
+    "resnet50": "resnet",
+    "wide_resnet50_2": "resnet50_v2",
+    "mobilenet_v3_small": "mobilenet_v3",
+    "vit_b_16": "vit_b_16",
+    "swin_v2_t": "swin_v2",
+    "vgg16_bn": "resnet",
+    "vgg16": "vgg",
+    "squeezenet1_0": "scratch",
 }
 
 
-@pytest.mark.parametrize("name", FINE_TUNED)
-def test_new_head_on_a_checkpoints_body(name, publish):
-    published = publish_filled(name, publish)
-    builder = zoo_core.get_model_builder(name)
-    with pytest.raises(ValueError, match=r"expected value 1000 but got 37.*new_head=True"):
-        builder(weights="DEFAULT", num_classes=37)
-    with pytest.warns(UserWarning, match="37 classes") as caught:
-        model = builder(weights="DEFAULT", num_classes=37, new_head=True, freeze_body=True)
-    assert len([w for w in caught if "37 classes" in str(w.message)]) == 1
-    head = {f"{module}." for module in FINE_TUNED[name]}
-    for key, tensor in model.state_dict().items():
-        assert not tensor.is_meta
-        if key.startswith(tuple(head)):
-            assert bool(tensor.isfinite().all())
-        else:
-            assert torch.equal(tensor, published[key]), key
-    trainable = {key for key, p in model.named_parameters() if p.requires_grad}
-    assert trainable == {key for key, _ in model.named_parameters() if key.startswith(tuple(head))}
-    size = train_size(name)
-    output = model.train()(reference.image(1, 2, 3, size, size))
-    first = output[0] if isinstance(output, tuple) else output
-    assert first.shape == (2, 37)
-    first.sum().backward()
-
-
-def test_new_head_of_the_checkpoints_own_size(publish):
-    published = publish_filled("resnet18", publish)
-    with pytest.warns(UserWarning, match="1000 classes"):
-        model = zoo_classification.resnet18(weights="DEFAULT", new_head=True)
-    assert torch.equal(model.conv1.weight, published["conv1.weight"])
-    assert not torch.equal(model.fc.weight, published["fc.weight"])
-    assert all(p.requires_grad for p in model.parameters())
+def test_weight_decay_by_kind_of_parameter():
+    spec = dataclasses.replace(specs.find("swin_t"), weights=None, file=None, labels=("a", "b"))
+    model = specs.build(spec, train=True)
+    recipe = Recipe().with_settings(
+        {"weight_decay": 0.3, "norm_weight_decay": 0.2, "bias_weight_decay": 0.1, "transformer_embedding_decay": 0.0}
+    )
+    groups = {group["weight_decay"]: group["params"] for group in by_decay(model, recipe)}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {decay: {names[id(p)] for p in parameters} for decay, parameters in groups.items()}
+    assert all(name.endswith("relative_position_bias_table") for name in found[0.0])
+    assert all(name.endswith("bias") and "norm" not in name for name in found[0.1])
+    assert "head.bias" in found[0.1]
+    assert {"features.0.2.weight", "features.0.2.bias", "norm.weight", "norm.bias"} <= found[0.2]
+    assert all(name.endswith("weight") for name in found[0.3])
+    assert sum(map(len, groups.values())) == len(names)

@@ -27,6 +27,8 @@ TORCH_FREE = [
     "verify",
     "cache",
     "cache --clear --yes",
+    "recipes",
+    "recipes --keys",
     "predict --help",
     "predict brightnet --help",
     "predict brightnet --topk 3 photo.jpg",
@@ -56,7 +58,7 @@ print("HEAVY", heavy, code, file=sys.stderr)
 def test_help_of_every_command_has_examples(toys, capsys):
     zoo()
     overview = capsys.readouterr().out
-    for command in ("list", "info", "predict", "demo", "download", "verify", "cache"):
+    for command in ("list", "info", "predict", "train", "recipes", "demo", "download", "verify", "cache"):
         assert re.search(rf"^  {command}  +[A-Z].*\.$", overview, re.MULTILINE), command
         zoo(command, "--help")
         text = capsys.readouterr().out

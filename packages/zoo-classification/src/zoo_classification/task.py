@@ -1,7 +1,7 @@
 """Image classification: which labels fit an image best."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from torch import Tensor
@@ -10,6 +10,10 @@ from zoo_core.classifying import Accuracy, Classification
 from zoo_core.data import ClassFolders, Dataset
 from zoo_core.drawing import draw_labels, overlay_labels
 from zoo_core.tasks import Task
+from zoo_core.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from zoo_classification.training import ClassificationTraining
 
 __all__ = ["Accuracy", "Classification", "ImageClassificationTask"]
 
@@ -42,3 +46,9 @@ class ImageClassificationTask(Task[Image.Image, Classification]):
         if annotations is not None:
             raise ValueError("annotations: of classifiers the folders are the classes, and there is no such file")
         return ClassFolders(folder, self.labels or None, self.declaration.suffixes, split or "val")
+
+    def training(self, recipe: Recipe) -> "ClassificationTraining":
+        """Random crops, flips and a policy; cross-entropy of classes, or of mixtures of them."""
+        from zoo_classification.training import ClassificationTraining
+
+        return ClassificationTraining(self, recipe)

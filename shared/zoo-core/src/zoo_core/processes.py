@@ -9,7 +9,10 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import distributed
 
 __all__ = [
     "FailedElsewhereError",
@@ -98,11 +101,28 @@ def joined() -> Iterator[World]:
     has_gpus = torch.cuda.is_available() and distributed.is_nccl_available()
     if has_gpus:
         torch.cuda.set_device(found.local_rank % torch.cuda.device_count())
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
+    distributed.init_process_group(backend, store=_store(), rank=found.rank, world_size=found.size)
     try:
         yield found
     finally:
         distributed.destroy_process_group()
+
+
+def _store() -> "distributed.Store | None":
+    """Where processes that torchrun started anew find each other; ``None`` for torch's own way.
+
+    Torch takes its agent's store for a new one, but that still has the addresses of the processes that have ended. Of
+    several agents, only those that lost a process count it, so that the count is no name for them to meet under.
+    """
+    from torch import distributed
+
+    count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    has_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if count == "0" or not has_agent or os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        return None
+    store = distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    return distributed.PrefixStore(f"restart {count}", store)
 
 
 def agreed(work: Callable[[], Value], among: World) -> Value:

@@ -15,7 +15,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import torch
 from PIL import Image
@@ -26,6 +26,10 @@ from zoo_core.data import Dataset
 from zoo_core.declarations import ENTRY_POINT_GROUP, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Option, declaration
 from zoo_core.engines import Engine
 from zoo_core.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from zoo_core.training.contract import Training
+    from zoo_core.training.recipes import Recipe
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -298,6 +302,14 @@ class Task(ABC, Generic[Input, Result]):
             ValueError: the task reads no data sets, or takes no ``annotations``.
         """
         raise ValueError(f"models of the task {self.spec.task} are evaluated on no data sets")
+
+    def training(self, recipe: "Recipe") -> "Training":
+        """What training of this task takes: augmentation, batches, the loss; see :mod:`zoo_core.training.contract`.
+
+        Raises:
+            ValueError: models of the task cannot be trained, or the recipe is not one for them.
+        """
+        raise ValueError(f"`zoo train` does not train models of the task {self.spec.task} yet")
 
 
 def _of_one_shape(samples: Sequence[Sample]) -> Iterator[list[int]]:

@@ -25,6 +25,8 @@ COMMANDS = {
     "predict": "zoo_core.cli.predict",
     "merge": "zoo_core.cli.merge",
     "evaluate": "zoo_core.cli.evaluate",
+    "train": "zoo_core.cli.train",
+    "recipes": "zoo_core.cli.recipes",
     "demo": "zoo_core.cli.demo",
     "download": "zoo_core.cli.download",
     "verify": "zoo_core.cli.verify",

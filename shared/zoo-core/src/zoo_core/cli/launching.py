@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -68,6 +69,7 @@ def launch(flags: Mapping[str, Any], words: Sequence[str]) -> int:
         The exit code: 0, or that of the first process that failed.
     """
     from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     arguments = [f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items()]
@@ -85,9 +87,15 @@ def launch(flags: Mapping[str, Any], words: Sequence[str]) -> int:
     parsed.training_script_args = ["-m", "zoo_core", *words]
     try:
         run.run(parsed)
+    except SignalException as error:  # the processes have got it too, and have ended
+        return 128 + int(error.sigval)
     except ChildFailedError as error:
-        # Those that were killed first: the others may have failed because of them.
-        rank, failure = min(error.failures.items(), key=lambda item: (item[1].exitcode >= 0, item[1].timestamp))
+        # Those that were killed first: the others may have failed because of them; and last those that were stopped.
+        stopped = -signal.SIGTERM
+        rank, failure = min(
+            error.failures.items(),
+            key=lambda item: (item[1].exitcode == stopped, item[1].exitcode >= 0, item[1].timestamp),
+        )
         code: int = failure.exitcode
         if code < 0:
             output.error(f"process {rank} was ended by {failure.signal_name()}; the others were stopped")

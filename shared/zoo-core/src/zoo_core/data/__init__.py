@@ -5,7 +5,7 @@ sample's truth takes to read (a mask, a flow field) is read when the sample is a
 """
 
 from zoo_core.data.classes import ClassFolders, match_labels, synset_ids
-from zoo_core.data.faults import DataError, Fault
+from zoo_core.data.faults import DataError, Fault, MissingSplitError
 from zoo_core.data.layout import doubled, files_in, find_split, read_lines, subfolders
 from zoo_core.data.samples import Dataset, LabelledSample, share
 
@@ -15,6 +15,7 @@ __all__ = [
     "Dataset",
     "Fault",
     "LabelledSample",
+    "MissingSplitError",
     "doubled",
     "files_in",
     "find_split",

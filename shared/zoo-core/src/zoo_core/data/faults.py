@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from zoo_core.data.samples import Dataset
 
-__all__ = ["DataError", "Fault"]
+__all__ = ["DataError", "Fault", "MissingSplitError"]
 
 _SHOWN = 10
 
@@ -49,3 +49,7 @@ class DataError(ValueError):
         shown = "\n  ".join(str(fault) for fault in self.faults[:_SHOWN])
         more = len(self.faults) - _SHOWN
         super().__init__(shown if more <= 0 else f"{shown}\n  and {more} more")
+
+
+class MissingSplitError(DataError):
+    """A data set that has splits, but not the one that was asked for."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from zoo_core.data.faults import DataError, Fault
+from zoo_core.data.faults import DataError, Fault, MissingSplitError
 
 __all__ = ["doubled", "files_in", "find_split", "read_lines", "subfolders"]
 
@@ -20,7 +20,8 @@ def find_split(folder: Path, split: str) -> Path:
     """The folder of one split: ``folder/val`` (``valid``, ``validation``), or ``folder`` itself if it has no splits.
 
     Raises:
-        DataError: there is no such folder, or it has splits, but not this one.
+        DataError: there is no such folder.
+        MissingSplitError: it has splits, but not this one.
     """
     if not folder.is_dir():
         raise DataError(Fault(folder, "this is a file, and must be a folder" if folder.exists() else "no such folder"))
@@ -30,7 +31,7 @@ def find_split(folder: Path, split: str) -> Path:
             return present[name]
     others = [present[name].name for names in _SPLITS.values() for name in names if name in present]
     if others:
-        raise DataError(Fault(folder, f"has no split {split!r}; it has {', '.join(sorted(others))}"))
+        raise MissingSplitError(Fault(folder, f"has no split {split!r}; it has {', '.join(sorted(others))}"))
     return folder
 
 

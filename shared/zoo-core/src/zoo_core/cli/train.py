@@ -1,0 +1,254 @@
+"""``zoo train``: fine-tune a model, or train it from scratch."""
+
+import contextlib
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo_core.cli import launching, output
+from zoo_core.cli.errors import UsageError
+from zoo_core.cli.parser import Argument, Command, complete_models, complete_weights, items
+from zoo_core.cli.recipes import complete_recipes
+from zoo_core.training import recipes
+from zoo_core.training.observer import Observer
+from zoo_core.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from zoo_core.training import Job, Outcome
+
+_EXAMPLES = """\b
+Examples:
+  zoo train resnet50 flowers/                      flowers/train/rose/..., flowers/val/rose/...
+  zoo predict run/best.pth photo.jpg               what it has learnt
+  zoo train resnet50 flowers/ --set lr=0.003 --epochs 20 --output run2/
+  zoo train resnet50 flowers/ --resume             go on after whatever stopped it
+  zoo train resnet50 imagenet/ --recipe resnet50_v2 --from-scratch --nproc-per-node 8
+  torchrun --nnodes 2 --nproc-per-node 8 ... --no-python zoo train resnet50 imagenet/
+
+The classes are those of the data set. `zoo recipes` lists recipes, `zoo recipes --keys` what --set takes. The folder
+of the run has best.pth, last.pth (to go on from), recipe.toml, metrics.jsonl and .csv, and curves.html and .png.
+"""
+
+_WORDS = "zoo_core.cli.train.words"
+_INTERRUPTED = 130
+
+
+class _Train(Command):
+    """Has the options of torchrun too."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
+        return own if ctx.resilient_parsing else [*own, *launching.options()]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = [ctx.info_name or "train", *args]
+        return super().parse_args(ctx, args)
+
+
+def _complete_keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    return items((f"{key}=", f.metadata["help"]) for key, f in Recipe.settable().items() if key.startswith(incomplete))
+
+
+@click.command(cls=_Train, epilog=_EXAMPLES)
+@click.argument(
+    "model",
+    cls=Argument,
+    metavar="MODEL",
+    help="Name of a model, or a checkpoint that says which model it is for.",
+    shell_complete=complete_models,
+)
+@click.argument("data", cls=Argument, type=click.Path(path_type=Path), metavar="DATA", help="Folder of the data set.")
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    help="A recipe, or a file that is one; finetune by default, and from scratch the one for the model.",
+    shell_complete=complete_recipes,
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another value for a key of the recipe. May be repeated.",
+    shell_complete=_complete_keys,
+)
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="How often the data set is gone through.")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Samples of one process at a time.")
+@click.option(
+    "--weights",
+    metavar="NAME",
+    help="Published weights to begin with: IMAGENET1K_V1, DEFAULT, ...",
+    shell_complete=complete_weights(),
+)
+@click.option("--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="A file to begin with.")
+@click.option("--from-scratch", is_flag=True, help="Begin with fresh parameters.")
+@click.option(
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    default="run",
+    help="Where the files of the run go.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in that folder, if there is one.")
+@click.option("--save-every", type=click.IntRange(min=1), metavar="N", help="Save after each N steps too.")
+@click.option(
+    "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."
+)
+@click.option("--workers", type=click.IntRange(min=0), metavar="N", help="How many processes read and augment.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the model with torch.compile.")
+@click.option("--deterministic", is_flag=True, help="Only algorithms that give the same result each time.")
+@click.option("--check-data", is_flag=True, help="Only read everything, and list all faults.")
+@click.option("--json", "as_json", is_flag=True, help="Write the outcome as JSON.")
+@click.pass_context
+def command(
+    context: click.Context,
+    model: str,
+    data: Path,
+    recipe: str | None,
+    changes: tuple[str, ...],
+    epochs: int | None,
+    batch_size: int | None,
+    weights: str | None,
+    checkpoint: Path | None,
+    from_scratch: bool,
+    folder: Path,
+    resume: bool,
+    save_every: int | None,
+    device: str,
+    workers: int | None,
+    compiled: bool,
+    deterministic: bool,
+    check_data: bool,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Train a model on a data set."""
+    if sum((weights is not None, checkpoint is not None, from_scratch)) > 1:
+        raise UsageError("give one of --weights, --checkpoint and --from-scratch")
+    settings = recipes.parse_settings(changes)
+    settings |= {key: value for key, value in {"epochs": epochs, "batch_size": batch_size}.items() if value is not None}
+    flags, _ = launching.split(given)
+
+    from zoo_core import training
+    from zoo_core.processes import LostProcessError, is_launched, world
+    from zoo_core.training.loop import LAST, fit
+
+    job = training.prepare(
+        model,
+        data,
+        recipe=recipe,
+        weights=weights,
+        checkpoint=checkpoint,
+        from_scratch=from_scratch,
+        settings=settings,
+    )
+    if check_data:
+        return _check(job, workers)
+    if (folder / LAST).exists() and not resume and not is_launched():
+        raise ValueError(
+            f"{folder} has a run in it already: --resume goes on with it, another --output begins a new one"
+        )
+    if flags and not is_launched():  # what is wrong with the data set as a whole was said once by now
+        return launching.launch(flags, context.meta[_WORDS])
+    try:
+        with contextlib.ExitStack() as stack:
+            outcome = fit(
+                job,
+                folder,
+                resume=resume,
+                device=device,
+                workers=workers,
+                compile=compiled,
+                deterministic=deterministic,
+                save_every=save_every,
+                observer=_Terminal(job, stack),
+            )
+    except LostProcessError:
+        return 1  # what started the processes says which of them it was, and once is enough
+    if not world().is_first:
+        return _INTERRUPTED if outcome.interrupted else 0
+    return _finish(context, job, folder, outcome, as_json)
+
+
+class _Terminal(Observer):
+    """Shows how a run goes: a bar where stderr is a terminal, and a line for each epoch."""
+
+    def __init__(self, job: "Job", stack: contextlib.ExitStack) -> None:
+        self._job, self._stack = job, stack
+        self._advance: Callable[[int], None] = lambda steps: None
+        self._done = 0
+
+    def begin(self, done: int, steps: int) -> None:
+        job = self._job
+        start = "fresh parameters" if job.origin is None else str(job.origin)
+        samples = f"{output.counted(len(job.samples), 'sample')}, {len(job.held_out)} held out"
+        output.note(f"{job.spec.name} from {start}, recipe {job.recipe.name}: {samples}")
+        for note in job.notes:
+            output.note(note)
+        if done:
+            output.note(f"goes on after step {done} of {steps}")
+        self._advance = self._stack.enter_context(output.progress("training", steps))
+        self._advance(done)
+        self._done = done
+
+    def step(self, done: int, loss: float) -> None:
+        self._advance(done - self._done)
+        self._done = done
+
+    def epoch(self, record: Mapping[str, float]) -> None:
+        rest = {name: value for name, value in record.items() if name not in ("epoch", "step")}
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in rest.items())
+        output.note(f"epoch {record['epoch']:.0f}/{self._job.recipe.epochs}: {figures}")
+
+    def bad(self, messages: Sequence[str]) -> None:
+        for message in messages:
+            output.warning(f"{message}; not scored")
+
+
+def _check(job: "Job", workers: int | None) -> int:
+    from zoo_core import evaluating
+
+    faults = 0
+    count = len(job.samples) + len(job.held_out)
+    with output.progress("checking", count) as advance:
+        for samples in (job.samples, job.held_out):
+            for found in evaluating.check(job.task, samples, workers):
+                advance(1)
+                for fault in found:
+                    faults += 1
+                    output.error(fault)
+    output.note(f"{output.counted(count, 'sample')}, {output.counted(faults, 'fault')}")
+    return 1 if faults else 0
+
+
+def _finish(context: click.Context, job: "Job", folder: Path, outcome: "Outcome", as_json: bool) -> int:
+    if as_json:
+        output.write_json(
+            {
+                "model": job.spec.name,
+                "recipe": job.recipe.name,
+                "output": str(folder),
+                "epoch": outcome.epoch,
+                "steps": outcome.steps,
+                "interrupted": outcome.interrupted,
+                "metrics": dict(outcome.metrics),
+            }
+        )
+    elif outcome.epoch:
+        output.write(f"best epoch: {outcome.epoch}")
+        rows = [[name, f"{value:.3f}"] for name, value in outcome.metrics.items()]
+        output.write_table([output.Column("metric"), output.Column("held out", right=True)], rows)
+    if outcome.interrupted:
+        words = [word for word in context.meta[_WORDS] if word != "--resume"]
+        done = f"stopped after step {outcome.steps} of {outcome.of_steps}, which is saved"
+        output.note(f"{done}; go on with: zoo {shlex.join([*words, '--resume'])}")
+        return _INTERRUPTED
+    if not as_json:
+        output.note(
+            f"{folder / 'best.pth'} says what it is: zoo predict {folder / 'best.pth'} {job.task.declaration.examples}"
+        )
+    return 0

@@ -1,0 +1,110 @@
+"""The contract between the loop and a task that can be trained."""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+from zoo_core.training.recipes import Recipe, RecipeError
+
+if TYPE_CHECKING:
+    from zoo_core.tasks import Task
+
+__all__ = ["IMAGE_KEYS", "LOOP_KEYS", "Batch", "Training"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one process trains on at a time.
+
+    Args:
+        content: tensors, or lists and dicts of them, as :meth:`Training.collate` made them.
+        names: of the samples, for messages.
+    """
+
+    content: Any
+    names: Sequence[str]
+
+
+class Training(ABC):
+    """What differs between tasks in training: augmentation, batches, the loss, groups of parameters.
+
+    Has no model and no device, and can be pickled for worker processes. A task makes it in
+    :meth:`zoo_core.tasks.Task.training`.
+
+    Args:
+        task: of the model, with the labels of the data set.
+        recipe: how to train.
+
+    Raises:
+        RecipeError: the recipe sets a key that has no effect on this task.
+    """
+
+    keys: ClassVar[frozenset[str]] = frozenset()
+    """The keys of the recipe that this training looks at, beside those of the loop."""
+
+    def __init__(self, task: "Task[Any, Any]", recipe: Recipe) -> None:
+        self.task = task
+        self.recipe = recipe
+        if idle := recipe.changed().keys() - self.keys - LOOP_KEYS:
+            raise RecipeError(
+                f"{', '.join(sorted(idle))}: no effect on the training of {task.declaration.title.lower()}; leave it "
+                f"out of the recipe {recipe.name}"
+            )
+
+    @abstractmethod
+    def sample(self, input: Any, truth: Any, rng: random.Random) -> Any:
+        """Makes what the model is trained on from one sample. Called in workers.
+
+        Args:
+            input: as :meth:`zoo_core.tasks.Task.prepare` takes it.
+            truth: as the data set has it.
+            rng: what all randomness comes from. It is seeded for this sample in this epoch.
+
+        Raises:
+            ValueError: the sample cannot be used; the message says why.
+        """
+
+    @abstractmethod
+    def collate(self, samples: Sequence[Any], rng: random.Random) -> Any:
+        """Makes a batch of samples: tensors, or lists, tuples and dicts of such. Called in workers.
+
+        Args:
+            samples: what :meth:`sample` gave.
+            rng: what the mixing of samples takes its randomness from.
+        """
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The mean loss over a batch, a scalar.
+
+        Args:
+            model: in training mode; perhaps wrapped, so that it must be called, and called once.
+            batch: as :meth:`collate` made it, on the model's device.
+        """
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The parameters that are trained, in groups as :mod:`torch.optim` takes them, by their weight decay."""
+        from zoo_core.training.optimization import by_decay
+
+        return by_decay(model, self.recipe)
+
+    def arguments(self, model: nn.Module) -> Mapping[str, Any]:
+        """Arguments with which the builder makes a model of the same parameters, beside the number of classes."""
+        return {}
+
+
+IMAGE_KEYS = frozenset(
+    {
+        *("train_crop_size", "val_crop_size", "val_resize_size", "interpolation", "scale", "ratio", "hflip"),
+        *("color_jitter", "label_smoothing", "auto_augment", "ra_magnitude", "augmix_severity", "random_erase"),
+        *("mixup_alpha", "cutmix_alpha"),
+    }
+)
+"""The keys that are about images, and not about the loop."""
+
+LOOP_KEYS = frozenset(Recipe.settable()) - IMAGE_KEYS
+"""The keys that have an effect on every task."""

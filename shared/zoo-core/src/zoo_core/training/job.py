@@ -1,0 +1,219 @@
+"""What is to be trained: the model, the data set, and how its classes become the model's."""
+
+import contextlib
+import dataclasses
+import inspect
+import os
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo_core import builders, checkpoints, specs
+from zoo_core.data import DataError, Dataset, MissingSplitError
+from zoo_core.registry import get_model_builder, get_model_weights
+from zoo_core.specs import ModelSpec
+from zoo_core.tasks import Task, task_class
+from zoo_core.training import randomness
+from zoo_core.training import recipes as recipe_files
+from zoo_core.training.contract import Training
+from zoo_core.training.recipes import Recipe
+from zoo_core.training.samples import held_out
+
+__all__ = ["Job", "prepare"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model and what it is trained on.
+
+    Args:
+        spec: the model as it will be, with the data set's labels; no file yet.
+        origin: where its parameters come from; ``None`` for fresh ones.
+        keeps_head: whether the classes are those of ``origin``, so that its head is kept too.
+        recipe: how it is trained.
+        task: made for scoring.
+        training: what the task brings.
+        samples: to train on.
+        held_out: to evaluate on.
+        notes: what the user should know about the data and the classes.
+    """
+
+    spec: ModelSpec
+    origin: ModelSpec | None
+    keeps_head: bool
+    recipe: Recipe
+    task: Task[Any, Any]
+    training: Training
+    samples: Dataset
+    held_out: Dataset
+    notes: tuple[str, ...] = ()
+
+    def build(self) -> nn.Module:
+        """The model before the first step, in training mode. The same for the same seed.
+
+        Raises:
+            zoo_core.checkpoints.CheckpointError: its weights cannot be obtained, read, or do not fit.
+            ValueError: the model has no head that could be replaced, or frozen apart.
+        """
+        torch.manual_seed(randomness.seed(self.recipe.seed, "parameters"))
+        if self.origin is None:
+            model = specs.build(self.spec, train=True)
+        elif self.keeps_head:
+            model = specs.build(self.origin, train=True)
+        else:
+            model = _with_new_head(self.origin, self.spec)
+        if self.recipe.freeze_body:
+            head = _head(self.spec)
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(name.rpartition(".")[0] in head)
+        return model.train()
+
+
+def prepare(
+    model: str | os.PathLike[str] | ModelSpec,
+    data: str | os.PathLike[str],
+    *,
+    recipe: str | Recipe | None = None,
+    weights: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    from_scratch: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> Job:
+    """Puts together what is to be trained: reads lists and annotations, but no image and no parameters.
+
+    Args:
+        model: its name, or a checkpoint that says which model it is for.
+        data: the folder of a data set. Its split ``train`` is trained on, ``val`` evaluated on; where there is no
+            ``val``, one in five samples is held out.
+        recipe: name of a recipe, path of a file, or a recipe; by default the task's ``finetune``, and from scratch the
+            one that suits the model best.
+        weights: published weights to begin with; by default the model's best.
+        checkpoint: a file to begin with.
+        from_scratch: begin with fresh parameters.
+        settings: changes to the recipe, by key.
+
+    Raises:
+        zoo_core.data.DataError: the data set cannot be used.
+        zoo_core.training.RecipeError: there is no such recipe, or it is at fault.
+        ValueError: the model's task cannot be trained, or arguments contradict each other.
+    """
+    if sum((weights is not None, checkpoint is not None, from_scratch)) > 1:
+        raise ValueError("weights, a checkpoint and fresh parameters exclude each other; give one of them")
+    if checkpoint is not None:
+        overrides = {} if _describes_itself(checkpoint) else {"name": str(model)}
+        found = specs.find(checkpoint, **overrides)
+    else:
+        found = specs.find(model, weights=weights)
+    if not isinstance(recipe, Recipe):
+        recipe = recipe_files.choose(recipe, found.task, found.name, from_scratch=from_scratch)
+    recipe = recipe.with_settings(settings or {})
+
+    kind = task_class(found.task)
+    samples, labels, is_same = _open(kind, found, Path(data))
+    origin = None if from_scratch else found
+    spec = dataclasses.replace(
+        found,
+        weights=None,
+        file=None,
+        labels=labels,
+        preset_arguments=_preset_arguments(found.preset_arguments, recipe),
+        facts={"recipe": recipe.name},
+    )
+    task = kind(spec, scoring=True)
+    if origin is not None and not is_same:
+        notes = [f"{len(labels)} classes of the data set, with a new head: {_listed(labels)}"]
+    else:
+        notes = []
+    try:
+        truths = task.samples(Path(data), "val")
+        whole = _is_same_data(samples, truths)
+    except MissingSplitError:
+        truths, whole = samples, True
+    if whole:
+        samples, truths = held_out(samples)
+        notes.append(f"{data} has no split val: one in five samples is held out, {len(truths)} of them")
+    return Job(spec, origin, is_same, recipe, task, task.training(recipe), samples, truths, tuple(notes))
+
+
+def _describes_itself(checkpoint: str | os.PathLike[str]) -> bool:
+    content = checkpoints.read_content(Path(checkpoint), map_location="meta")
+    return isinstance(content, dict) and isinstance(content.get("spec"), dict)
+
+
+def _open(kind: type[Task[Any, Any]], spec: ModelSpec, data: Path) -> tuple[Dataset, tuple[str, ...], bool]:
+    """The samples to train on, the labels of their classes, and whether these are just those that the model has."""
+    own = kind(dataclasses.replace(spec, labels=())).samples(data, "train")
+    if len(own.labels) == len(spec.labels):
+        with contextlib.suppress(DataError):
+            return kind(spec).samples(data, "train"), spec.labels, True
+    return own, tuple(own.labels), not own.labels
+
+
+def _is_same_data(samples: Dataset, others: Dataset) -> bool:
+    return (
+        len(samples) == len(others)
+        and samples.sample(0).files == others.sample(0).files
+        and samples.sample(len(samples) - 1).files == others.sample(len(others) - 1).files
+    )
+
+
+def _preset_arguments(arguments: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    wanted = {
+        "crop_size": recipe.val_crop_size,
+        "resize_size": recipe.val_resize_size,
+        "interpolation": recipe.interpolation,
+    }
+    return dict(arguments) | {name: value for name, value in wanted.items() if value}
+
+
+def _listed(labels: tuple[str, ...], shown: int = 8) -> str:
+    return ", ".join(labels[:shown]) + (f", and {len(labels) - shown} more" if len(labels) > shown else "")
+
+
+def _with_new_head(origin: ModelSpec, spec: ModelSpec) -> nn.Module:
+    """The model of a spec with another one's parameters, but for those that depend on the number of classes."""
+    builder = get_model_builder(origin.name)
+    if origin.weights is not None:
+        with warnings.catch_warnings():
+            # That its head gives random results until it is trained.
+            warnings.filterwarnings("ignore", ".*the head .* is new")
+            return builder(
+                weights=get_model_weights(builder)[origin.weights],
+                num_classes=len(spec.labels),
+                new_head=True,
+                **origin.arguments,
+            )
+    assert origin.file is not None
+    model = specs.build(spec, train=True)
+    head = _head(spec)
+    trained = checkpoints.read_own_state_dict(origin.file)
+    fresh = model.state_dict()
+    kept = {name: value for name, value in trained.items() if name.rpartition(".")[0] not in head}
+    new = {name: value for name, value in fresh.items() if name.rpartition(".")[0] in head}
+    checkpoints.assign_state_dict(model, kept | new, source=origin.file)
+    return model
+
+
+def _head(spec: ModelSpec) -> Collection[str]:
+    """Names of the modules with parameters whose shape depends on the number of classes.
+
+    Raises:
+        ValueError: there are none.
+    """
+    builder = get_model_builder(spec.name)
+    arguments = {key: value for key, value in spec.arguments.items() if key != "num_classes"}
+    if "weights_backbone" in inspect.signature(builder).parameters:
+        arguments.setdefault("weights_backbone", None)
+    count = max(len(spec.labels), 1)
+    with builders.without_storage():
+        one, other = (builder(weights=None, num_classes=number, **arguments) for number in (count, count + 1))
+    shapes = {name: parameter.shape for name, parameter in other.named_parameters()}
+    found = {name.rpartition(".")[0] for name, p in one.named_parameters() if p.shape != shapes[name]}
+    if not found:
+        raise ValueError(f"{spec}: no layer depends on the number of classes, so there is no head to train apart")
+    return found

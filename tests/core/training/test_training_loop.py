@@ -1,0 +1,232 @@
+"""The loop in this process: what it writes, going on bit for bit, samples at fault, NaN, classes and heads."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from support import toy_training
+from zoo_core import specs
+from zoo_core.checkpoints import read_content, read_own_state_dict
+from zoo_core.data import DataError
+from zoo_core.evaluating import evaluate
+from zoo_core.training import RecipeError, prepare, train
+from zoo_core.training.loop import NonFiniteLossError
+
+STEPS = 15  # 3 epochs of 5 steps of 4 samples
+
+
+def begin(data, output, **options):
+    return train("dimnet", data, recipe="finetune", from_scratch=True, output=output, workers=0, **options)
+
+
+def same(first: Path, second: Path) -> bool:
+    """Whether all tensors of two checkpoints are the same, bit for bit, the optimiser's included."""
+    one, other = read_content(first), read_content(second)
+    return _same(one, other)
+
+
+def _same(one, other) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        keys = {*one, *other} - {"samples_per_second"}
+        return all(_same(one[key], other[key]) for key in keys)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return one == other
+
+
+def test_a_run_leaves_a_model_that_says_what_it_is(toys, data, tmp_path):
+    outcome = begin(data, tmp_path / "run")
+    assert (outcome.steps, outcome.of_steps, outcome.interrupted) == (STEPS, STEPS, False)
+    names = {"best.pth", "last.pth", "recipe.toml", "metrics.jsonl", "metrics.csv", "curves.png", "curves.html"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == names
+
+    spec = specs.find(tmp_path / "run" / "best.pth")
+    assert (spec.name, spec.task, spec.labels) == ("dimnet", "toys", ("dark", "bright"))
+    assert spec.facts["metrics"] == {"held-out samples": dict(outcome.metrics)}
+    found = evaluate(str(tmp_path / "run" / "best.pth"), data)
+    assert found is not None
+    assert found.metrics == outcome.metrics
+    assert evaluate(str(tmp_path / "run" / "last.pth"), data) is not None
+
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert records[outcome.epoch - 1]["acc@1"] == outcome.metrics["acc@1"] == max(r["acc@1"] for r in records)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        assert [float(row["loss"]) for row in csv.DictReader(file)] == [record["loss"] for record in records]
+    with Image.open(tmp_path / "run" / "curves.png") as image:
+        assert image.format == "PNG"
+    page = (tmp_path / "run" / "curves.html").read_text()
+    assert "<svg" in page
+    assert "http" not in page
+
+
+def test_what_is_kept_is_the_average(toys, data, tmp_path):
+    begin(data, tmp_path / "run")
+    content = read_content(tmp_path / "run" / "last.pth")
+    averaged = content["training"]["parts"]["averaged"]
+    assert int(averaged["n_averaged"]) == STEPS
+    assert torch.equal(content["model"]["fc.weight"], averaged["module.fc.weight"])
+    assert not torch.equal(content["model"]["fc.weight"], content["training"]["model"]["fc.weight"])
+
+
+class Killed(BaseException):
+    """Ends a run at once, as a signal does."""
+
+
+@pytest.mark.parametrize("settings", [{}, {"model_ema": False, "opt": "adamw", "grad_accum_steps": 2, "batch_size": 2}])
+def test_a_run_that_ends_at_any_step_goes_on_bit_for_bit(toys, data, tmp_path, monkeypatch, settings):
+    from toyzoo.training import ToyTraining
+
+    begin(data, tmp_path / "whole", settings=settings)
+    loss = ToyTraining.loss
+    calls = 0
+
+    def fragile(self, model, batch):
+        nonlocal calls
+        calls += 1
+        if calls in (2, 9, 21, 29, 33):
+            raise Killed
+        return loss(self, model, batch)
+
+    monkeypatch.setattr(ToyTraining, "loss", fragile)
+    for _ in range(20):
+        try:
+            outcome = begin(data, tmp_path / "run", settings=settings, save_every=2, resume=True)
+            break
+        except Killed:
+            pass
+    assert outcome.steps == STEPS
+    assert calls > STEPS
+    assert same(tmp_path / "run" / "last.pth", tmp_path / "whole" / "last.pth")
+    assert same(tmp_path / "run" / "best.pth", tmp_path / "whole" / "best.pth")
+    first, second = (read_lines(tmp_path / name / "metrics.jsonl") for name in ("run", "whole"))
+    assert first == second
+
+
+def read_lines(path):
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in record.items() if key != "samples_per_second"} for record in records]
+
+
+def test_workers_and_the_callers_own_generator_change_nothing(toys, data, tmp_path):
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    begin(data, tmp_path / "one")
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(8)
+    train("dimnet", data, recipe="finetune", from_scratch=True, output=tmp_path / "two", workers=2)
+    assert same(tmp_path / "one" / "last.pth", tmp_path / "two" / "last.pth")
+    begin(data, tmp_path / "three", settings={"seed": 1})
+    assert not same(tmp_path / "one" / "last.pth", tmp_path / "three" / "last.pth")
+
+
+def test_another_run_in_the_folder_is_left_alone(toys, data, tmp_path):
+    begin(data, tmp_path / "run")
+    before = (tmp_path / "run" / "last.pth").read_bytes()
+    with pytest.raises(ValueError, match="has a run in it already: --resume goes on with it"):
+        begin(data, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"is of another run: epochs was 3 and is 5 now; lr was 0\.1 and is 0\.2 now"):
+        begin(data, tmp_path / "run", resume=True, settings={"epochs": 5, "lr": 0.2})
+    assert (tmp_path / "run" / "last.pth").read_bytes() == before
+
+
+def test_a_loss_that_is_nan_names_the_files(toys, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOY_NAN", "7")
+    with pytest.raises(NonFiniteLossError, match=r"the loss of step 7 is nan.*: ((bright|dark)/\d\.png(, |\. )){4}"):
+        begin(data, tmp_path / "run")
+    assert read_content(tmp_path / "run" / "last.pth")["training"]["progress"]["step"] == 5
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sample_that_cannot_be_used_is_named(toys, data, tmp_path, workers):
+    Image.new("RGB", (13, 10)).save(data / "train" / "dark" / "unlucky.png")
+    (data / "train" / "dark" / "9.png").unlink()
+    with pytest.raises(DataError, match=r"train/dark/unlucky\.png: images 13 pixels wide bring bad luck$"):
+        train("dimnet", data, from_scratch=True, output=tmp_path / "run", workers=workers, recipe="finetune")
+    (data / "train" / "dark" / "unlucky.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"train/dark/unlucky\.png: ") as caught:
+        train(
+            "dimnet", data, from_scratch=True, output=tmp_path / "run", workers=workers, recipe="finetune", resume=True
+        )
+    assert str(caught.value).count("unlucky") == 1
+
+
+def test_it_stops_early_and_stays_stopped(toys, data, tmp_path):
+    settings = {"epochs": 50, "early_stopping": 2, "lr": 0.0}
+    outcome = begin(data, tmp_path / "run", settings=settings)
+    assert (outcome.epoch, outcome.steps, outcome.interrupted) == (1, 15, False)
+    assert begin(data, tmp_path / "run", settings=settings, resume=True).steps == 15
+
+
+def test_a_data_set_without_val_gives_one_in_five(toys, tmp_path):
+    toy_training.paint(tmp_path / "flat", 10)
+    job = prepare("dimnet", tmp_path / "flat", from_scratch=True, recipe="finetune")
+    names = [{samples.name(i) for i in range(len(samples))} for samples in (job.samples, job.held_out)]
+    assert names[1] == {"bright/4.png", "bright/9.png", "dark/4.png", "dark/9.png"}
+    assert not names[0] & names[1]
+    assert len(names[0]) == 16
+    assert "one in five samples is held out, 4 of them" in job.notes[-1]
+    toy_training.paint(tmp_path / "split" / "train", 10)
+    job = prepare("dimnet", tmp_path / "split", from_scratch=True, recipe="finetune")
+    assert (len(job.samples), len(job.held_out)) == (16, 4)
+
+
+def test_classes_become_labels_and_heads(toys, data, tmp_path):
+    begin(data, tmp_path / "run")
+    path = tmp_path / "run" / "best.pth"
+    same_classes = prepare(path, data)
+    assert same_classes.keeps_head
+    trained = read_own_state_dict(path)
+    assert all(torch.equal(value, trained[name]) for name, value in same_classes.build().state_dict().items())
+
+    toy_training.paint(tmp_path / "other" / "train", 3, ("red", "green", "blue"))
+    job = prepare(path, tmp_path / "other")
+    assert not job.keeps_head
+    assert job.spec.labels == ("blue", "green", "red")
+    assert "3 classes of the data set, with a new head: blue, green, red" in job.notes[0]
+    model = job.build()
+    assert model.fc.weight.shape == (3, 64)
+    assert torch.equal(model.conv.weight, trained["conv.weight"])
+    assert torch.equal(model.fc.weight, job.build().fc.weight)  # drawn from the seed
+    assert torch.equal(model.norm.running_mean, trained["norm.running_mean"])
+
+    frozen = prepare(path, tmp_path / "other", settings={"freeze_body": True}).build()
+    assert {name for name, p in frozen.named_parameters() if p.requires_grad} == {"fc.weight", "fc.bias"}
+    train(path, tmp_path / "other", settings={"freeze_body": True, "epochs": 1}, output=tmp_path / "frozen", workers=0)
+    found = read_own_state_dict(tmp_path / "frozen" / "best.pth")
+    assert torch.equal(found["conv.weight"], trained["conv.weight"])
+    assert torch.equal(found["norm.running_mean"], trained["norm.running_mean"])
+
+    (tmp_path / "other" / "val" / "yellow").mkdir(parents=True)
+    (tmp_path / "other" / "val" / "yellow" / "1.png").write_bytes(b"")
+    with pytest.raises(DataError, match="does not know: yellow"):
+        prepare(path, tmp_path / "other")
+
+
+def test_the_same_from_published_weights(toys, data):
+    known = prepare("brightnet", data, recipe="finetune")
+    assert known.keeps_head
+    assert known.spec.labels == ("dark", "bright")  # the model's, in its order
+    toy_training.paint(data / "train", 3, ("dusk",))
+    other = prepare("brightnet", data, recipe="finetune")
+    assert other.spec.labels == ("bright", "dark", "dusk")
+    assert torch.equal(other.build().body.weight, torch.full((1, 3), 1 / 3))
+
+
+def test_keys_without_effect_are_refused(toys, data):
+    with pytest.raises(RecipeError, match="mixup_alpha: no effect on the training of telling day from night"):
+        prepare("dimnet", data, from_scratch=True, recipe="finetune", settings={"mixup_alpha": 0.2})
+
+
+def test_options_of_the_loop_run(toys, data, tmp_path):
+    settings = {"amp": True, "clip_grad_norm": 1.0, "epochs": 1}
+    outcome = begin(data, tmp_path / "run", settings=settings, deterministic=True)
+    assert outcome.steps == 5
+    with pytest.raises(ValueError, match=r"sync_bn: .* runs on GPUs only"):
+        begin(data, tmp_path / "other", settings={"sync_bn": True}, device="cpu")
