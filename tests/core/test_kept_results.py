@@ -67,7 +67,7 @@ def by_process(data, file, size, *, resume=False, killed=(), after=5):
     task = task_class("toys")(find("brightnet"), scoring=True)
     samples, engine = task.samples(data), load(task)
     worlds = [World(rank, size, rank) for rank in range(size)]
-    found = [KeptResults.find(file, task, samples, len(samples), world, resume=resume) for world in worlds]
+    found = [KeptResults.find(file, task, samples, len(samples), 4, world, resume=resume) for world in worlds]
     scores = []
     for world, kept in zip(worlds, found, strict=True):
         with kept.opened():

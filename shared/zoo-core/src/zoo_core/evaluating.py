@@ -69,7 +69,8 @@ def evaluate(
     """Runs a model on a data set and compares its results with what is true.
 
     Under torchrun each process takes a share of the samples, and the first one has the outcome. No sample is padded,
-    repeated or left out, and scores add up exactly, so that the figure does not depend on the number of processes.
+    repeated or left out, batches hold the same samples whichever process runs them, and scores add up exactly, so that
+    the figure does not depend on the number of processes.
 
     Args:
         model: its name, the path of a checkpoint, or its spec; see :func:`zoo_core.specs.find`.
@@ -113,15 +114,16 @@ def evaluate(
             world,
         )
         count = len(samples) if limit is None else min(limit, len(samples))
+        size = batch_size or task.declaration.batch_size
         if results is None:
-            places: Sequence[int] = share(count, world.rank, world.size)
-            own = _scored(task, samples, places, world, device, batch_size, workers, on_progress, None)
+            places = share(count, world.rank, world.size, size)
+            own = _scored(task, samples, places, world, device, size, workers, on_progress, None)
             found = gathered(own, world)
         else:
             path = Path(results)
-            there = agreed(lambda: KeptResults.find(path, task, samples, count, world, resume=resume), world)
+            there = agreed(lambda: KeptResults.find(path, task, samples, count, size, world, resume=resume), world)
             with agreed(there.opened, world) as kept:
-                own = _scored(task, samples, kept.places, world, device, batch_size, workers, on_progress, kept)
+                own = _scored(task, samples, kept.places, world, device, size, workers, on_progress, kept)
                 kept.finish()
                 found = gathered(own, world)
                 if found is not None:
@@ -185,7 +187,7 @@ def _scored(
     places: Sequence[int],
     world: World,
     device: str,
-    batch_size: int | None,
+    batch_size: int,
     workers: int | None,
     on_progress: Callable[[int, int, Score[Any]], None] | None,
     kept: KeptResults | None,
@@ -222,7 +224,7 @@ def score_share(
         task: made for scoring.
         engine: what runs the model.
         samples: the data set.
-        places: of the samples to take, in ascending order.
+        places: of the samples to take, in ascending order; see :func:`zoo_core.data.share`, with its ``batch_size``.
         batch_size, workers, on_progress: see :func:`evaluate`.
         kept: where results are kept.
         onto: a score and a list of faults to go on with.
@@ -231,12 +233,15 @@ def score_share(
         The score; and, for each sample that could not be scored, what is wrong with it.
     """
     score, bad = (task.score(), []) if onto is None else onto
+    size = batch_size or task.declaration.batch_size
+    wanted = frozenset(places)
+    taken = places if kept is None else _in_whole_batches(places, size, kept.count)
     truths: dict[int, Any] = {}
     without_truth: deque[tuple[int, str]] = deque()
     done = 0
 
     def sources() -> Iterator[Source]:
-        for place in places:
+        for place in taken:
             try:
                 sample = samples.sample(place)
             except DataError as error:
@@ -247,6 +252,8 @@ def score_share(
 
     def settle(place: int, files: Mapping[str, Any], record: Mapping[str, Any], problem: str | None) -> None:
         nonlocal done
+        if place not in wanted:  # it was there already, and ran again for the sake of its batch
+            return
         done += 1
         if problem is not None:
             bad.append(problem)
@@ -262,11 +269,15 @@ def score_share(
             place, problem = without_truth.popleft()
             settle(place, {"file": samples.name(place)} if kept is not None else {}, {}, problem)
 
-    for outcome in run(task, engine, sources(), batch_size, workers=default_workers() if workers is None else workers):
+    threads = default_workers() if workers is None else workers
+    outcomes = run(task, engine, sources(), size, workers=threads, together=lambda source: int(source.stem) // size)
+    for outcome in outcomes:
         assert outcome.source is not None
         place = int(outcome.source.stem)
         settle_without_truth(place)
         truth = truths.pop(place)
+        if place not in wanted:
+            continue
         if isinstance(outcome, Failure):
             settle(place, outcome.record(), {}, outcome.message)
             continue
@@ -285,6 +296,12 @@ def score_share(
         settle(place, Failure(outcome.source, None, "").record(), record, problem)
     settle_without_truth(len(samples))
     return score, bad
+
+
+def _in_whole_batches(places: Sequence[int], batch_size: int, count: int) -> list[int]:
+    """The places, and what else is in their batches: outputs may depend in the last bit on what runs beside."""
+    batches = dict.fromkeys(place // batch_size for place in places)
+    return [place for batch in batches for place in range(batch * batch_size, min((batch + 1) * batch_size, count))]
 
 
 def default_workers() -> int:

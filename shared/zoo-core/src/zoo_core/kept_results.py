@@ -60,6 +60,7 @@ class KeptResults:
         path: the file of results.
         task, samples: what is evaluated.
         count: how many of the samples are taken.
+        batch_size: how many samples, which follow each other, one process takes as they are.
         among: the processes.
         there: the files of results that are there.
 
@@ -68,12 +69,20 @@ class KeptResults:
     """
 
     def __init__(
-        self, path: Path, task: Task[Any, Any], samples: Dataset, count: int, among: World, there: Sequence[Path]
+        self,
+        path: Path,
+        task: Task[Any, Any],
+        samples: Dataset,
+        count: int,
+        batch_size: int,
+        among: World,
+        there: Sequence[Path],
     ) -> None:
         self.path = path
         self.task = task
         self.samples = samples
         self.count = count
+        self.batch_size = batch_size
         self.among = among
         self.places: list[int] = []
         self._shard = None if among.size == 1 else Share(among.rank, among.size)
@@ -87,12 +96,20 @@ class KeptResults:
 
     @classmethod
     def find(
-        cls, path: Path, task: Task[Any, Any], samples: Dataset, count: int, among: World, *, resume: bool
+        cls,
+        path: Path,
+        task: Task[Any, Any],
+        samples: Dataset,
+        count: int,
+        batch_size: int,
+        among: World,
+        *,
+        resume: bool,
     ) -> Self:
         """Looks what is there. Changes nothing, so that all processes find the same.
 
         Args:
-            path, task, samples, count, among: see above.
+            path, task, samples, count, batch_size, among: see above.
             resume: take what is there; without, there may be nothing.
 
         Raises:
@@ -109,7 +126,7 @@ class KeptResults:
             )
         for file in there:
             _check_run(file, task)
-        found = cls(path, task, samples, count, among, there)
+        found = cls(path, task, samples, count, batch_size, among, there)
         if strange := [position for position in found._owner if position >= len(samples)]:
             raise ResultFileError(
                 f"{found._owner[strange[0]]} has results of {max(strange) + 1} samples, and the data set has only "
@@ -134,13 +151,9 @@ class KeptResults:
         )
         try:
             own = set(_positions(self._own_path))
-            mine = [
-                place
-                for place in range(self.count)
-                if place in own
-                or (place not in self._owner and place in share(self.count, self.among.rank, self.among.size))
-            ]
-            named = ((place, (self.samples.name(place),), place) for place in sorted({*own, *mine}))
+            mine = share(self.count, self.among.rank, self.among.size, self.batch_size)
+            left = {place for place in mine if place not in self._owner}
+            named = ((place, (self.samples.name(place),), place) for place in sorted(own | left))
             self.places = [place for _, place, records in file.remaining(named) if not records]
         except BaseException:
             file.close()

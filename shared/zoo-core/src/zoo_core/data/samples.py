@@ -73,19 +73,25 @@ class Dataset(ABC, Sequence[LabelledSample]):
                 yield from error.faults
 
 
-def share(count: int, rank: int, world_size: int) -> range:
+def share(count: int, rank: int, world_size: int, batch_size: int = 1) -> Sequence[int]:
     """The places of the samples that one of several processes takes: every sample is taken by exactly one.
 
-    Nothing is padded or repeated, so that shares differ by one where ``count`` is no multiple of ``world_size``.
+    Nothing is padded or repeated, so that shares differ by a batch at most. Batches hold the same samples however many
+    processes there are: the first ``batch_size``, and so on.
 
     Args:
         count: how many samples there are.
         rank: number of the process, from 0 on.
         world_size: how many processes there are.
+        batch_size: how many samples, which follow each other, are in one batch.
 
     Raises:
         ValueError: ``rank`` is not in ``range(world_size)``.
     """
     if not 0 <= rank < world_size:
         raise ValueError(f"rank must lie in 0..{world_size - 1}, not be {rank}")
-    return range(rank, count, world_size)
+    if batch_size == 1:
+        return range(rank, count, world_size)
+    step = world_size * batch_size
+    starts = range(rank * batch_size, count, step)
+    return [place for start in starts for place in range(start, min(start + batch_size, count))]

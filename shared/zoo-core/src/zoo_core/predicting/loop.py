@@ -123,6 +123,7 @@ def run(
     workers: int = 0,
     keep_inputs: bool = True,
     skip: int = 0,
+    together: Callable[[Source], object] | None = None,
 ) -> Iterator[Prediction | Failure]:
     """Reads and runs the inputs of all sources, in batches. What comes out is in their order.
 
@@ -148,8 +149,11 @@ def run(
         keep_inputs: leave the pixels of inputs in memory as long as their predictions are. If not, images are read anew
             when somebody looks at :attr:`Prediction.input`.
         skip: how many inputs of the first source to leave out, frames of a video for instance.
+        together: what it gives for a source must be the same for all that run in one batch. With it, batches hold the
+            same inputs whichever sources a process has of them, and so give the same outputs to the last bit.
     """
-    reading = _Reading(task, batch_size or task.declaration.batch_size, workers, keep_inputs, skip)
+    size = batch_size or task.declaration.batch_size
+    reading = _Reading(task, size, workers, keep_inputs, skip, together or (lambda source: None))
     return _with_a_witness(_outcomes(_Runner(task, engine), sources, reading))
 
 
@@ -197,6 +201,7 @@ class _Reading:
     workers: int
     keep_inputs: bool
     skip: int
+    together: Callable[[Source], object]
 
     def items(self, source: Source, skip: int) -> Generator[_Item, None, None]:
         """The inputs of a source, read and prepared one after the other, without the first ones."""
@@ -235,6 +240,9 @@ def _outcomes(runner: "_Runner", sources: Iterable[Source], reading: _Reading) -
 
     batch: list[_Item] = []
     for source, outcome in ahead(read, sources, workers, depth=workers + batch_size):
+        if batch and reading.together(source) != reading.together(batch[0].source):
+            yield from runner.run(batch)
+            batch = []
         with closing(each(outcome)) as found:
             while True:
                 try:
