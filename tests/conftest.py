@@ -9,6 +9,9 @@ import functools
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Its tests are those of several modules, and its assertions are to say what they compared as theirs do.
+pytest.register_assert_rewrite("support.recorded")
+
 # The machine may be busy with other tests: none is too slow.
 settings.register_profile(
     "repeatable",

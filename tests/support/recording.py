@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import zoo_core
 from support import reference
-from support.runtimes import onnx_runtime
+from support.runtimes import onnx_runtime as onnx_runtime
+from support.runtimes import openvino as openvino
 
 Inputs = tuple[Tensor, ...]
 
@@ -106,12 +107,3 @@ def to_onnx(model: nn.Module, inputs: Inputs, path: Path, *, dynamic: bool = Fal
             shapes = tuple(batch for _ in inputs) if dynamic else None
             torch.onnx.export(model, inputs, str(path), dynamo=True, dynamic_shapes=shapes, verbose=False)
     return path
-
-
-def onnx_difference(model: nn.Module, inputs: Inputs, path: Path, *, dynamic: bool) -> float:
-    """The largest difference of an exported model in ONNX Runtime from eager, at other batches as well if dynamic."""
-    program = onnx_runtime(to_onnx(model, inputs, path, dynamic=dynamic))
-    batches = [inputs]
-    if dynamic:
-        batches += [tuple(x[:1].flip(-1) for x in inputs), tuple(torch.cat((x, x.flip(-2)))[:3] for x in inputs)]
-    return max(largest_difference(program, model, batch) for batch in batches)

@@ -1,0 +1,103 @@
+"""Tests of models as tools record them, compared with the models themselves.
+
+A module of tests says of which builders, and takes those that it wants:
+
+    case = recorded.cases(["resnet18"])
+    test_jit_trace = recorded.test_jit_trace
+
+With ``--junitxml`` the largest difference that each test found stands in its report.
+"""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from support import recording
+from support.recording import Inputs
+
+TOLERANCE = 1e-4
+
+
+@dataclass
+class Case:
+    """A builder's model, what it is recorded with, and inputs of other batches."""
+
+    name: str
+    folder: Path
+
+    @cached_property
+    def model(self) -> nn.Module:
+        return recording.small_model(self.name)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        return recording.small_inputs(self.name)
+
+    @cached_property
+    def others(self) -> list[Inputs]:
+        return [tuple(x[:1].flip(-1) for x in self.inputs), recording.small_inputs(self.name, batch=3)]
+
+    @cached_property
+    def file_of_any_batch(self) -> Path:
+        """The model exported with a dynamic batch."""
+        return recording.to_onnx(self.model, self.inputs, self.folder / "any_batch.onnx", dynamic=True)
+
+    def check(self, recorded: Callable[..., object], batches: list[Inputs], report: Callable[[str, object], None]):
+        """Compares what was recorded with the model, and reports the largest difference."""
+        difference = max(recording.largest_difference(recorded, self.model, batch) for batch in batches)
+        report("largest difference", f"{difference:.1e}")
+        assert difference < TOLERANCE
+
+
+def cases(names: Iterable[str]) -> Any:
+    """The fixture ``case``: one model at a time is in memory, and one file of it on the disk."""
+
+    @pytest.fixture(scope="module", params=names)
+    def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+        found = Case(request.param, tmp_path_factory.mktemp(request.param))
+        yield found
+        for file in found.folder.iterdir():
+            file.unlink()
+        del found
+        gc.collect()
+
+    return case
+
+
+def test_symbolic_trace(case: Case, record_property) -> None:
+    torch.fx.symbolic_trace(case.model.train())
+    case.check(torch.fx.symbolic_trace(case.model.eval()), [case.inputs, *case.others], record_property)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_jit_trace(case: Case, record_property) -> None:
+    with torch.no_grad():
+        traced = torch.jit.trace(case.model, case.inputs, strict=False, check_trace=False)
+    case.check(traced, [case.inputs, *case.others], record_property)
+
+
+def test_onnx_with_a_dynamic_batch(case: Case, record_property) -> None:
+    program = recording.onnx_runtime(case.file_of_any_batch)
+    case.check(program, [case.inputs, *case.others], record_property)
+
+
+def test_onnx_with_a_fixed_batch(case: Case, record_property) -> None:
+    program = recording.onnx_runtime(recording.to_onnx(case.model, case.inputs, case.folder / "fixed_batch.onnx"))
+    case.check(program, [case.inputs], record_property)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_by_the_older_exporter(case: Case, record_property) -> None:
+    file = recording.to_onnx(case.model, case.inputs, case.folder / "older.onnx", older=True)
+    case.check(recording.onnx_runtime(file), [case.inputs], record_property)
+
+
+def test_onnx_in_openvino(case: Case, record_property) -> None:
+    case.check(recording.openvino(case.file_of_any_batch), [case.inputs, *case.others], record_property)
