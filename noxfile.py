@@ -54,9 +54,9 @@ def install_packages(session: nox.Session, *names: str, **environment: str) -> N
     )
 
 
-def run_tests(session: nox.Session, folder: str) -> None:
+def run_tests(session: nox.Session, folder: str, *options: str) -> None:
     # One thread a test process: the processes share the cores already.
-    session.run("pytest", "-n", "auto", f"tests/{folder}", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run("pytest", "-n", "auto", *options, f"tests/{folder}", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
@@ -250,10 +250,10 @@ def parity(session: nox.Session) -> None:
 
 @nox.session(requires=["torch"])
 def exports(session: nox.Session) -> None:
-    """Every model as an ONNX file, in ONNX Runtime and in OpenVINO, beside eager: `-- [-k PATTERN]`."""
+    """Every model traced, and as ONNX files in ONNX Runtime and in OpenVINO, beside eager: `-- [-k PATTERN]`."""
     install_packages(session, *FOLDERS)
     session.install(*group("test"), *group("exports"))
-    run_tests(session, "exports")
+    run_tests(session, "exports", "--dist", "loadgroup")
 
 
 @nox.session(requires=["torch"])

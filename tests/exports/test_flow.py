@@ -1,4 +1,4 @@
-"""Every builder of flow, recorded by each of the tools but torch.fx, for which the number of refinements is no value."""
+"""Every builder of flow, recorded by each of the tools but torch.fx, which cannot see how often it is to refine."""
 
 from support import recorded, reference
 

@@ -59,7 +59,10 @@ class Case:
 def cases(names: Iterable[str]) -> Any:
     """The fixture ``case``: one model at a time is in memory, and one file of it on the disk."""
 
-    @pytest.fixture(scope="module", params=names)
+    # With pytest-xdist's `--dist loadgroup` all tests of a model run in one process.
+    params = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+    @pytest.fixture(scope="module", params=params)
     def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
         found = Case(request.param, tmp_path_factory.mktemp(request.param))
         yield found
