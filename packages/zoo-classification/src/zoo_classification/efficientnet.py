@@ -21,7 +21,13 @@ from torch import Tensor, nn
 from zoo_classification.initialization import initialize_convolution
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
-from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth, make_divisible
+from zoo_core.layers import (
+    Conv2dNormActivation,
+    SqueezeExcitation,
+    StochasticDepth,
+    initialize_normalization,
+    make_divisible,
+)
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -99,6 +105,8 @@ class EfficientNet(nn.Module):
         """Initialises one module's own parameters as in the reference implementation."""
         if isinstance(module, nn.Conv2d):
             initialize_convolution(module)
+        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
+            initialize_normalization(module)
         elif isinstance(module, nn.Linear):
             bound = 1.0 / math.sqrt(module.out_features)
             nn.init.uniform_(module.weight, -bound, bound)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from zoo_classification.inputs import check_image
 from zoo_core.attention import join_heads, relative_position_bias, relative_position_index
 from zoo_core.builders import build, set_from_weights
-from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth
+from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth, initialize_normalization
 from zoo_core.registry import register_model
 from zoo_core.value_cache import ValueCache
 from zoo_core.weights import WeightsEnum
@@ -155,6 +155,8 @@ class MaxVit(nn.Module):
             nn.init.normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            initialize_normalization(module)
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=f"this {type(self).__name__}", size=self.input_size)

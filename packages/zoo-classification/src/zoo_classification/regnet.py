@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
-from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, make_divisible
+from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, initialize_normalization, make_divisible
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -92,6 +92,8 @@ class RegNet(nn.Module):
         """Initialises one module's own parameters as in the paper."""
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            initialize_normalization(module)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)

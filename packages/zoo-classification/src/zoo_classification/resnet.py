@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.layers import initialize_normalization
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -111,9 +112,17 @@ class ResNet(nn.Module):
         """Initialises one module's own parameters as in the paper."""
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
+            initialize_normalization(module)
         elif self.zero_init_residual and isinstance(module, Bottleneck | BasicBlock):
-            last_norm = "bn3" if isinstance(module, Bottleneck) else "bn2"
-            nn.init.zeros_(module.get_parameter(f"{last_norm}.weight"))
+            last_norm: Any = module.bn3 if isinstance(module, Bottleneck) else module.bn2
+            scale = getattr(last_norm, "weight", None)
+            if scale is None:
+                raise ValueError(
+                    "zero_init_residual=True sets the scale of each block's last normalisation to zero, and "
+                    f"{type(last_norm).__name__} has none; leave it out, or give a norm_layer with a parameter weight"
+                )
+            nn.init.zeros_(scale)
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="ResNet", min_size=(1, 1))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.layers import initialize_normalization
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -62,6 +63,8 @@ class VGG(nn.Module):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            initialize_normalization(module)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)

@@ -270,7 +270,7 @@ class _Tower(nn.Module):
             layers += [
                 nn.Conv2d(in_channels, in_channels, 3, padding=1),
                 norm_layer(in_channels),
-                nn.ReLU(inplace=True),
+                nn.ReLU(),
             ]
         self.conv = nn.Sequential(*layers)
 

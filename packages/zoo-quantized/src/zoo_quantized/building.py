@@ -94,7 +94,12 @@ def build(
     if not quantize:
         if backend is not None:
             raise ValueError(f"backend={backend!r} goes with quantize=True: float models need no quantized engine")
-        return builders.build(model_class, weights, progress, **kwargs)
+        model = builders.build(model_class, weights, progress, **kwargs)
+        for module in model.modules():
+            if type(module) is nn.ReLU:
+                # What observers and hooks keep of the layer before it stays as it was.
+                module.inplace = False
+        return model
     for option in ("new_head", "freeze_body"):
         if kwargs.pop(option, False):
             raise ValueError(

@@ -58,7 +58,7 @@ class FCNHead(nn.Sequential):
         super().__init__(
             nn.Conv2d(in_channels, inter_channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(inter_channels),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Dropout(0.1),
             nn.Conv2d(inter_channels, channels, 1),
         )

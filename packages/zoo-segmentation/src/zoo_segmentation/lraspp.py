@@ -8,6 +8,7 @@ Shapes: ``N`` images, ``H`` x ``W`` pixels, ``h`` x ``w`` cells of a feature map
 from collections import OrderedDict
 from collections.abc import Mapping
 from enum import auto
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from zoo_classification.inputs import check_image
 from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
 from zoo_core.registry import register_model
+from zoo_core.tracing import is_plain, is_stand_in
 from zoo_core.weights import WeightsEnum
 from zoo_segmentation.segmentation_model import (
     DEFAULT_CLASSES,
@@ -87,9 +89,13 @@ class LRASPPHead(nn.Module):
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """The scores Tensor[N, num_classes, h, w], of the low features' size."""
         low, high = features["low"], features["high"]
-        # Interpolation commutes with the 1x1 convolution, and there are fewer classes than channels.
-        scores = self.high_classifier(self.cbr(high) * self.scale(high))
-        scores = F.interpolate(scores, size=low.shape[-2:], mode="bilinear", align_corners=False)
+        high = self.cbr(high) * self.scale(high)
+        enlarge = partial(F.interpolate, size=low.shape[-2:], mode="bilinear", align_corners=False)
+        if is_plain(self.high_classifier, nn.Conv2d) and not is_stand_in(high):
+            # Interpolation commutes with a 1x1 convolution, and there are fewer classes than channels.
+            scores = enlarge(self.high_classifier(high))
+        else:
+            scores = self.high_classifier(enlarge(high))
         return self.low_classifier(low) + scores
 
 

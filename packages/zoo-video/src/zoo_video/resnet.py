@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.builders import build
+from zoo_core.layers import initialize_normalization
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -97,6 +98,8 @@ class VideoResNet(nn.Module):
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm3d):
+            initialize_normalization(module)
         elif self.zero_init_residual and isinstance(module, Bottleneck | BasicBlock):
             last = module.conv3 if isinstance(module, Bottleneck) else module.conv2
             nn.init.zeros_(last.get_parameter("1.weight"))

@@ -6,6 +6,7 @@ Shapes: ``N`` videos, ``T`` frames, ``H`` x ``W`` pixels; ``C`` channels, which 
 W, C]``. A token is a patch of 2 x 4 x 4 pixels at first, and each merging halves ``H`` and ``W`` and doubles ``C``.
 """
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -49,8 +50,8 @@ class SwinTransformer3d(nn.Module):
             the first block.
         num_classes: number of classes.
         norm_layer: builds the normalisation for a number of channels; layer normalisation by default.
-        block: builds a block; by default a :class:`~zoo_core.swin.SwinTransformerBlock` with
-            :class:`ShiftedWindowAttention3d`.
+        block: builds a block, :class:`~zoo_core.swin.SwinTransformerBlock` by default; gets ``attn_layer=``
+            :class:`ShiftedWindowAttention3d` if it takes that argument and has no value for it from a ``partial``.
         downsample_layer: makes what comes between stages.
         patch_embed: makes the embedding of patches; :class:`PatchEmbed3d` by default.
 
@@ -80,7 +81,8 @@ class SwinTransformer3d(nn.Module):
             raise ValueError(f"depths and num_heads must have an element for each stage, not {depths} and {num_heads}")
         self.num_classes = num_classes
         norm_layer = norm_layer or partial(nn.LayerNorm, eps=1e-5)
-        block = block or partial(SwinTransformerBlock, attn_layer=ShiftedWindowAttention3d)
+        block = block or SwinTransformerBlock
+        attention = {"attn_layer": ShiftedWindowAttention3d} if _asks_for_attention(block) else {}
         self.patch_embed = (patch_embed or PatchEmbed3d)(
             patch_size=patch_size, embed_dim=embed_dim, norm_layer=norm_layer
         )
@@ -105,6 +107,7 @@ class SwinTransformer3d(nn.Module):
                             attention_dropout=attention_dropout,
                             stochastic_depth_prob=stochastic_depth_prob * (blocks_before + i) / last_block,
                             norm_layer=norm_layer,
+                            **attention,
                         )
                         for i in range(depth)
                     )
@@ -129,6 +132,14 @@ class SwinTransformer3d(nn.Module):
         check_video(x, model="SwinTransformer3d")
         x = self.norm(self.features(self.pos_drop(self.patch_embed(x))))
         return self.head(self.avgpool(x.permute(0, 4, 1, 2, 3)).flatten(1))
+
+
+def _asks_for_attention(block: Callable[..., nn.Module]) -> bool:
+    """Whether a user's block takes the attention from the model: images' blocks have another one by default."""
+    if isinstance(block, partial):
+        return "attn_layer" not in block.keywords and _asks_for_attention(block.func)
+    parameters = inspect.signature(block).parameters
+    return "attn_layer" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 class ShiftedWindowAttention3d(nn.Module):

@@ -285,6 +285,14 @@ class LayerNorm2d(nn.LayerNorm):
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
 
 
+def initialize_normalization(norm: nn.Module) -> None:
+    """A scale of one and a shift of zero, where the normalisation has them: also one of a user's class starts so."""
+    if getattr(norm, "weight", None) is not None:
+        nn.init.ones_(norm.get_parameter("weight"))
+    if getattr(norm, "bias", None) is not None:
+        nn.init.zeros_(norm.get_parameter("bias"))
+
+
 def scale_and_bias(
     mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor]:
