@@ -225,7 +225,7 @@ def _mvit(side: Family, **kwargs: Any) -> nn.Module:
 def _halved(kind: Any) -> Any:
     """A user's subclass of a block, which does one thing more."""
 
-    class Halved(kind):  # type: ignore[misc]
+    class Halved(kind):
         def forward(self, *inputs: Any) -> Any:
             return 0.5 * super().forward(*inputs)
 
@@ -546,7 +546,7 @@ def _videos() -> Iterator[Case]:
 
 
 def _halved_pair(kind: Any) -> Any:
-    class Halved(kind):  # type: ignore[misc]
+    class Halved(kind):
         def forward(self, x: Tensor, thw: Any) -> Any:
             tokens, size = super().forward(x, thw)
             return 0.5 * tokens, size
