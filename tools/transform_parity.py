@@ -199,7 +199,7 @@ def places() -> Iterator[Case]:
         lambda v2, f, tv: f.pad(tv.Mask(MASKS[0]), [2, 3, 2, 3], fill=255),
     )
     for size in ((4, 5), (8, 15)):
-        # torchvision resizes integers in fixed point.
+        # Torch resizes integers in fixed point, and by other instructions on other processors.
         yield Case(
             f"size {size} of a clip",
             lambda size=size: geometry.resize(Sample(CLIP), *size).image,

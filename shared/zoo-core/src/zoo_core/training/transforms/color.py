@@ -4,11 +4,14 @@ Levels are those that Pillow's own ``ImageEnhance`` and ``ImageOps`` give, thoug
 on a pixel's own level alone is looked up in a table. Frames of a clip are changed one by one in the same way.
 """
 
+import functools
+import itertools
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageChops, ImageEnhance
 from torch import Tensor
 
 from zoo_core.images import pil_to_tensor, to_pil_image
@@ -104,17 +107,41 @@ def solarize(image: Image.Image, threshold: float) -> Image.Image:
 
 def invert(image: Image.Image) -> Image.Image:
     """Every level subtracted from 255."""
-    return image.point(list(range(255, -1, -1)) * len(image.getbands()))
+    return ImageChops.invert(image)
 
 
 def autocontrast(image: Image.Image) -> Image.Image:
     """Each channel stretched so that its lowest level is 0 and its highest 255."""
-    return ImageOps.autocontrast(image)
+    extrema: Any = image.getextrema()
+    table: list[int] = []
+    for low, high in (extrema,) if image.mode == "L" else extrema:
+        table += _stretched(low, high)
+    return image.point(table)
+
+
+@functools.lru_cache(maxsize=256)
+def _stretched(low: int, high: int) -> tuple[int, ...]:
+    """The levels from ``low`` to ``high`` as they are from 0 to 255."""
+    if high <= low:
+        return tuple(range(256))
+    scale = 255.0 / (high - low)
+    offset = -low * scale
+    return (*[0] * low, *[int(level * scale + offset) for level in range(low, high + 1)], *[255] * (255 - high))
 
 
 def equalize(image: Image.Image) -> Image.Image:
     """Each channel's levels spread so that they are about equally frequent."""
-    return ImageOps.equalize(image)
+    counts = image.histogram()
+    table: list[int] = []
+    for first in range(0, len(counts), 256):
+        band = counts[first : first + 256]
+        taken = [count for count in band if count]
+        step = (sum(taken) - taken[-1]) // 255
+        if step:
+            table += [count // step for count in itertools.accumulate(band[:-1], initial=step // 2)]
+        else:
+            table += range(256)
+    return image.point(table)
 
 
 def grayscale(image: Image.Image) -> Image.Image:

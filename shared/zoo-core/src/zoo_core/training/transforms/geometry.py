@@ -261,10 +261,11 @@ def _resized_image(image: Picture, height: int, width: int, resample: Image.Resa
         raise ValueError(
             f"frames of a clip can be resized by nearest, bilinear or bicubic, not {resample.name.lower()}"
         )
+    # Torch interpolates integers in fixed point, which is several times as fast; most so where channels come last in
+    # memory, as decoders write them.
     frames = image.reshape(-1, *image.shape[-3:])
-    resized = F.interpolate(frames.float(), size=(height, width), mode=modes[resample], align_corners=False)
-    resized = resized.reshape(*image.shape[:-2], height, width)
-    return resized if image.is_floating_point() else resized.round_().clamp_(0, 255).to(image.dtype)
+    resized = F.interpolate(frames, size=(height, width), mode=modes[resample], align_corners=False)
+    return resized.reshape(*image.shape[:-2], height, width)
 
 
 def resize_and_crop(

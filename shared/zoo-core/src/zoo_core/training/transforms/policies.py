@@ -69,7 +69,7 @@ def apply_operation(
         case "TranslateY":
             return _translated(image, 0, int(magnitude), fill)
         case "Rotate":
-            return image.rotate(magnitude, resample, fillcolor=fill_color(fill, image.mode))
+            return image.rotate(magnitude, resample, fillcolor=_outside(fill, image.mode))
         case "Brightness":
             return color.adjust_brightness(image, 1 + magnitude)
         case "Color":
@@ -93,7 +93,12 @@ def apply_operation(
 
 
 def _affine(image: Image.Image, matrix: tuple[float, ...], resample: Image.Resampling, fill: Fill) -> Image.Image:
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, resample, fillcolor=fill_color(fill, image.mode))
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, resample, fillcolor=_outside(fill, image.mode))
+
+
+def _outside(fill: Fill, mode: str) -> int | tuple[int, ...] | None:
+    """The colour of what comes from outside; none for black, which Pillow need not write first."""
+    return fill_color(fill, mode) if fill else None
 
 
 def _translated(image: Image.Image, right: int, down: int, fill: Fill) -> Image.Image:

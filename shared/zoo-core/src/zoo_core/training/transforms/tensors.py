@@ -43,10 +43,10 @@ class ToTensor(Transform[tuple[()]]):
             if len(levels) != channels:
                 raise ValueError(f"the image has {len(levels)} channels, but mean and std have {channels}")
         else:
-            levels = image.transpose(-4, -3)
-        floats = levels.float()
+            levels = image.contiguous().transpose(-4, -3)
         if levels.dtype != torch.uint8:
             raise TypeError(f"expected levels of uint8 in 0..255, got {levels.dtype}")
+        floats = levels.float()
         if self.mean is None or self.std is None:
             return floats.div_(255)
         shape = (-1, *[1] * (floats.ndim - 1))
