@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tools import transform_parity
+from tools import transform_cases
 
-CASES = transform_parity.cases()
-ASSET = json.loads(transform_parity.ASSET.read_text(encoding="utf-8"))
+CASES = transform_cases.cases()
+ASSET = json.loads(transform_cases.ASSET.read_text(encoding="utf-8"))
 
 
 def test_every_case_was_written() -> None:
@@ -20,8 +20,8 @@ def test_a_change_is_torchvisions(kind: str) -> None:
     names = [name for name in CASES if name.split()[0] == kind]
     differ = {}
     for name in names:
-        found = transform_parity.as_tensor(CASES[name].ours())
-        difference = transform_parity.difference(found, transform_parity.unpacked(ASSET[name]))
+        found = transform_cases.as_tensor(CASES[name].ours())
+        difference = transform_cases.difference(found, transform_cases.unpacked(ASSET[name]))
         if difference > CASES[name].allowed:
             differ[name] = difference
     assert differ == {}

@@ -1,4 +1,4 @@
-"""Samples, their random generators, and transforms put together."""
+"""Samples, and transforms put together."""
 
 import pickle
 import random
@@ -10,6 +10,7 @@ from PIL import Image
 
 from zoo_core.images import to_pil_image
 from zoo_core.training import transforms
+from zoo_core.training.randomness import generator
 from zoo_core.training.transforms import (
     Compose,
     RandomApply,
@@ -18,24 +19,10 @@ from zoo_core.training.transforms import (
     RandomHorizontalFlip,
     Resize,
     Sample,
-    sample_rng,
 )
 from zoo_core.training.transforms.pipelines import AUTO_AUGMENTS, classification
 
 NOISE = to_pil_image(torch.randint(0, 256, (3, 40, 50), generator=torch.Generator().manual_seed(1), dtype=torch.uint8))
-
-
-def test_a_generator_depends_on_seed_epoch_sample_and_stream() -> None:
-    drawn = {
-        (seed, epoch, index, stream): sample_rng(seed, epoch, index, stream).random()
-        for seed in (0, 1, 11)
-        for epoch in (0, 1, 11)
-        for index in (0, 1, 11)
-        for stream in (0, 1)
-    }
-    assert len(set(drawn.values())) == len(drawn)
-    # The same on every machine and in every process.
-    assert sample_rng(3, 5, 7).random() == 0.049235952448481446
 
 
 @pytest.mark.parametrize("mode", ["P", "1", "LA", "RGBA", "CMYK", "I;16"])
@@ -97,12 +84,14 @@ def test_classification_is_a_function_of_seed_epoch_and_sample(auto_augment: str
     augment = pickle.loads(pickle.dumps(augment))
     random.seed(1)
     torch.manual_seed(1)
-    first = [augment(Sample(NOISE, label=4), sample_rng(0, 0, index)) for index in range(8)]
+    first = [augment(Sample(NOISE, label=4), generator(0, "sample", 0, index)) for index in range(8)]
     torch.manual_seed(2)
     random.seed(2)
     before = random.getstate(), torch.get_rng_state()
     with ThreadPoolExecutor(4) as pool:
-        again = list(pool.map(lambda index: augment(Sample(NOISE, label=4), sample_rng(0, 0, index)), range(8)))
+        again = list(
+            pool.map(lambda index: augment(Sample(NOISE, label=4), generator(0, "sample", 0, index)), range(8))
+        )
     assert random.getstate() == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
     for one, other in zip(first, again, strict=True):
@@ -110,7 +99,7 @@ def test_classification_is_a_function_of_seed_epoch_and_sample(auto_augment: str
         assert one.image.dtype == torch.float32
         assert one.label == 4
         assert torch.equal(one.image, other.image)
-    assert not torch.equal(first[0].image, augment(Sample(NOISE), sample_rng(0, 1, 0)).image)
+    assert not torch.equal(first[0].image, augment(Sample(NOISE), generator(0, "sample", 1, 0)).image)
 
 
 def test_an_unknown_policy_is_named() -> None:

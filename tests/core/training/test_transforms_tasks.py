@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from zoo_core.images import pil_to_tensor, to_pil_image
+from zoo_core.training.randomness import generator
 from zoo_core.training.transforms import (
     AsymmetricColorJitter,
     CopyPaste,
@@ -19,7 +20,6 @@ from zoo_core.training.transforms import (
     boxes_of_masks,
     draw_frames,
     evenly_spaced,
-    sample_rng,
 )
 from zoo_core.training.transforms.crops import Window
 from zoo_core.training.transforms.pipelines import DATA_AUGMENTATIONS, detection, flow, segmentation, video
@@ -224,7 +224,7 @@ def test_detection(name: str) -> None:
     )
     sample = plain((10, 20, 30), [(0, 0, 4, 4), (4, 4, 10, 10), (12, 0, 16, 12)])
     for index in range(12):
-        found = augment(sample, sample_rng(0, 0, index))
+        found = augment(sample, generator(0, "sample", 0, index))
         assert found.image.dtype == torch.float32
         assert found.image.shape[0] == 3
         assert 0 <= found.image.min() <= found.image.max() <= 1
@@ -233,10 +233,10 @@ def test_detection(name: str) -> None:
         if name == "multiscale":
             assert min(found.size) in (20, 30)
         assert len(found.boxes) == len(found.masks) == len(found.labels)
-        again = augment(sample, sample_rng(0, 0, index))
+        again = augment(sample, generator(0, "sample", 0, index))
         assert torch.equal(found.image, again.image)
         assert torch.equal(found.boxes, again.boxes)
-    empty = augment(plain((1, 2, 3), []), sample_rng(0, 0, 0))
+    empty = augment(plain((1, 2, 3), []), generator(0, "sample", 0, 0))
     assert empty.boxes.shape == (0, 4)
     assert empty.masks.shape == (0, *empty.size)
 
@@ -246,7 +246,7 @@ def test_segmentation() -> None:
     labels = torch.arange(12 * 16, dtype=torch.uint8).view(12, 16) % 21
     padded = 0
     for index in range(30):
-        found = augment(Sample(plain((255, 255, 255), []).image, label_map=labels), sample_rng(0, 0, index))
+        found = augment(Sample(plain((255, 255, 255), []).image, label_map=labels), generator(0, "sample", 0, index))
         assert found.image.shape == (3, 24, 24)
         assert found.label_map.shape == (24, 24)
         assert set(found.label_map.unique().tolist()) <= {*range(21), 255}
@@ -257,7 +257,7 @@ def test_segmentation() -> None:
 def test_video() -> None:
     augment = video(train_resize_size=(20, 26), train_crop_size=16, color_jitter=(0.2, 0.2))
     still = torch.randint(0, 256, (1, 3, 30, 40), dtype=torch.uint8).expand(5, 3, 30, 40)
-    found = augment(Sample(still, label=2), sample_rng(0, 0, 0))
+    found = augment(Sample(still, label=2), generator(0, "sample", 0, 0))
     assert found.image.shape == (3, 5, 16, 16)
     assert found.label == 2
     for frame in range(1, 5):  # all frames alike
@@ -268,7 +268,7 @@ def test_flow() -> None:
     augment = flow(crop_size=(32, 40))
     sparse = pair().flow.masked_fill(torch.rand(40, 60) < 0.7, torch.nan)
     for sample in (pair(), pair().replace(flow=sparse)):
-        found = augment(sample, sample_rng(0, 0, 1))
+        found = augment(sample, generator(0, "sample", 0, 1))
         assert found.image.shape == found.second.shape == (3, 32, 40)
         assert found.image.min() >= -1
         assert found.image.max() <= 1

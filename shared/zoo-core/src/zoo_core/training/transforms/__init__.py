@@ -1,12 +1,13 @@
 """Augmentation: random changes of images with all that is true of them, on Pillow and torch.
 
 A :class:`Sample` is an image (a pair, a clip) with its truth; a :class:`Transform` takes one and a ``random.Random``
-and gives another one. Boxes, masks, keypoints, label maps and flow move along. :func:`sample_rng` makes the generator
-from the run's seed, the epoch and the sample's place, and nothing else is random, so that a sample's augmentation does
-not depend on workers, processes or where a run was interrupted.
+and gives another one. Boxes, masks, keypoints, label maps and flow move along. Nothing else than that generator is
+random: what is seeded for a sample of an epoch gives the same on every machine.
 
     >>> augment = Compose([RandomResizedCrop(224), RandomHorizontalFlip(), TrivialAugmentWide(), ToTensor(mean, std)])
-    >>> augment(Sample(image), sample_rng(seed, epoch, index)).image
+    >>> augment(Sample(image), random.Random(0)).image
+
+:mod:`zoo_core.training.transforms.pipelines` puts together what recipes name for each task.
 """
 
 from zoo_core.training.transforms.clips import TemporalSampling, draw_frames, evenly_spaced
@@ -23,7 +24,7 @@ from zoo_core.training.transforms.flips import COCO_KEYPOINT_PAIRS, RandomHorizo
 from zoo_core.training.transforms.mixing import CutMix, MixUp, MixUpOrCutMix
 from zoo_core.training.transforms.pairs import AsymmetricColorJitter, EraseSecond, FlowResizeCrop
 from zoo_core.training.transforms.policies import AugMix, AutoAugment, RandAugment, TrivialAugmentWide
-from zoo_core.training.transforms.sample import Compose, RandomApply, RandomChoice, Sample, Transform, sample_rng
+from zoo_core.training.transforms.sample import Compose, RandomApply, RandomChoice, Sample, Transform
 from zoo_core.training.transforms.sizes import (
     LargeScaleJitter,
     RandomResize,
@@ -77,5 +78,4 @@ __all__ = [
     "boxes_of_masks",
     "draw_frames",
     "evenly_spaced",
-    "sample_rng",
 ]

@@ -1,4 +1,4 @@
-"""What a transform takes and gives: an image with all that is true of it, and the random numbers of one sample."""
+"""What a transform takes and gives: an image with all that is true of it; and transforms put together."""
 
 import dataclasses
 import random
@@ -13,27 +13,12 @@ from torch import Tensor
 
 from zoo_core.images import convert_mode
 
-__all__ = ["Compose", "Picture", "RandomApply", "RandomChoice", "Sample", "Transform", "sample_rng"]
+__all__ = ["Compose", "Picture", "RandomApply", "RandomChoice", "Sample", "Transform"]
 
 Picture = Image.Image | Tensor
 P = TypeVar("P")
 
 _INSTANCE_FIELDS = ("boxes", "labels", "masks", "keypoints", "crowd")
-
-
-def sample_rng(seed: int, epoch: int, index: int, stream: int = 0) -> random.Random:
-    """The generator of one sample's augmentation.
-
-    It depends on nothing else: not on the worker, the process, the number of them, or what was drawn before. So a run
-    that resumes in the middle of an epoch, and one with other workers, augments as if nothing had happened.
-
-    Args:
-        seed: that of the run.
-        epoch: number of the epoch.
-        index: place of the sample in the data set.
-        stream: number of the draw, where a sample is taken several times an epoch (repeated augmentation).
-    """
-    return random.Random(f"{seed} {epoch} {index} {stream}")
 
 
 @dataclass(frozen=True)
@@ -136,7 +121,10 @@ def _size(picture: Picture) -> tuple[int, int]:
 class Transform(ABC, Generic[P]):
     """A change of a sample in two steps: parameters are drawn, then applied.
 
-    ``draw`` alone is random, and only by the generator that it is given. ``apply`` is a function of its arguments.
+    ``draw`` alone is random, and only by the generator that it is given: with one that is seeded for the sample, as
+    :func:`zoo_core.training.randomness.generator` makes it, augmentation depends neither on workers and processes nor
+    on where a run was interrupted. ``apply`` is a function of its arguments.
+
     Instances hold what the user chose and nothing else, so that workers and threads may share one.
     """
 
