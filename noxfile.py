@@ -244,6 +244,7 @@ def parity(session: nox.Session) -> None:
     session.install(*group("bench"))
     session.run("python", "-m", "tools.parity", *session.posargs)
     if not session.posargs:
+        session.run("python", "-m", "tools.parts_parity")
         session.run("python", "-m", "tools.image_parity")
         session.run("python", "-m", "tools.transform_parity")
 

@@ -102,8 +102,13 @@ def _calls_by_module(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, 
     return counts
 
 
+@torch.no_grad()
 def extracted_features(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor, ...]) -> float:
-    """Outputs of layers that both have by the same name in their graphs, through torchvision's own function."""
+    """Outputs of layers that both have by the same name in their graphs, through torchvision's own function.
+
+    What torchvision changes in place later is compared with what the layer gave. Maps of tokens that ours keeps in
+    another order of dimensions are left out.
+    """
     oracle.torchvision()
     extraction: Any = importlib.import_module("torchvision.models.feature_extraction")
     names = [extraction.get_graph_node_names(model, suppress_diff_warning=True)[1] for model in (ours, theirs)]
@@ -111,18 +116,50 @@ def extracted_features(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor,
     common = [name for name in names[0] if name in set(names[1]) and name in layers]
     wanted = common[:: max(1, len(common) // FEATURES)]
     assert wanted, "the graphs have no layer in common"
-    extractors = [
-        extraction.create_feature_extractor(model, return_nodes=wanted, suppress_diff_warning=True).eval()
+    found, later = (
+        extraction.create_feature_extractor(model, return_nodes=wanted, suppress_diff_warning=True).eval()(*inputs)
         for model in (ours, theirs)
+    )
+    first = _outputs_of_layers(theirs, wanted, inputs)
+    differences, elsewhere = [0.0], []
+    for name in wanted:
+        tensors = outputs(found[name])
+        if [x.shape for x in tensors] == [x.shape for x in outputs(first[name])]:
+            pairs = [zip(tensors, outputs(other[name]), strict=True) for other in (first, later)]
+            differences.append(min(max((_difference(a, b) for a, b in pair), default=0.0) for pair in pairs))
+        else:
+            assert sorted(tensors[0].shape) == sorted(outputs(first[name])[0].shape), f"the shapes of {name} differ"
+            elsewhere.append(name)
+    assert len(elsewhere) < len(wanted), f"no layer gives tensors of the same shape: {elsewhere}"
+    return max(differences)
+
+
+def _outputs_of_layers(model: nn.Module, names: list[str], inputs: tuple[Tensor, ...]) -> dict[str, list[Tensor]]:
+    """Copies of what layers give, before anything can change it."""
+    found: dict[str, list[Tensor]] = {}
+
+    def keep(name: str, output: object) -> None:
+        found[name] = [tensor.clone() for tensor in outputs(output)]
+
+    hooks = [
+        model.get_submodule(name).register_forward_hook(lambda *given, name=name: keep(name, given[2]))
+        for name in names
     ]
-    return largest_difference(extractors[0], extractors[1], inputs)
+    model(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _difference(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12))
 
 
 def outputs(result: object) -> list[Tensor]:
     """The tensors of a model's output, in order."""
     if isinstance(result, Tensor):
         return [result]
-    if result is None:
+    if result is None or isinstance(result, int):
         return []
     values = result.values() if isinstance(result, dict) else result
     return [tensor for value in values for tensor in outputs(value)]  # type: ignore[attr-defined]
@@ -132,4 +169,4 @@ def outputs(result: object) -> list[Tensor]:
 def largest_difference(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor, ...]) -> float:
     """Of the outputs of two models, relative to the largest value of each."""
     pairs = zip(outputs(ours(*inputs)), outputs(theirs(*inputs)), strict=True)
-    return max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-12)) for a, b in pairs)
+    return max(_difference(a, b) for a, b in pairs)

@@ -149,7 +149,9 @@ class MViT(nn.Module):
         size = self.token_size
         for block in self.blocks:
             x, size = block(x, size)
-        return self.head(self.norm(x[:, 0]))
+        if is_plain(self.norm, nn.LayerNorm) and not is_stand_in(x):
+            return self.head(self.norm(x[:, 0]))  # which normalises each token by itself
+        return self.head(self.norm(x)[:, 0])
 
 
 @dataclass
