@@ -257,8 +257,8 @@ def test_classes_are_painted(dtype):
 def test_wrong_classes():
     with pytest.raises(ValueError, match=r"shape \[80, 100\], got \[100, 80\]"):
         paint_classes(grey(100, 80), torch.zeros(100, 80, dtype=torch.uint8), {1: (1, 2, 3)})
-    with pytest.raises(ValueError, match="255 classes"):
-        paint_classes(grey(1, 1), torch.zeros(1, 1, dtype=torch.int32), dict.fromkeys(range(256), (1, 2, 3)))
+    with pytest.raises(ValueError, match="254 classes"):
+        paint_classes(grey(1, 1), torch.zeros(1, 1, dtype=torch.int32), dict.fromkeys(range(255), (1, 2, 3)))
 
 
 # Labels on an image --------------------------------------------------------------------------------------------------

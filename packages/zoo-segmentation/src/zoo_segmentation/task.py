@@ -23,7 +23,7 @@ __all__ = ["Segmentation", "SegmentationScore", "SemanticSegmentationTask", "lab
 BACKGROUND = "__background__"
 # Images are enlarged until their shorter side has some hundred pixels, whatever the other gets.
 _MAX_ASPECT_RATIO = 64
-_MAX_PAINTED = 255  # classes of one image; the smallest are left out
+_MAX_PAINTED = 254  # classes of one image; the smallest are left out
 
 
 @dataclass(frozen=True)

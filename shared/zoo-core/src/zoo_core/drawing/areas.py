@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zoo_core.drawing.canvas import line_width
+from zoo_core.drawing.canvas import extent, line_width
 from zoo_core.drawing.colors import RGB
 from zoo_core.images import pil_to_tensor, to_pil_image
 
@@ -14,6 +14,7 @@ __all__ = ["paint_classes"]
 
 _EDGE = (255, 255, 255)
 _EDGE_OPACITY = 150  # of 255
+_MOST = 254  # classes that a byte tells apart, with what is not painted and the edges
 
 
 def paint_classes(
@@ -24,7 +25,7 @@ def paint_classes(
     Args:
         image: RGB.
         classes: of its pixels, Tensor[H, W] of integers.
-        colors: of the classes that are painted; others are left as they are. At most 255.
+        colors: of the classes that are painted; others are left as they are. At most 254.
         opacity: in [0, 1].
         edges: whether a light line shows where a painted class ends.
 
@@ -36,18 +37,22 @@ def paint_classes(
     """
     if classes.shape != (image.height, image.width):
         raise ValueError(f"expected classes of shape {[image.height, image.width]}, got {list(classes.shape)}")
-    if len(colors) > 255:
-        raise ValueError(f"at most 255 classes can be painted, not {len(colors)}")
+    if len(colors) > _MOST:
+        raise ValueError(f"at most {_MOST} classes can be painted, not {len(colors)}")
     painted = image.copy()
-    if not colors:
-        return painted
     numbers = _numbered(classes, list(colors))
-    layer = to_pil_image(numbers, mode="P")
-    layer.putpalette([0, 0, 0, *(level for color in colors.values() for level in color)])
-    strength = to_pil_image(numbers, mode="L").point([0] + [round(255 * opacity)] * 255)
-    painted.paste(layer.convert("RGB"), (0, 0), strength)
     if edges:
-        painted.paste(_EDGE, (0, 0), to_pil_image(_edges(numbers, max(1, line_width(image.size) // 2)), mode="L"))
+        numbers.masked_fill_(_edges(numbers, max(1, line_width(image.size) // 2)), _MOST + 1)
+    place = extent(numbers)
+    if place is None:
+        return painted
+    left, top, right, bottom = place
+    part = numbers[top:bottom, left:right].contiguous()
+    layer = to_pil_image(part, mode="P")
+    palette = [(0, 0, 0), *colors.values(), *[_EDGE] * (_MOST + 1 - len(colors))]
+    layer.putpalette([level for color in palette for level in color])
+    strength = to_pil_image(part, mode="L").point([0, *[round(255 * opacity)] * _MOST, _EDGE_OPACITY])
+    painted.paste(layer.convert("RGB"), (left, top), strength)
     return painted
 
 
@@ -65,8 +70,8 @@ def _numbered(classes: Tensor, painted: list[int]) -> Tensor:
 
 
 def _edges(numbers: Tensor, line: int) -> Tensor:
-    """How strongly edges show: uint8 Tensor[H, W]. A line of that many pixels, where the next pixels are another's."""
+    """Where the pixels before are of another class, in a line of so many pixels: bool Tensor[H, W]."""
     edges = torch.zeros(numbers.shape, dtype=torch.bool)
     edges[line:] |= numbers[line:] != numbers[:-line]
     edges[:, line:] |= numbers[:, line:] != numbers[:, :-line]
-    return edges.to(torch.uint8) * _EDGE_OPACITY
+    return edges

@@ -78,3 +78,15 @@ def enlarged(image: Image.Image, min_size: int = 320) -> Image.Image:
     smooth = max(image.size) >= _PHOTOGRAPH
     resampling = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     return image.resize((image.width * factor, image.height * factor), resampling)
+
+
+def extent(mask: Tensor) -> tuple[int, int, int, int] | None:
+    """Where a mask Tensor[H, W], bool or uint8, is not 0: left, top, right, bottom, the last two exclusive."""
+    # Bytes are reduced faster than truth values.
+    mask = mask.contiguous().view(torch.uint8)
+    rows = mask.amax(1).nonzero().flatten()
+    if not len(rows):
+        return None
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = mask[top:bottom].amax(0).nonzero().flatten()
+    return int(columns[0]), top, int(columns[-1]) + 1, bottom

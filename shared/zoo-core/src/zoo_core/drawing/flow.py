@@ -14,6 +14,7 @@ from zoo_core.images import to_pil_image
 __all__ = ["draw_flow", "flow_to_image"]
 
 _LEAST_FOR_KEY = 96  # pixels of the shorter side: it would cover much of a smaller frame of a video
+_STRIP = 2**15  # pixels
 _WIDE = 1.5  # wider images go above the flow, not beside it
 _GROUND = (24, 26, 31)
 _INK = (240, 242, 245)
@@ -53,6 +54,15 @@ def flow_to_image(flow: Tensor) -> Tensor:
 
 def _colored(flow: Tensor) -> Tensor:
     """The colours, uint8 Tensor[..., 3, H, W], of vectors Tensor[..., 2, H, W] of length 1 at most."""
+    colors = flow.new_empty((*flow.shape[:-3], 3, *flow.shape[-2:]), dtype=torch.uint8)
+    # In strips of so many rows that what is in between stays in the processor's cache.
+    rows = max(1, _STRIP // max(flow.shape[-1], 1))
+    for strip, target in zip(flow.split(rows, dim=-2), colors.split(rows, dim=-2), strict=True):
+        target.copy_(_strip_colors(strip))
+    return colors
+
+
+def _strip_colors(flow: Tensor) -> Tensor:
     x, y = flow.unbind(dim=-3)
     length = (x.square() + y.square()).sqrt()
     wheel = _color_wheel(flow.device)
@@ -63,7 +73,7 @@ def _colored(flow: Tensor) -> Tensor:
     hue = (1 - fraction) * (wheel[below] / 255) + fraction * (wheel[above] / 255)
     # The longest vectors may come out longer than 1 by a rounding error, and 0 less than that must not become 255.
     color = (1 - length.unsqueeze(-1) * (1 - hue)).clamp_(min=0)
-    return (color * 255).floor().to(torch.uint8).movedim(-1, -3).contiguous()
+    return (color * 255).floor().to(torch.uint8).movedim(-1, -3)
 
 
 def draw_flow(

@@ -57,10 +57,15 @@ def draw_labels(
         return picture.copy()
 
     width = max(picture.width, min_size)
-    font_size = max(14, round(min(width / 42, picture.height / (4 * len(lines)))))
-    margin, bar_height, row_height = font_size, max(3, font_size // 5), round(1.9 * font_size)
-    canvas = Image.new("RGB", (width, picture.height + len(lines) * row_height + margin), _PANEL)
-    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    font_size = max(14, round(min(width / 46, picture.height / (4 * len(lines)))))
+    margin, bar_height, row_height = font_size, max(3, font_size // 5), round(1.8 * font_size)
+    # One copy of the image, with room at its sides and below.
+    left = -((width - picture.width) // 2)
+    canvas = picture.crop((left, 0, left + width, picture.height + len(lines) * row_height + margin))
+    canvas.paste(_PANEL, (0, picture.height, width, canvas.height))
+    if width > picture.width:
+        canvas.paste(_PANEL, (0, 0, -left, picture.height))
+        canvas.paste(_PANEL, (picture.width - left, 0, width, picture.height))
 
     draw = ImageDraw.Draw(canvas)
     right = width - margin

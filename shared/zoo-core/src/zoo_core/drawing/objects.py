@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from zoo_core.drawing.canvas import FAR, line_width, text_size
+from zoo_core.drawing.canvas import FAR, extent, line_width, text_size
 from zoo_core.drawing.colors import RGB, class_color, ink
 from zoo_core.drawing.fonts import Lettering
 from zoo_core.drawing.placement import place_labels
@@ -19,8 +19,8 @@ _MASK_OPACITY = 115  # of 255
 _HALO = (0, 0, 0, 110)
 # Of skeletons: what is on the left, on the right and in the middle of a body.
 _LEFT, _RIGHT, _MIDDLE = (255, 160, 40), (60, 190, 255), (120, 235, 120)
-# Skeletons on smaller areas are drawn larger and reduced, which smooths their lines.
-_SMOOTHED = 600_000
+# Fine skeletons are drawn larger and reduced, which smooths their lines.
+_SMOOTHED = 4  # pixels of a line's width
 _SMOOTHING = 3
 
 
@@ -109,10 +109,10 @@ def _paint_masks(image: Image.Image, masks: Tensor, colors: Sequence[RGB], line:
     """Paints masks with an outline, the best on top; looks only where they are."""
     free = torch.ones(masks.shape[1:], dtype=torch.bool)
     for mask, color in zip(masks, colors, strict=True):
-        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
-        if not len(rows):
+        place = extent(mask)
+        if place is None:
             continue
-        top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+        left, top, right, bottom = place
         part, room = mask[top:bottom, left:right], free[top:bottom, left:right]
         opacity = (part & room).to(torch.uint8) * _MASK_OPACITY
         opacity[_outline(part, line) & room] = 255
@@ -155,7 +155,7 @@ def _draw_skeleton(
     if left >= right or top >= bottom:
         return
     part = image.crop((left, top, right, bottom))
-    scale = _SMOOTHING if part.width * part.height <= _SMOOTHED else 1
+    scale = _SMOOTHING if line <= _SMOOTHED else 1
     if scale > 1:
         part = part.resize((scale * part.width, scale * part.height), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(part)
