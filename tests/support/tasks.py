@@ -85,3 +85,23 @@ def check_score(new_score: Callable[[], Score[Any]], samples: Sequence[tuple[Any
         else:
             raise AssertionError("a sample was scored twice")
     assert whole.compute() == expected
+
+
+def save_video(task: Task[Any, Any], model: nn.Module, video: Path, directory: Path) -> list[Any]:
+    """Runs a task on a video, and writes what is drawn of it. Returns the records of its frames."""
+    from zoo_core import predicting
+
+    engine = EagerEngine(model, "cpu", task.forward_arguments)
+    sources, problems = predicting.find_sources(task.declaration, [str(video)])
+    assert not problems
+    with predicting.Saver(directory) as saver:
+        outcomes = saver.follow(predicting.run(task, engine, sources))
+        return [outcome.record() | {"output": paths} for outcome, paths in outcomes]
+
+
+def frames_of(video: Path) -> list[Any]:
+    """The frames of a video, as PIL images."""
+    import av
+
+    with av.open(str(video)) as container:
+        return [frame.to_image() for frame in container.decode(video=0)]

@@ -63,6 +63,7 @@ class Playback:
         """Whether the last frame was taken, because no more come."""
         self._sound: deque[av.Packet] | None = deque() if self.is_live and video.sounds else None
         self._sound_bytes = 0
+        self._has_begun = False
         self._lock = threading.Lock()
         self._ready: queue.Queue[Shown | Exception | None] = queue.Queue(depth)
         self._stopped = threading.Event()
@@ -106,9 +107,11 @@ class Playback:
                 break
             if isinstance(item, Exception):
                 raise item
+            self._has_begun = True
             yield item
         self.is_finished = True
-        self.video.warn()
+        if not self.is_live:  # which loses parts now and then
+            self.video.warn()
 
     def _read(self) -> None:
         end: Exception | None = None
@@ -125,8 +128,9 @@ class Playback:
         self._put(end)
 
     def _put(self, item: "Shown | Exception | None") -> None:
-        waits = not self.is_live or not isinstance(item, Shown)
         while not self._stopped.is_set():
+            # The first frame of a live stream is never left out: its time is the beginning.
+            waits = not (self.is_live and self._has_begun and isinstance(item, Shown))
             try:
                 self._ready.put(item, timeout=0.1 if waits else 0)
                 return
