@@ -1,14 +1,18 @@
-"""Which words mean a camera or a stream instead of a file."""
+"""Which words mean something else than a file: a camera, a stream, an image of the web, standard input."""
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from zoo_core.declarations import VIDEO_SUFFIXES
 
-__all__ = ["is_stream", "stem_of"]
+__all__ = ["STANDARD_INPUT", "is_stream", "is_web", "stem_of", "suffix_of"]
+
+STANDARD_INPUT = "-"
+"""The word for what is piped in."""
 
 _CAMERA = re.compile(r"\d{1,2}|/dev/video\d+")
+_LONGEST_STEM = 100
 _SCHEMES = ("rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 # Endings of streams by HTTP, beside those of videos.
 _WEB_SUFFIXES = (".cgi", ".m3u8", ".mjpeg", ".mjpg", ".mpd")
@@ -24,7 +28,10 @@ def is_stream(word: str) -> bool:
         return word.startswith("/") or not Path(word).exists()
     if "://" not in word:
         return False
-    parts = urlsplit(word)
+    try:
+        parts = urlsplit(word)
+    except ValueError:  # it is no address at all, which whoever goes there says
+        return False
     scheme = parts.scheme.lower()
     if scheme in ("http", "https"):
         suffix = Path(parts.path).suffix.lower()
@@ -32,10 +39,23 @@ def is_stream(word: str) -> bool:
     return scheme in _SCHEMES
 
 
+def is_web(word: str) -> bool:
+    """Whether a word is an address of the web, of an image or a video."""
+    return word[:8].lower().startswith(("https://", "http://"))
+
+
 def stem_of(word: str) -> str:
-    """The beginning of the name of a file that is written for a camera or a stream: ``"camera0"``, ``"live"``."""
+    """The beginning of the name of a file that is written for a camera, a stream or an address: ``"camera0"``,
+    ``"live"``.
+    """
     if _CAMERA.fullmatch(word):
         return f"camera{word.removeprefix('/dev/video')}"
     parts = urlsplit(word)
-    name = Path(parts.path).stem or parts.hostname or "stream"
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "stream"
+    name = Path(unquote(parts.path)).stem or parts.hostname or "stream"
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:_LONGEST_STEM] or "stream"
+
+
+def suffix_of(address: str) -> str:
+    """How the name in an address of the web ends: ``".jpg"``, or an empty string."""
+    suffix = Path(urlsplit(address).path).suffix
+    return suffix if re.fullmatch(r"\.\w{1,8}", suffix) else ""

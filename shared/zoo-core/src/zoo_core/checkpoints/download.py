@@ -62,7 +62,16 @@ _LASTING_ERRORS = (
 _NETWORK_ERRORS = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)
 
 
-def download(url: str, target: Path, *, sha256_prefix: str | None, progress: bool, apart: bool = False) -> None:
+def download(
+    url: str,
+    target: Path,
+    *,
+    sha256_prefix: str | None = None,
+    progress: bool = False,
+    apart: bool = False,
+    what: str = "checkpoint",
+    max_size: int | None = None,
+) -> None:
     """Downloads a file, going on from what an earlier attempt left if the server still has the same version.
 
     Args:
@@ -71,6 +80,8 @@ def download(url: str, target: Path, *, sha256_prefix: str | None, progress: boo
         sha256_prefix: hex digits with which the file's SHA-256 must begin; ``None`` for no check.
         progress: show the progress on stderr, and what is waited for.
         apart: leave alone what an earlier attempt, or one under way, has written.
+        what: what the file is, for messages.
+        max_size: the most bytes that it may have; ``None`` for any number that the server states.
 
     Raises:
         CheckpointError: one of its subclasses, which say what went wrong.
@@ -78,7 +89,7 @@ def download(url: str, target: Path, *, sha256_prefix: str | None, progress: boo
     watch = RateWatch(MIN_BYTES_PER_S, RATE_WINDOW_S)
     with (
         watched_session(watch) as session,
-        PartialFile(target, url, apart=apart) as partial,
+        PartialFile(target, url, apart=apart, what=what, max_size=max_size) as partial,
         showing_progress(shown(target.name), progress) as report,
     ):
         attempts = _Attempts(partial, lambda message: print(message, file=sys.stderr, flush=True) if progress else None)
@@ -163,7 +174,10 @@ def _receive_rest(session: requests.Session, url: str, partial: PartialFile, rep
         headers |= {"Range": f"bytes={partial.size}-", "If-Range": str(partial.validator)}
     with _ask(session, url, headers) as response:
         if response.status_code == requests.codes.ok:
-            partial.restart(validator=_validator(response), total=_content_length(response))
+            total = _content_length(response)
+            if partial.max_size is not None and total is not None and total > partial.max_size:
+                raise _too_large(partial, f"has {total / 1e6:,.0f} MB")
+            partial.restart(validator=_validator(response), total=total)
         elif partial.is_resumable and response.status_code in (
             requests.codes.partial_content,
             requests.codes.range_not_satisfiable,
@@ -222,6 +236,8 @@ def _send(session: requests.Session, url: str, headers: dict[str, str]) -> reque
 
 def _receive_body(response: requests.Response, partial: PartialFile, report: Report, watch: RateWatch) -> None:
     limit = _size_limit(response) if partial.total is None else partial.total
+    if partial.max_size is not None:
+        limit = min(limit, partial.max_size)
     next_check = partial.size
     report(partial.size, partial.total)
     body = _decoded(response, watch)
@@ -241,9 +257,11 @@ def _receive_body(response: requests.Response, partial: PartialFile, report: Rep
             return
         if partial.size + len(chunk) > limit:
             partial.restart(validator=None, total=None)
+            if limit == partial.max_size:
+                raise _too_large(partial, "has more")
             raise DownloadError(
                 f"{partial.shown_url} does not end: after {limit / 1e6:.1f} MB there is more, while the server states "
-                f"no size. That is no checkpoint; check the url, or the mirror if one is set"
+                f"no size. That is no {partial.what}; {partial.check_url}"
             )
         partial.append(chunk)
         report(partial.size, partial.total)
@@ -347,6 +365,13 @@ def _continues(response: requests.Response, partial: PartialFile) -> bool:
     return partial.validator in (response.headers.get("ETag", partial.validator), response.headers.get("Last-Modified"))
 
 
+def _too_large(partial: PartialFile, size: str) -> DownloadError:
+    return DownloadError(
+        f"{partial.shown_url} {size}, and at most {(partial.max_size or 0) / 1e6:,.0f} MB are taken as one "
+        f"{partial.what}; check the address, or download it yourself"
+    )
+
+
 def _check_free_space(partial: PartialFile) -> None:
     missing = _FREE_SPACE_EVERY if partial.total is None else partial.total - partial.size
     free = shutil.disk_usage(partial.target.parent).free
@@ -359,29 +384,36 @@ def _check_free_space(partial: PartialFile) -> None:
 
 
 def _broke_off(partial: PartialFile, failure: Exception, count: int) -> DownloadError:
+    later = ", it then goes on where it stopped if the server allows" if partial.is_published else ""
     return DownloadError(
-        f"the download of {partial.shown_url} broke off {count} times at the same place ({failure}); try again later, "
-        f"it then goes on where it stopped if the server allows"
+        f"the download of {partial.shown_url} broke off {count} times at the same place ({failure}); try again later"
+        f"{later}"
     )
 
 
 def _too_slow(partial: PartialFile, failure: Exception, count: int) -> DownloadError:
+    later = ", it then goes on where it stopped if the server allows, or set ZOO_MIRROR to another server"
     return DownloadError(
-        f"the download of {partial.shown_url} was given up after {count} attempts, since {failure}; try again later, "
-        f"it then goes on where it stopped if the server allows, or set ZOO_MIRROR to another server"
+        f"the download of {partial.shown_url} was given up after {count} attempts, since {failure}; try again later"
+        f"{later if partial.is_published else ''}"
     )
 
 
 def _unreachable(partial: PartialFile, failure: Exception, count: int) -> DownloadError:
+    message = f"cannot download {partial.shown_url}: {failure}. Check "
+    if not partial.is_published:
+        return DownloadError(f"{message}the address, the network and the proxy settings")
     mirror = "ZOO_MIRROR, " if os.environ.get("ZOO_MIRROR") else ""
     return DownloadError(
-        f"cannot download {partial.shown_url}: {failure}. Check {mirror}the network and the proxy settings; without "
-        f"network, put the file at {shown(partial.target)}, or set ZOO_MIRROR to a directory that has it"
+        f"{message}{mirror}the network and the proxy settings; without network, put the file at "
+        f"{shown(partial.target)}, or set ZOO_MIRROR to a directory that has it"
     )
 
 
 def _stays_busy(partial: PartialFile, failure: Exception, count: int) -> DownloadError:
-    return DownloadError(f"cannot download {partial.shown_url} ({failure}): check {_place()}, or try again later")
+    return DownloadError(
+        f"cannot download {partial.shown_url} ({failure}): check {_place(partial)}, or try again later"
+    )
 
 
 # How to explain that it was the last attempt, and how many there are.
@@ -396,18 +428,21 @@ _LIMITS: dict[
 
 
 def _refused(response: requests.Response, partial: PartialFile) -> CheckpointError:
-    answer = _answer(response)
+    answer, place = _answer(response), _place(partial)
     if response.status_code in (404, 410):
-        return CheckpointNotFoundError(f"there is no file {partial.shown_url} ({answer}): check {_place()}")
+        return CheckpointNotFoundError(f"there is no file {partial.shown_url} ({answer}): check {place}")
     if response.status_code in (401, 403, 407):
+        otherwise = f"put the file at {shown(partial.target)}" if partial.is_published else "download it yourself"
         return DownloadError(
-            f"no permission to download {partial.shown_url} ({answer}): check {_place()} and the proxy settings, or "
-            f"put the file at {shown(partial.target)}"
+            f"no permission to download {partial.shown_url} ({answer}): check {place} and the proxy settings, or "
+            f"{otherwise}"
         )
-    return DownloadError(f"cannot download {partial.shown_url} ({answer}): check {_place()}, or try again later")
+    return DownloadError(f"cannot download {partial.shown_url} ({answer}): check {place}, or try again later")
 
 
-def _place() -> str:
+def _place(partial: PartialFile) -> str:
+    if not partial.is_published:
+        return "the address"
     return "the mirror that ZOO_MIRROR names" if os.environ.get("ZOO_MIRROR") else "the url"
 
 

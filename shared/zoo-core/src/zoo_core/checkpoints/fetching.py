@@ -69,7 +69,7 @@ def fetch(
             return path
 
     source = _source(url)
-    if isinstance(source, str) and _is_offline():
+    if isinstance(source, str) and is_offline():
         raise OfflineError(
             f"{shown(path.name)} is not in the cache, and ZOO_OFFLINE forbids to download it: get "
             f"{urls.shown_url(url)} on another machine and put it at {shown(path)}, or unset ZOO_OFFLINE"
@@ -98,7 +98,8 @@ def _check_in_place(url: str, path: Path, sha256_prefix: str | None) -> None:
         )
 
 
-def _is_offline() -> bool:
+def is_offline() -> bool:
+    """Whether ``ZOO_OFFLINE`` forbids to touch the network."""
     return os.environ.get("ZOO_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
 
 

@@ -53,6 +53,8 @@ class PartialFile:
         target: where the whole file will lie. Its directory exists.
         url: where the bytes come from.
         apart: use a file of another name in any case, since another process may be writing to the usual one.
+        what: what the file is, for messages: ``"checkpoint"`` for one that was published, which may come from a mirror.
+        max_size: the most bytes that it may have; ``None`` for any number.
 
     Attributes:
         size: number of bytes that have arrived.
@@ -61,8 +63,12 @@ class PartialFile:
         shown_url: the url for messages.
     """
 
-    def __init__(self, target: Path, url: str, *, apart: bool = False) -> None:
+    def __init__(
+        self, target: Path, url: str, *, apart: bool = False, what: str = "checkpoint", max_size: int | None = None
+    ) -> None:
         self.target = target
+        self.what = what
+        self.max_size = max_size
         self.size = 0
         self.total: int | None = None
         self.validator: str | None = None
@@ -149,6 +155,16 @@ class PartialFile:
         return note if isinstance(note, dict) else {}
 
     @property
+    def is_published(self) -> bool:
+        """Whether a mirror may have it, and a place in the cache awaits it."""
+        return self.what == "checkpoint"
+
+    @property
+    def check_url(self) -> str:
+        """What the user should look at if the server has another file than expected."""
+        return "check the url, or the mirror if one is set" if self.is_published else "check the address"
+
+    @property
     def is_resumable(self) -> bool:
         """Whether it makes sense to ask the server for the rest only."""
         return self.validator is not None and 0 < self.size <= (self.total or self.size)
@@ -201,9 +217,7 @@ class PartialFile:
         """
         if self.size == 0:
             self._discard()
-            raise DownloadError(
-                f"{self.shown_url} is an empty file, no checkpoint: check the url, or the mirror if one is set"
-            )
+            raise DownloadError(f"{self.shown_url} is an empty file, no {self.what}: {self.check_url}")
         sha256 = self._sha256.hexdigest()
         if sha256_prefix and not hash_matches(sha256, sha256_prefix):
             self._discard()
@@ -213,7 +227,8 @@ class PartialFile:
                 f"again"
             )
         with explaining_write_errors(self.target):
-            os.fsync(self._descriptor)
+            if self.is_published:
+                os.fsync(self._descriptor)
             if os.name != "nt":  # where what is read-only cannot be replaced either
                 os.fchmod(self._descriptor, stat.S_IMODE(os.fstat(self._descriptor).st_mode) & ~0o222)
             self._close()

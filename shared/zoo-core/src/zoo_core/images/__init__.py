@@ -15,7 +15,7 @@ is refused before it is decoded. The environment variable ``ZOO_MAX_IMAGE_PIXELS
 """
 
 from zoo_core.images.conversion import convert_mode, pil_to_tensor, to_pil_image
-from zoo_core.images.files import ImageReadError
+from zoo_core.images.files import ImageReadError, image_suffixes
 from zoo_core.images.reading import (
     ImageReadMode,
     decode_avif,
@@ -44,6 +44,7 @@ __all__ = [
     "decode_webp",
     "encode_jpeg",
     "encode_png",
+    "image_suffixes",
     "open_image",
     "pil_to_tensor",
     "read_file",

@@ -1,6 +1,7 @@
 """Opening image files that may be anything: which formats, how large, and what is said of those that fail."""
 
 import contextlib
+import functools
 import importlib
 import io
 import os
@@ -8,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
-__all__ = ["ImageReadError"]
+__all__ = ["ImageReadError", "image_suffixes"]
 
 PIXELS_VARIABLE = "ZOO_MAX_IMAGE_PIXELS"
 
@@ -38,6 +39,8 @@ FORMATS = (
     *("BLP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "IM", "IMT", "MCIDAS", "MSP", "PCD", "PCX"),
     *("PIXAR", "SGI", "SPIDER", "SUN", "XBM", "XPM", "XVTHUMB"),
 )
+# Formats that a build of Pillow may lack, though it knows them by name.
+_FEATURES = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -163,6 +166,18 @@ def _identified(name: str, file: IO[bytes], formats: Sequence[str]) -> ImageFile
                     f"{name}: a HEIC image, which takes another package: pip install pillow-heif"
                 ) from None
             raise
+
+
+@functools.cache
+def image_suffixes() -> frozenset[str]:
+    """How names of image files end that can be read here, in lower case: those of Pillow's formats in this build, and
+    HEIC's where the package pillow-heif is installed.
+    """
+    Image.init()
+    _register_heif()
+    readable = {name for name in FORMATS if name in Image.OPEN and features.check(_FEATURES.get(name, "pil"))}
+    readable |= {"MPO"} & Image.OPEN.keys()  # a JPEG with more behind it
+    return frozenset(suffix.lower() for suffix, name in Image.registered_extensions().items() if name in readable)
 
 
 def _register_heif() -> None:

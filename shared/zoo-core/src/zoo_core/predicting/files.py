@@ -8,6 +8,7 @@ import fnmatch
 import glob
 import heapq
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -15,9 +16,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from zoo_core.addresses import is_stream, stem_of
+from zoo_core.addresses import STANDARD_INPUT, is_stream, is_web, stem_of, suffix_of
+from zoo_core.checkpoints import CheckpointError, urls
+from zoo_core.declarations import IMAGE_SUFFIXES
+from zoo_core.images import image_suffixes
+from zoo_core.predicting.lists import names_in
 
-__all__ = ["Found", "Skipped", "files_below", "find_files", "make_output_directory", "matches", "words_of"]
+__all__ = [
+    "Found",
+    "Skipped",
+    "all_suffixes",
+    "files_below",
+    "find_files",
+    "make_output_directory",
+    "matches",
+    "named_in_lists",
+    "words_of",
+]
 
 # So many names of one folder are in memory at a time.
 _RUN = 100_000
@@ -33,14 +48,21 @@ class Found(NamedTuple):
 
     Attributes:
         path: of the file.
-        folder: ``Path("deep")`` for ``album/deep/c.jpg`` where ``album`` was given; ``Path()`` for a file that was
-            named itself.
+        folder: ``Path("deep")`` for ``album/deep/c.jpg`` where ``album`` was given; ``Path("album/deep")`` where a
+            list names that file; ``Path()`` for a file that was named itself.
         address: of a stream, or a camera, in place of a file; ``path`` is then what files for it are called like.
+        fetched: where on the web an image is, likewise; or ``"-"``.
     """
 
     path: Path
     folder: Path
     address: str | None = None
+    fetched: str | None = None
+
+    @property
+    def parent(self) -> Path:
+        """What files have in common that lie together."""
+        return self.path.parent if self.fetched is None else Path(self.fetched).parent
 
 
 @dataclass
@@ -66,6 +88,11 @@ class Skipped:
         if rest := sum(count for _, count in most[_ENDINGS_SHOWN:]):
             parts.append(f"{rest:,} more")
         return f"{total:,} file{'' if total == 1 else 's'}: {', '.join(parts)}" if total else ""
+
+
+def all_suffixes(declared: Collection[str]) -> Collection[str]:
+    """The endings of files that are taken from a folder: those declared, and with images all that can be read here."""
+    return frozenset(declared) | image_suffixes() if set(declared) >= IMAGE_SUFFIXES else declared
 
 
 def find_files(
@@ -106,14 +133,68 @@ def words_of(
     walk = _Walk(suffixes, left_out, on_problem, Skipped() if skipped is None else skipped)
     for word in words:
         try:
-            if is_stream(word):
-                yield Found(Path(stem_of(word)), Path(), word)
-                continue
-            yield from _files_of(word, walk)
+            named = _elsewhere(word)
+            if named is not None:
+                yield named
+            else:
+                yield from _files_of(word, walk)
         except ValueError as error:
             on_problem(str(error))
         except OSError as error:
             on_problem(f"{word}: {error.strerror or error}")
+
+
+def _elsewhere(word: str) -> Found | None:
+    """What a word means that is no file.
+
+    This is the one place where words are told apart: further kinds of input join here.
+
+    Raises:
+        ValueError: it is an address that nothing is read from.
+    """
+    if word == STANDARD_INPUT:
+        return Found(Path("stdin"), Path(), fetched=word)
+    if is_stream(word):
+        return Found(Path(stem_of(word)), Path(), word)
+    if is_web(word):
+        try:
+            urls.split(word)
+        except CheckpointError as error:
+            raise ValueError(str(error)) from None
+        return Found(Path(stem_of(word) + suffix_of(word)), Path(), fetched=word)
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", word) and not Path(word).exists():
+        raise ValueError(
+            f"{urls.shown_url(word)}: of addresses, https: and http: are read, and streams by rtsp: and such"
+        )
+    return None
+
+
+def named_in_lists(lists: Iterable[str], on_problem: Callable[[str], object] = lambda message: None) -> Iterator[Found]:
+    """The files that lists name. Whether they are there is seen when they are read.
+
+    Args:
+        lists: see :func:`~zoo_core.predicting.lists.names_in`.
+        on_problem: called with a message for a list that cannot be read, and for names of nothing that is read.
+    """
+    for file in lists:
+        try:
+            for name in names_in(file):
+                try:
+                    named = _elsewhere(name) if "://" in name else None
+                except ValueError as error:
+                    on_problem(str(error))
+                    continue
+                yield named or Found(Path(name), _folder_of(Path(name)))
+        except ValueError as error:
+            on_problem(str(error))
+        except OSError as error:
+            on_problem(f"{file}: {error.strerror or error}")
+
+
+def _folder_of(path: Path) -> Path:
+    """Where a file lies, without what leads out of the current folder."""
+    parts = path.parts[1:-1] if path.anchor else path.parts[:-1]
+    return Path(*(part for part in parts if part != ".."))
 
 
 def is_pattern(word: str) -> bool:
@@ -153,7 +234,7 @@ def _files_of(word: str, walk: "_Walk") -> Iterator[Found]:
             found = True
             yield file
         if not found:
-            raise ValueError(f"{word}: no file in this folder ends in {', '.join(sorted(walk.suffixes))}")
+            raise ValueError(f"{word}: no file in this folder ends in {', '.join(sorted(walk.shown))}{walk.others}")
     elif path.exists():
         yield Found(path, Path())
     else:
@@ -179,6 +260,15 @@ class _Walk:
     left_out: Path | None
     on_problem: Callable[[str], object]
     skipped: Skipped
+
+    @property
+    def shown(self) -> Collection[str]:
+        """The endings that a message names."""
+        return set(self.suffixes) - (image_suffixes() - IMAGE_SUFFIXES)
+
+    @property
+    def others(self) -> str:
+        return ", or as other images do" if len(self.shown) < len(self.suffixes) else ""
 
     def below(self, folder: Path) -> Iterator[Found]:
         """Raises OSError if the folder itself cannot be read; what is wrong with one below it is told."""

@@ -115,7 +115,7 @@ class Saver:
         folder = self.directory / prediction.source.folder
         paths = [folder / f"{prediction.stem}{suffix}"]
         paths[0].parent.mkdir(parents=True, exist_ok=True)
-        write_image(image, paths[0], like=source, profile=_profile(prediction.input))
+        write_image(image, paths[0], like=prediction.source.file, profile=_profile(prediction.input))
         return [*paths, *self._save_files(prediction)]
 
     def _save_files(self, prediction: "Prediction") -> list[Path]:

@@ -3,17 +3,23 @@
 :class:`Sources` is the stream of them; whoever runs a model on files takes from it, and from nothing else.
 """
 
+import atexit
 import contextlib
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from zoo_core.addresses import STANDARD_INPUT, is_web, suffix_of
+from zoo_core.checkpoints.urls import shown_url
 from zoo_core.declarations import VIDEO_SUFFIXES, Declaration
 from zoo_core.images import open_image
-from zoo_core.predicting.files import Found, Skipped, is_pattern, words_of
+from zoo_core.predicting.fetched import FetchError, fetch_file, fetch_image, open_called, spool_standard_input
+from zoo_core.predicting.files import Found, Skipped, all_suffixes, is_pattern, named_in_lists, words_of
+from zoo_core.predicting.grouping import OutputGuard, Runs
 from zoo_core.predicting.names import Names
 from zoo_core.predicting.shards import Share
 from zoo_core.predicting.videos import Moment, count_frames, frames_of
@@ -24,8 +30,6 @@ from zoo_core.text import redacted
 __all__ = ["NothingFoundError", "Source", "Sources", "estimate", "find_sources", "inputs", "located_inputs"]
 
 _NUMERALS = {2: "two", 3: "three", 4: "four", 5: "five"}
-# In so many folders at a time may sequences of images be under way.
-_FOLDERS_OPEN = 1000
 _HERE = PurePath()
 _ALL_FRAMES = Sampling()
 
@@ -44,6 +48,8 @@ class Source:
         position: which of the stream's sources it is, from 0 on, whatever share of them is taken. The same words and
             the same files give each source the same position, ``folder`` and ``stem`` in every process.
         address: of a stream, or a camera, which is read in place of a file.
+        fetched: for each of the paths where on the web that image is, ``"-"`` for what was piped in, or ``None`` for a
+            file; empty where all are files. A path of the web is a name only.
         sampling: which frames of a video are looked at.
     """
 
@@ -54,6 +60,7 @@ class Source:
     position: int = 0
     address: str | None = None
     sampling: Sampling = _ALL_FRAMES
+    fetched: tuple[str | None, ...] = ()
 
     def __str__(self) -> str:
         return " ".join(self.names)
@@ -61,7 +68,18 @@ class Source:
     @property
     def names(self) -> tuple[str, ...]:
         """What the files, or the stream, are called in messages and results."""
-        return tuple(map(str, self.paths)) if self.address is None else (redacted(self.address),)
+        if self.address is not None:
+            return (redacted(self.address),)
+        origins = self.fetched or (None,) * len(self.paths)
+        return tuple(
+            str(path) if origin is None else shown_url(origin) for path, origin in zip(self.paths, origins, strict=True)
+        )
+
+    @property
+    def file(self) -> Path | None:
+        """The first of the files, if it is on this machine."""
+        is_elsewhere = self.address is not None or (self.fetched and self.fetched[0] not in (None, STANDARD_INPUT))
+        return None if is_elsewhere else self.paths[0]
 
     @property
     def output(self) -> PurePath:
@@ -89,7 +107,10 @@ class Sources(Iterable[Source]):
 
     Args:
         declaration: of the task.
-        words: paths, shell patterns and folders.
+        words: paths, shell patterns and folders; addresses of images (``https://...``), cameras and streams; ``"-"``
+            for what is piped in, which is read once, into a temporary file.
+        lists: files with more names, see :func:`~zoo_core.predicting.lists.names_in`; they come behind the words. Names
+            are of files and addresses, and taken as they are: one that is missing is an input that fails.
         output: the folder for what is written. It is not looked into where it lies below a folder that a word names; a
             file in it that is named all the same could be overwritten, and is a problem.
         share: which part of the stream to give. All of it is listed.
@@ -109,6 +130,7 @@ class Sources(Iterable[Source]):
         declaration: Declaration,
         words: Iterable[str],
         *,
+        lists: Iterable[str] = (),
         output: Path | None = None,
         share: Share | None = None,
         named: bool | None = None,
@@ -118,6 +140,7 @@ class Sources(Iterable[Source]):
         self.sampling = sampling
         self.declaration = declaration
         self.words = tuple(words)
+        self.lists = tuple(lists)
         self.output = output
         self.share = share or Share()
         self.problems: list[str] = []
@@ -129,6 +152,8 @@ class Sources(Iterable[Source]):
         self._total: int | None = None
         self._counter: threading.Thread | None = None
         self._is_closed = False
+        self._is_counting = False
+        self._spool: TemporaryDirectory[str] | None = None
         self._stream = self._all()
         self._first: Source | None = None
 
@@ -170,16 +195,27 @@ class Sources(Iterable[Source]):
         """Ends the counting, and gives back what the listing holds."""
         self._is_closed = True
         self._stream.close()
+        if self._spool is not None:
+            self._spool.cleanup()
 
     def _is_listed(self) -> bool:
         """Whether counting means no more than counting words."""
-        return not any(is_pattern(word) or Path(word).is_dir() for word in self.words)
+        return not self.lists and not any(is_pattern(word) or Path(word).is_dir() for word in self.words)
 
     def _count_all(self, task: Task[Any, Any] | None) -> None:
+        if not all(Path(path).is_file() for path in self.lists):  # what is piped in can be read only once
+            return
         total = 0
         other = Sources(
-            self.declaration, self.words, output=self.output, share=self.share, named=False, sampling=self.sampling
+            self.declaration,
+            self.words,
+            lists=self.lists,
+            output=self.output,
+            share=self.share,
+            named=False,
+            sampling=self.sampling,
         )
+        other._is_counting = True
         try:
             for source in other:
                 total += 1 if task is None else estimate(task, [source])
@@ -191,10 +227,9 @@ class Sources(Iterable[Source]):
             self._total = total
 
     def _all(self) -> Generator[Source, None, None]:
-        guard = _OutputGuard(self.output, self._tell_late)
-        found = words_of(self.words, self.declaration.suffixes, self.output, self._on_problem, self.skipped)
-        for paths, first in self._grouped(file for file in found if guard.lets(file)):
-            source = self._source(paths, first)
+        guard = OutputGuard(self.output, self._tell_late)
+        for group in self._grouped(file for file in self._found() if guard.lets(file)):
+            source = self._source(group)
             if source is not None:
                 yield source
         if not self.count:
@@ -202,27 +237,50 @@ class Sources(Iterable[Source]):
         if self._kept_back is not None:
             self._on_problem(self._kept_back)
 
-    def _source(self, paths: tuple[Path, ...], first: Found) -> Source | None:
+    def _found(self) -> Iterator[Found]:
+        suffixes = all_suffixes(self.declaration.suffixes)
+        for file in words_of(self.words, suffixes, self.output, self._on_problem, self.skipped):
+            if file.fetched != STANDARD_INPUT or self._is_counting:
+                yield file
+                continue
+            try:
+                yield self._piped(file)
+            except FetchError as error:
+                self._on_problem(str(error))
+        yield from named_in_lists(self.lists, self._on_problem)
+
+    def _piped(self, file: Found) -> Found:
+        if self._spool is not None or STANDARD_INPUT in self.lists:
+            raise FetchError("-: standard input can be read only once")
+        path, self._spool = spool_standard_input()
+        return file._replace(path=path)
+
+    def _source(self, group: Sequence[Found]) -> Source | None:
         position = self.count
         self.count += 1
-        path = paths[0]
+        first = group[0]
+        path, address = first.path, first.address
+        fetched = tuple(file.fetched for file in group) if any(file.fetched for file in group) else ()
+        if self.declaration.images is None and address is not None and is_web(address):
+            address, fetched = None, (address,)  # such tasks read files whole
         stem = path.stem if self._names is None else self._names.give(first.folder, path.stem)
         if not self.share.takes(position):
             return None
-        numbered = self.declaration.images is not None and (first.address is not None or _is_video(path))
-        return Source(paths, numbered, stem, first.folder, position, first.address, self.sampling)
+        numbered = self.declaration.images is not None and (address is not None or _is_video(path))
+        paths = tuple(file.path for file in group)
+        return Source(paths, numbered, stem, first.folder, position, address, self.sampling, fetched)
 
-    def _grouped(self, found: Iterable[Found]) -> Iterator[tuple[tuple[Path, ...], Found]]:
+    def _grouped(self, found: Iterable[Found]) -> Iterator[Sequence[Found]]:
         """Files by themselves; and of a task that takes several images, those that make an input."""
         count = self.declaration.images or 1
         if count == 1:
             for file in found:
-                yield (file.path,), file
+                yield (file,)
             return
-        runs = _Runs(count, self._tell_too_few)
+        runs = Runs(count, self._tell_too_few)
         for file in found:
             if file.address is not None or _is_video(file.path):
-                yield (file.path,), file
+                yield (file,)
             else:
                 yield from runs.add(file)
         yield from runs.end()
@@ -239,79 +297,6 @@ class Sources(Iterable[Source]):
         if self._kept_back is not None:
             self._on_problem(self._kept_back)
         self._kept_back = message
-
-
-class _Runs:
-    """Runs of as many images as make an input: of each folder by itself, unless there are only so many in all."""
-
-    def __init__(self, count: int, on_too_few: Callable[[list[Found]], None]) -> None:
-        self.count = count
-        self._on_too_few = on_too_few
-        self._first: list[Found] | None = []
-        self._windows: OrderedDict[Path, list[Found]] = OrderedDict()
-        self._whole: set[Path] = set()
-
-    def add(self, file: Found) -> Iterator[tuple[tuple[Path, ...], Found]]:
-        if self._first is not None:
-            self._first.append(file)
-            if len(self._first) <= self.count:
-                return
-            held, self._first = self._first, None
-            for item in held:
-                yield from self._add(item)
-            return
-        yield from self._add(file)
-
-    def _add(self, file: Found) -> Iterator[tuple[tuple[Path, ...], Found]]:
-        folder = file.path.parent
-        window = self._windows.setdefault(folder, [])
-        self._windows.move_to_end(folder)
-        window.append(file)
-        if len(window) == self.count:
-            self._whole.add(folder)
-            yield tuple(item.path for item in window), window[0]
-            del window[0]
-        if len(self._windows) > _FOLDERS_OPEN:
-            self._end_folder(*self._windows.popitem(last=False))
-
-    def _end_folder(self, folder: Path, window: list[Found]) -> None:
-        if folder not in self._whole:
-            self._on_too_few(window)
-        self._whole.discard(folder)
-
-    def end(self) -> Iterator[tuple[tuple[Path, ...], Found]]:
-        held = self._first or []
-        if len(held) == self.count:
-            yield tuple(item.path for item in held), held[0]
-            return
-        for item in held:
-            yield from self._add(item)
-        while self._windows:
-            self._end_folder(*self._windows.popitem(last=False))
-
-
-class _OutputGuard:
-    """Keeps what could be overwritten from being an input: files in the folder for the output."""
-
-    def __init__(self, output: Path | None, on_problem: Callable[[str], object]) -> None:
-        self._output = None if output is None else output.resolve()
-        self._on_problem = on_problem
-        self._folder: Path | None = None
-        self._is_inside = False
-
-    def lets(self, file: Found) -> bool:
-        if self._output is None or file.address is not None:
-            return True
-        folder = file.path.parent
-        if folder != self._folder:
-            resolved = folder.resolve()
-            self._folder = folder
-            self._is_inside = resolved == self._output or self._output in resolved.parents
-            if self._is_inside:  # the same goes for the others there
-                self._on_problem(
-                    f"{file.path} lies in the folder for the images, and could be overwritten; choose another --output"
-                )
-        return not self._is_inside
 
 
 def find_sources(
@@ -379,7 +364,7 @@ def located_inputs(task: Task[Any, Any], source: Source) -> Generator[tuple[Mome
     if count is None:
         if source.address is not None:
             raise ValueError(f"{source}: {task.declaration.title.lower()} reads whole files, and no cameras or streams")
-        yield None, task.read(source.paths[0])
+        yield None, _read_whole(task, source)
     elif source.numbered:
         package = _package(task)
         found = False
@@ -394,8 +379,28 @@ def located_inputs(task: Task[Any, Any], source: Source) -> Generator[tuple[Mome
                 f"{source}: {task.declaration.title.lower()} needs at least {wanted}, and this video has fewer"
             )
     else:
-        images = tuple(open_image(path) for path in source.paths)
+        origins = source.fetched or (None,) * len(source.paths)
+        images = tuple(_read_image(path, origin) for path, origin in zip(source.paths, origins, strict=True))
         yield None, images[0] if count == 1 else images
+
+
+def _read_image(path: Path, origin: str | None) -> Any:
+    if origin is None:
+        return open_image(path)
+    return open_called(path, origin) if origin == STANDARD_INPUT else fetch_image(origin)
+
+
+def _read_whole(task: Task[Any, Any], source: Source) -> Any:
+    origin = source.fetched[0] if source.fetched else None
+    if origin is None or origin == STANDARD_INPUT:
+        return task.read(source.paths[0])
+    path, folder = fetch_file(origin, source.paths[0].suffix or suffix_of(origin))
+    input = task.read(path)
+    try:
+        weakref.finalize(input, folder.cleanup)
+    except TypeError:  # there is no telling when nobody needs it any more
+        atexit.register(folder.cleanup)
+    return input
 
 
 def _package(task: Task[Any, Any]) -> str:
