@@ -25,6 +25,9 @@ Examples:
   zoo predict resnet50 photo.jpg
   zoo predict resnet50 'photos/**/*.jpg' holiday/ --output out/
   zoo predict resnet50 photo.jpg --weights IMAGENET1K_V1 --json
+  zoo predict resnet50 https://example.org/photo.jpg
+  curl -s ... | zoo predict resnet50 -
+  find photos -newer last -print0 | zoo predict resnet50 --files-from -
   zoo predict resnet50 photo.jpg --checkpoint mine.pth --labels labels.txt
   zoo predict maskrcnn_resnet50_fpn clip.mp4 --output out/
   zoo predict ssdlite320_mobilenet_v3_large 0 --output out/    the camera, until
@@ -60,8 +63,8 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
     nargs=-1,
     cls=Argument,
     metavar="[MODEL] FILE...",
-    help="Name of a model, and files, shell patterns, or folders. Without a name, a model whose weights ship in an "
-    "installed package is used.",
+    help="Name of a model, and files, shell patterns, folders, or addresses; - is an image on standard input. Without "
+    "a name, a model whose weights ship in an installed package is used.",
     shell_complete=_complete_words,
 )
 @click.option(
@@ -71,6 +74,14 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
     shell_complete=complete_tasks,
 )
 @choosing.model_options
+@click.option(
+    "--files-from",
+    "lists",
+    multiple=True,
+    type=click.Path(allow_dash=True),
+    metavar="FILE",
+    help="A list of files to look at, one a line or with null bytes between; - is standard input. May be repeated.",
+)
 @click.option(
     "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."
 )
@@ -111,6 +122,7 @@ def command(
     weights: str | None,
     checkpoint: Path | None,
     labels: Path | None,
+    lists: Sequence[str],
     device: str,
     batch_size: int | None,
     workers: int | None,
@@ -126,7 +138,7 @@ def command(
     **given: Any,
 ) -> int:
     """Run a model on files, and show what it sees."""
-    if not words:
+    if not words and not lists:
         raise UsageError("give the name of a model and files for it to look at, or files alone")
     if save is not None and output_directory is None:
         raise UsageError("--save is the format of images, which --output DIR asks for")
@@ -134,7 +146,9 @@ def command(
         raise UsageError("--every counts frames and --fps goes by their times; give one of them")
     asked = ResultOptions(format_name, as_json, results, resume, shard)
     share = share_of(asked)
-    spec, files = choosing.choose_with_files(words, task=task, weights=weights, checkpoint=checkpoint, labels=labels)
+    spec, files = choosing.choose_with_files(
+        words, task=task, weights=weights, checkpoint=checkpoint, labels=labels, more_files=bool(lists)
+    )
     options = task_options.convert(context, declaration(spec.task), given, spec.name)
 
     # Memory of images is used again, which saves the time in which the system clears it: so many times 16 MB at most.
@@ -155,6 +169,7 @@ def command(
         sources = predicting.Sources(
             chosen.declaration,
             files,
+            lists=lists,
             output=output_directory,
             share=share,
             on_problem=problems.tell,
