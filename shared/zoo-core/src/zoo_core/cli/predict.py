@@ -145,11 +145,11 @@ def command(
     if every is not None and fps is not None:
         raise UsageError("--every counts frames and --fps goes by their times; give one of them")
     asked = ResultOptions(format_name, as_json, results, resume, shard)
-    share = share_of(asked)
     spec, files = choosing.choose_with_files(
         words, task=task, weights=weights, checkpoint=checkpoint, labels=labels, more_files=bool(lists)
     )
     options = task_options.convert(context, declaration(spec.task), given, spec.name)
+    share = share_of(asked)
 
     # Memory of images is used again, which saves the time in which the system clears it: so many times 16 MB at most.
     os.environ.setdefault("PILLOW_BLOCKS_MAX", "16")
@@ -183,6 +183,8 @@ def command(
         first = next(todo, None)
         outcomes: Iterator[Prediction | Failure] = iter(())
         if first is not None:  # which a share that is done has not
+            if output_directory is not None:
+                predicting.make_output_directory(output_directory)
             outcomes = predicting.run(
                 chosen,
                 predicting.load(chosen, found_device),
