@@ -248,6 +248,9 @@ class Pairs(ToyTask):
 
     def draw(self, input, result):
         return super().draw(input[0], result)
+
+    def draw_frame(self, input, result):
+        return super().draw_frame(input[0], result)
 """
 PAIRS_DECLARATION = """
 title = "Looking at pairs"
