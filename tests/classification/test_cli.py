@@ -124,7 +124,7 @@ def test_embedded_weights_run_on_the_samples_that_ship(photos, capsys, monkeypat
     assert len(results) == 10
     right = [name for name, label in results if name.startswith(re.sub(r"\W+", "-", label.lower()))]
     assert len(right) >= 9, printed
-    written = list(Path("shown").rglob("*.png"))
+    written = list(Path("shown/classification").rglob("*.png"))
     assert len(written) == 10
     # The same without the name of a model.
     samples = Path(zoo_classification.__file__).parent / "samples"

@@ -1,13 +1,19 @@
 """Objects, classes of pixels and motion, as they are drawn for people to look at."""
 
+import base64
+import io
 import itertools
+import re
 
 import pytest
 import torch
 from PIL import Image
 
 from zoo_core.drawing import (
+    Section,
     class_color,
+    contact_page,
+    contact_sheet,
     draw_flow,
     draw_objects,
     enlarged,
@@ -313,3 +319,39 @@ def test_enlarged():
     assert enlarged(grey(28, 28)).size == (308, 308)
     icon = to_pil_image(torch.tensor([[[0, 255]]], dtype=torch.uint8).expand(3, 1, 2))
     assert set(enlarged(icon).getcolors()) == {(160 * 160, (0, 0, 0)), (160 * 160, (255, 255, 255))}
+
+
+# Contact sheets ------------------------------------------------------------------------------------------------------
+
+
+def test_a_contact_sheet_shows_all_images():
+    colors = [(200, 10, 10), (10, 200, 10), (10, 10, 200), (200, 200, 10), (10, 200, 200), (200, 10, 200)]
+    sizes = [(300, 200), (100, 400), (3000, 2000), (5000, 100), (1, 1), (640, 480)]
+    images = [("a.png", Image.new("RGB", size, color)) for size, color in zip(sizes, colors, strict=True)]
+    sheet = contact_sheet([Section("Objects", "a model", images[:3]), Section("Others", "猫", images[3:])], width=900)
+    assert sheet.width == 900
+    tops = []
+    for (width, height), color in zip(sizes, colors, strict=True):
+        where = pixels(sheet, color).nonzero()
+        rows, columns = where.amax(0) - where.amin(0) + 1
+        assert len(where) == rows * columns, "a whole rectangle"
+        assert abs(columns / rows - width / height) <= 0.03 * width / height + 1 / rows
+        assert where[:, 1].min() >= 24
+        assert where[:, 1].max() < 900 - 24
+        tops.append(int(where[:, 0].min()))
+    assert tops == sorted(tops)
+
+
+def test_a_page_has_everything_in_itself():
+    noise = to_pil_image(torch.randint(0, 256, (3, 1200, 900), dtype=torch.uint8))
+    page = contact_page("<Zoo>", [Section("Objects & more", "a model", [("<b>.png", grey(30, 20)), ("noise", noise)])])
+    assert "<h1>&lt;Zoo&gt;</h1>" in page
+    assert "<h2>Objects &amp; more</h2>" in page
+    assert "&lt;b&gt;.png" in page
+    found = re.findall(r'src="data:image/(\w+);base64,([^"]+)"', page)
+    images = [Image.open(io.BytesIO(base64.b64decode(data))) for _, data in found]
+    assert [(kind, image.format, image.size) for (kind, _), image in zip(found, images, strict=True)] == [
+        ("png", "PNG", (30, 20)),
+        ("jpeg", "JPEG", (675, 900)),
+    ]
+    assert not re.search(r'(src|href)="(?!data:)', page)

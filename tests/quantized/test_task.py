@@ -70,7 +70,7 @@ def test_demo(capsys):
     found = re.findall(r"^([\w-]+)\.png\n +[\d.]+%  (.+)$", printed.out, re.MULTILINE)
     assert len(found) == 10
     assert len([name for name, label in found if name.startswith(re.sub(r"\W+", "-", label.lower()))]) >= 9
-    assert len(list(Path("shown").rglob("*.png"))) == 10
+    assert len(list(Path("shown/quantized").rglob("*.png"))) == 10
 
 
 def test_it_goes_to_worker_processes(samples):

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from support import toy_package
 from zoo_core import catalog
@@ -21,6 +22,13 @@ def test_demo(toys, pictures, capsys):
     assert "brightnet with HAND_V1: toys\n\nbright-1.png\n  bright\ndark-1.png\n  dark\n" in printed
     assert "shown/toys/brightnet" in printed
     assert sorted(p.name for p in Path("shown/toys/brightnet").iterdir()) == ["bright-1.png", "dark-1.png"]
+    assert printed.endswith("All of them on one page: shown/index.html\n")
+    assert sorted(p.name for p in Path("shown").iterdir()) == ["contact-sheet.png", "index.html", "toys"]
+    page = Path("shown/index.html").read_text()
+    assert page.count("<img") == 2
+    assert "brightnet with HAND_V1" in page
+    with Image.open("shown/contact-sheet.png") as sheet:
+        assert sheet.width > 1000
 
 
 def test_demo_without_samples(toys, pictures, capsys):

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,13 +12,23 @@ from zoo_core.cli import facts, output
 from zoo_core.cli.parser import Command, complete_tasks
 from zoo_core.declarations import declaration, declarations
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from zoo_core.drawing import Section
+
 _EXAMPLES = """\b
 Examples:
   zoo demo
   zoo demo --output /tmp/images --task classification
 
-Uses weights and images that ship in the installed packages. The names of the images begin with what they show.
+Uses weights and images that ship in the installed packages. The names of the images begin with what they show. All
+results together are on one page, index.html, and in one image, contact-sheet.png.
 """
+
+# Frames of a video that the contact sheet shows.
+_EVERY = 8
+_FRAMES = 4
 
 
 @click.command(cls=Command, epilog=_EXAMPLES)
@@ -38,10 +49,11 @@ def command(task: str | None, output_directory: Path) -> int:
         of_task = "" if task is None else f" of the task {task}"
         raise ValueError(f"no installed package ships weights{of_task}; {_what_works(models)}")
 
-    shown = failed = 0
+    sections: list[Section] = []
+    failed = 0
     for model, checkpoint in ready:
         try:
-            counts = _show(model, checkpoint, output_directory / model.task / model.name)
+            section, failures = _show(model, checkpoint, output_directory / model.task / model.name)
         except Exception as error:
             # Whatever is wrong with a package from elsewhere, the others are shown.
             if model.source.ours:
@@ -49,44 +61,64 @@ def command(task: str | None, output_directory: Path) -> int:
             problem = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
             output.warning(f"the package {model.source.package}: {model.name} is left out: {problem}")
             continue
-        shown += counts[0]
-        failed += counts[1]
-    if not shown:
+        failed += failures
+        if section.images:
+            sections.append(section)
+    if not sections:
         raise ValueError("there was nothing to show")
+    output.write(f"All of them on one page: {_write_sheets(sections, output_directory)}")
     return 1 if failed else 0
 
 
-def _show(model: Model, checkpoint: Checkpoint, directory: Path) -> tuple[int, int]:
-    """Runs a model on the samples of its package. Returns how many it could show, and how many it could not."""
+def _write_sheets(sections: "list[Section]", directory: Path) -> Path:
+    """Writes all that was shown as a page and as an image. Returns the path of the page."""
+    from zoo_core.drawing import contact_page, contact_sheet
+    from zoo_core.predicting.saving import write_beside, write_image
+
+    page = contact_page("What the models of the zoo see", sections)
+    write_beside(directory / "index.html", lambda path: path.write_bytes(page.encode()))
+    write_image(contact_sheet(sections), directory / "contact-sheet.png")
+    return directory / "index.html"
+
+
+def _show(model: Model, checkpoint: Checkpoint, directory: Path) -> "tuple[Section, int]":
+    """Runs a model on the samples of its package. Returns what it saw, and how many samples it could not take."""
     from zoo_core import predicting
     from zoo_core.cli.results import print_prediction
+    from zoo_core.drawing import Section
     from zoo_core.tasks import task_class
 
     declared = declaration(model.task)
+    images: list[tuple[str, Image.Image]] = []
+    section = Section(declared.title, f"{model.name} with {checkpoint.name}", images)
     package = model.source.package.partition(".")[0]
     folder = checkpoints.locate(declared.samples or f"package:{package}/samples")
     sources, problems = predicting.find_sources(declared, [str(folder)])
     if problems:
         output.warning(f"{model.source.package} ships no samples for {model.name}: {'; '.join(problems)}")
-        return 0, 0
+        return section, 0
     chosen = task_class(model.task)(specs.find(model.name, weights=checkpoint.name))
     loaded = predicting.load(chosen)
     directory.mkdir(parents=True, exist_ok=True)
     output.write(output.Bold(model.name), f" with {checkpoint.name}: {model.task}")
     output.write("")
-    shown = failed = 0
-    for outcome in predicting.run(chosen, loaded, sources):
-        if isinstance(outcome, predicting.Failure):
-            output.error(outcome.message)
-            failed += 1
-            continue
-        outcome.save(directory)
-        print_prediction(outcome, " ".join(path.name for path in outcome.source.paths))
-        shown += 1
+    failed = 0
+    with predicting.Saver(directory) as saver:
+        for outcome, _ in saver.follow(predicting.run(chosen, loaded, sources)):
+            if isinstance(outcome, predicting.Failure):
+                output.error(outcome.message)
+                failed += 1
+                continue
+            name = " ".join(path.name for path in outcome.source.paths)
+            print_prediction(outcome, name)
+            if not outcome.source.numbered:
+                images.append((name, outcome.draw()))
+            elif outcome.index % _EVERY == 0 and outcome.index < _EVERY * _FRAMES:
+                images.append((f"{name} [{outcome.index}]", outcome.draw_frame()))
     output.write("")
     output.write(f"Images with what it saw: {directory}")
     output.write("")
-    return shown, failed
+    return section, failed
 
 
 def _what_works(models: list[Model]) -> str:

@@ -12,12 +12,16 @@ from zoo_core.drawing.flow import draw_flow, flow_to_image
 from zoo_core.drawing.grids import make_grid, save_image
 from zoo_core.drawing.labels import draw_labels, overlay_labels
 from zoo_core.drawing.objects import draw_objects
+from zoo_core.drawing.sheets import Section, contact_page, contact_sheet
 
 __all__ = [
     "Color",
     "Colors",
+    "Section",
     "class_color",
     "color_palette",
+    "contact_page",
+    "contact_sheet",
     "draw_bounding_boxes",
     "draw_flow",
     "draw_keypoints",

@@ -226,7 +226,7 @@ def _format(suffix: str) -> str:
     return "JPEG" if suffix in _JPEG else "WEBP" if suffix == ".webp" else "PNG"
 
 
-def write_beside(path: Path, write: Callable[[Path], None]) -> None:
+def write_beside(path: Path, write: Callable[[Path], object]) -> None:
     """Has a file written under another name beside its place, and renames it.
 
     Args:
