@@ -177,6 +177,8 @@ class _Stream(http.server.BaseHTTPRequestHandler):
                         self.wfile.write(self.clip[start : start + 188 * 20])
                         time.sleep(0.002)
                 number += 1
+                if self.path.startswith("/stalls") and number == 4:
+                    time.sleep(60)
         except OSError:  # nobody listens any more
             pass
 
@@ -196,7 +198,7 @@ def server(tmp_path):
         found.shutdown()
 
 
-@pytest.mark.parametrize(("name", "has_sound"), [("live", True), ("images", False)])
+@pytest.mark.parametrize(("name", "has_sound"), [("live", True), ("images", False), ("stalls", True)])
 def test_a_stream_until_ctrl_c(toys, server, name, has_sound):
     command = [sys.executable, "-m", "zoo_core.cli", "predict", "brightnet", f"{server}/{name}", "--output", "out"]
     with subprocess.Popen(
@@ -204,7 +206,7 @@ def test_a_stream_until_ctrl_c(toys, server, name, has_sound):
     ) as process:
         assert process.stdout is not None
         heads = []
-        while len(heads) < 50:
+        while len(heads) < 20:
             line = process.stdout.readline()
             assert line, process.stderr and process.stderr.read()
             heads += [line.strip()] if line.startswith("http") else []
@@ -228,6 +230,17 @@ def test_a_stream_until_ctrl_c(toys, server, name, has_sound):
             assert length == pytest.approx(float(times[-1]), abs=2)
 
 
+def test_a_stream_that_breaks_off(server, monkeypatch, capsys):
+    """What was seen of it is kept."""
+    monkeypatch.setattr(streams, "_TIMEOUTS", (5.0, 1.0))
+    zoo("predict", "brightnet", f"{server}/stalls", "--output", "out", "--json", expect=1)
+    *found, failure = records(capsys)
+    assert failure["error"] == f"{server}/stalls: broke off: nothing came for too long"
+    sizes, times, _ = written("out/stalls.mp4")
+    assert sizes == {(160, 128)}
+    assert len(times) == len(found) > 0
+
+
 def test_a_file_on_a_server_is_read_whole_and_in_order(toys, tmp_path, capsys):
     """Unlike a live stream it waits for the model, and Ctrl-C interrupts."""
     encode(tmp_path / "clip.mp4", count=40, audio=tone(1.0, rate=16000)[1], options={"movflags": "faststart"})
@@ -247,12 +260,15 @@ def test_a_file_on_a_server_is_read_whole_and_in_order(toys, tmp_path, capsys):
 
 def test_a_playlist_on_a_server_opens_no_files(tmp_path, capsys):
     secret = encode(tmp_path / "secret.ts", count=5)
-    (tmp_path / "list.m3u8").write_text(
-        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9.0,\nfile://{secret}\n#EXT-X-ENDLIST\n"
-    )
+    for name, part in (("list", f"file://{secret}"), ("good", "secret.ts")):
+        (tmp_path / f"{name}.m3u8").write_text(
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9.0,\n{part}\n#EXT-X-ENDLIST\n"
+        )
     handler = type("Files", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: handler(*a, directory=tmp_path)) as found:
         threading.Thread(target=found.serve_forever, daemon=True).start()
+        zoo("predict", "brightnet", f"http://127.0.0.1:{found.server_address[1]}/good.m3u8")
+        assert capsys.readouterr().out.count("good.m3u8 [") == 5
         zoo("predict", "brightnet", f"http://127.0.0.1:{found.server_address[1]}/list.m3u8", expect=1)
         found.shutdown()
     printed = capsys.readouterr()

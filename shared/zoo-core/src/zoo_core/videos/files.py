@@ -258,6 +258,10 @@ class VideoFile:
         if problem not in self._problems:
             self._problems.append(problem)
 
+    def _note_failure(self, error: Exception) -> None:
+        """Takes note of what kept a packet from being read."""
+        self._note("parts of it cannot be read")
+
     def check_end(self, last: Fraction, count: int | None = None) -> None:
         """Takes note if the file promises more frames than there were.
 
@@ -420,9 +424,9 @@ class VideoFile:
                 packet = next(packets)
             except StopIteration:
                 return
-            except (av.FFmpegError, OSError):
+            except (av.FFmpegError, OSError) as error:
                 failures += 1
-                self._note("parts of it cannot be read")
+                self._note_failure(error)
                 packets = container.demux(stream, *others, *heard)
             else:
                 failures = 0

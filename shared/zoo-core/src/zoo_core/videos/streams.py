@@ -42,6 +42,8 @@ _OPTIONS = {"rtsp": {"rtsp_flags": "prefer_tcp"}, "rtsps": {"rtsp_flags": "prefe
 # Streams of images that carry no times.
 _UNTIMED = ("image2pipe", "jpeg_pipe", "mjpeg", "mpjpeg", "png_pipe", "webp_pipe")
 _CLOCK = Fraction(1, 90_000)
+# Of so many seconds of a stream FFmpeg finds out what is in it.
+_LISTENING = 2
 # Seconds to wait for an answer, and for the next piece of a stream.
 _TIMEOUTS = (15.0, 30.0)
 
@@ -52,7 +54,7 @@ _REASONS: dict[type[Exception], str] = {
     av.error.HTTPNotFoundError: "the server has nothing under this address (404)",
     av.error.HTTPServerError: "the server failed (5xx)",
     av.error.ProtocolNotFoundError: "this build of FFmpeg does not know the protocol, or it is none to use here",
-    av.error.ExitError: f"no answer within {_TIMEOUTS[0]:.0f} seconds",
+    av.error.ExitError: "nothing came for too long",
     av.error.InvalidDataError: "what comes is no video that FFmpeg can read",
 }
 
@@ -88,6 +90,7 @@ class VideoStream(VideoFile):
         if scheme and scheme not in _PROTOCOLS:
             raise VideoReadError(f"{self.name}: streams come by {', '.join(_PROTOCOLS)}, and not by {scheme}")
         options = {"protocol_whitelist": _PROTOCOLS.get(scheme, "file"), **_OPTIONS.get(scheme, {})}
+        options["analyzeduration"] = str(_LISTENING * 10**6)
         arguments: dict[str, Any] = {"file": self._address, "options": options}
         if not scheme:
             arguments = _camera(self._address)
@@ -96,6 +99,12 @@ class VideoStream(VideoFile):
         except (av.FFmpegError, OSError, ValueError) as error:
             what = "cannot be opened" if scheme else "no camera that can be opened"
             raise VideoReadError(f"{self.name}: {what}: {_reason(error)}") from error
+
+    def _note_failure(self, error: Exception) -> None:
+        """Ends a stream that broke off, unlike one of which a part is damaged."""
+        if not isinstance(error, av.error.InvalidDataError):
+            raise VideoReadError(f"{self.name}: broke off: {_reason(error)}") from error
+        super()._note_failure(error)
 
     def _decoded(self, stream: Any) -> Iterator[TimedFrame]:
         begin: Fraction | None = None
