@@ -222,6 +222,24 @@ def test_a_caller_who_has_enough(tmp_path, out):
     assert threading.active_count() == threads
 
 
+def test_what_is_finished_when_the_model_stops_is_not_lost(tmp_path, out):
+    photo((40, 30)).save(tmp_path / "x.png")
+    predictions = [
+        Prediction(Echo(), Source((tmp_path / "x.png",), False, f"x{number}"), 0, photo((40, 30)), None)
+        for number in range(3)
+    ]
+
+    def interrupted():
+        yield from predictions
+        raise KeyboardInterrupt
+
+    followed = Saver(out, workers=2).follow(interrupted())
+    got = [next(followed)[0] for _ in predictions]
+    with pytest.raises(KeyboardInterrupt):
+        next(followed)
+    assert got == predictions
+
+
 def test_an_error_comes_where_its_file_would(tmp_path, out):
     photo((40, 30)).save(tmp_path / "a.png")
     good, bad = predicted(tmp_path / "a.png"), predicted(tmp_path / "a.png", task=Echo({"/b.txt": Path.touch}))

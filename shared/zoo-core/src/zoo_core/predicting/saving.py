@@ -153,7 +153,15 @@ class Saver:
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="save")
         try:
             with closing(_closable(outcomes)) as source:
-                for outcome in source:
+                while True:
+                    try:
+                        outcome = next(source)
+                    except StopIteration:
+                        break
+                    except BaseException:
+                        # Ctrl-C, or an error of the model: what is finished is not lost.
+                        yield from ready(0)
+                        raise
                     future: Future[list[Path]] | None = None
                     if isinstance(outcome, Prediction) and outcome.moment is not None:
                         # Frames are drawn by many, and written one after the other.
