@@ -82,20 +82,24 @@ def test_rows():
 
 def test_csv_has_a_row_at_least_of_each_input():
     format = Csv(declared())
-    assert format.head == "file,rank,label,score,x2,frame,error\n"
-    records = [record(0), {"file": "b.png", "index": 7, "found": []}, {"file": "c.png", "error": 'is "cut", short'}]
+    assert format.head == "file,rank,label,score,x2,frame,time,error\n"
+    records = [
+        record(0),
+        {"file": "b.png", "index": 7, "time": 0.28, "found": []},
+        {"file": "c.png", "error": 'is "cut", short'},
+    ]
     text = format.head + "".join(map(format.text, records))
     assert text.splitlines()[1:] == [
-        "0.png,1,l0,1.0,2,,",
-        "0.png,2,l1,0.5,3,,",
-        "b.png,,,,,7,",
-        'c.png,,,,,,"is ""cut"", short"',
+        "0.png,1,l0,1.0,2,,,",
+        "0.png,2,l1,0.5,3,,,",
+        "b.png,,,,,7,0.28,",
+        'c.png,,,,,,,"is ""cut"", short"',
     ]
     assert Csv(declared(images=None)).columns == ["file", "rank", "label", "score", "x2", "error"]
     pairs = Csv(declared(images=2, table=None))
-    assert pairs.head == "file,file_2,result,frame,error\n"
+    assert pairs.head == "file,file_2,result,frame,time,error\n"
     assert read_csv(pairs.head + pairs.text({"files": ["a", "b"], "epe": 1.5}))[0] == {
-        "file": "a", "file_2": "b", "result": '{"epe": 1.5}', "frame": "", "error": "",
+        "file": "a", "file_2": "b", "result": '{"epe": 1.5}', "frame": "", "time": "", "error": "",
     }  # fmt: skip
     assert pairs.text({"file": "v.mp4", "index": 0}).startswith("v.mp4,,")
 

@@ -359,8 +359,8 @@ def _table(where: str, table: Mapping[str, Any] | None) -> Table | None:
         return None
     _check_table(where, table, _TABLE_KEYS, required=("columns",))
     for title, source in table["columns"].items():
-        if not re.fullmatch(r"[a-z]\w*", title) or title in ("file", "frame", "error"):
-            raise DeclarationError(f"{where}: the column {title!r} must be a word, and not file, frame or error")
+        if not re.fullmatch(r"[a-z]\w*", title) or title in ("file", "frame", "time", "error"):
+            raise DeclarationError(f"{where}: the column {title!r} must be a word, and not file, frame, time or error")
         if not isinstance(source, str) or not re.fullmatch(_VALUE, source):
             raise DeclarationError(f'{where}: {title} = {source!r} must be like "score", "bbox.0", "a.0 + a.2" or "#"')
     return Table(table.get("rows"), table["columns"])

@@ -83,8 +83,13 @@ class JsonDocument:
         raise NotImplementedError("a document of JSON is not read piece by piece")
 
 
+# What every record may have, and the table of a task does not show as its own.
+_FRAMING = ("file", "files", "index", "time", "output")
+
+
 class Csv:
-    """Rows with the columns that the task declares: before them the names of files, behind ``frame`` and ``error``.
+    """Rows with the columns that the task declares: before them the names of files, behind them ``frame``, ``time`` (in
+    seconds) and ``error``.
 
     Each input has a row at least: one in which nothing was found has its file alone, and one that failed its ``error``.
     Cells are quoted as in RFC 4180, lines end with a line feed, the encoding is UTF-8.
@@ -108,7 +113,7 @@ class Csv:
         self.columns = [
             *("file" if number == 1 else f"file_{number}" for number in range(1, self.places + 1)),
             *(["result"] if self.table is None else self.table.columns),
-            *(["frame"] if self.framed else []),
+            *(["frame", "time"] if self.framed else []),
             "error",
         ]
         self.head = _row(self.columns)
@@ -116,7 +121,7 @@ class Csv:
     def text(self, record: Mapping[str, Any]) -> str:
         names = list(record.get("files") or [record.get("file")])
         files = [_safe_path(name) for name in [*names, *[None] * self.places][: self.places]]
-        frame = [record.get("index")] if self.framed else []
+        frame = [record.get("index"), record.get("time")] if self.framed else []
         width = len(self.columns) - len(files) - len(frame) - 1
         if "error" in record:
             return _row([*files, *[None] * width, *frame, record["error"]])
@@ -124,7 +129,7 @@ class Csv:
 
     def _cells(self, record: Mapping[str, Any], width: int) -> Iterable[Sequence[Any]]:
         if self.table is None:
-            own = {key: value for key, value in record.items() if key not in ("file", "files", "index", "output")}
+            own = {key: value for key, value in record.items() if key not in _FRAMING}
             return [[_dumps(own)]]
         return rows(self.table, record) or [[None] * width]
 
