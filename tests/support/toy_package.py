@@ -178,6 +178,9 @@ help = "Write in capitals."
 [options.prefix]
 type = "str"
 help = "Text before the label."
+
+[csv]
+columns = { brightness = "brightness" }
 """
 
 

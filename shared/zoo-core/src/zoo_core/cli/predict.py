@@ -172,7 +172,7 @@ def command(
             lists=lists,
             output=output_directory,
             share=share,
-            on_problem=problems.tell,
+            on_problem=lambda message: problems.tell(message, sources.count),
             sampling=predicting.Sampling(every or 1, fps),
         )
         stack.callback(sources.close)
@@ -201,7 +201,7 @@ def command(
             advance(1)
             if isinstance(outcome, predicting.Failure):
                 problems.tell_failure(outcome, with_traceback=context.obj.debug)
-            problems.write(writer)
+            problems.write(writer, before=outcome.source)
             writer.write(outcome, written)
         problems.write(writer)
     if left_out := str(sources.skipped):

@@ -1,5 +1,6 @@
 """Where the results of a command go: the options for that, and what writes them to stdout or into a file."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,7 @@ def share_of(options: ResultOptions) -> "Share":
 
 
 class Problems:
-    """What is wrong with words, and with inputs: told on stderr, and counted.
+    """What is wrong with words, and with inputs: told on stderr when it is known, and counted.
 
     Attributes:
         count: how many there were.
@@ -156,13 +157,18 @@ class Problems:
 
     def __init__(self) -> None:
         self.count = 0
-        self._unwritten: list[str] = []
+        self._unwritten: deque[tuple[int, str]] = deque()
 
-    def tell(self, message: str) -> None:
-        """Tells what is wrong with a word that names no file, or a folder that cannot be read."""
+    def tell(self, message: str, position: int) -> None:
+        """Tells what is wrong with a word that names no file, or a folder that cannot be read.
+
+        Args:
+            message: what is wrong.
+            position: of the input that comes next.
+        """
         output.error(message)
         self.count += 1
-        self._unwritten.append(message)
+        self._unwritten.append((position, message))
 
     def tell_failure(self, failure: "Failure", *, with_traceback: bool) -> None:
         """Tells what is wrong with an input."""
@@ -171,12 +177,17 @@ class Problems:
         if with_traceback and failure.error is not None:
             output.traceback(failure.error)
 
-    def write(self, writer: "Writer") -> None:
-        """Hands those of words, which are nobody's outcome, to what writes the results."""
+    def write(self, writer: "Writer", before: "Source | None" = None) -> None:
+        """Hands those of words, which are no input's outcome, to what writes the results.
+
+        Args:
+            writer: which writes.
+            before: only those that come before this input in the list.
+        """
         from zoo_core.predicting import Failure
 
-        while self._unwritten:
-            writer.write(Failure(None, None, self._unwritten.pop(0)), [])
+        while self._unwritten and (before is None or self._unwritten[0][0] <= before.position):
+            writer.write(Failure(None, None, self._unwritten.popleft()[1]), [])
 
 
 class Writer:
