@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 import os
+import secrets
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,6 +41,8 @@ _WEBP_QUALITY = 90
 _WEBP_METHOD = 1  # of 0, fast, to 6, small
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 
+# Of files that are not complete: other processes, on other machines too, may write into the same folder.
+_process = secrets.token_hex(6)
 _temporary_numbers = itertools.count()
 
 
@@ -244,7 +247,7 @@ def write_beside(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: it cannot be written. The error names ``path``, and nothing of the file is left.
     """
-    temporary = path.with_name(f".{os.getpid()}-{next(_temporary_numbers)}.part")
+    temporary = path.with_name(f".{_process}-{os.getpid()}-{next(_temporary_numbers)}.part")
     try:
         write(temporary)
         os.replace(temporary, path)
