@@ -120,6 +120,16 @@ def test_labels_are_whole_at_every_edge():
         assert letters((float(x), float(y), x + 100.0, y + 100.0)) == middle
 
 
+def test_a_label_that_finds_no_room_beside_its_box_has_a_line_to_it():
+    """Thirty objects in one place: not all labels find room around it."""
+    boxes = torch.tensor([[400.0, 330.0, 460.0, 370.0]]).expand(30, 4)
+    image = draw_objects(grey(900, 700), boxes, [3] * 30, ["dog"] * 30)
+    rows = pixels(image, GREY).logical_not().any(1).nonzero().flatten()
+    assert rows[0] < 330 - 3 * 17
+    assert rows[-1] > 370 + 3 * 17
+    assert (rows[1:] - rows[:-1] == 1).all(), "no label is alone"
+
+
 def test_a_label_that_is_wider_than_the_image():
     image = draw_objects(grey(60, 60), torch.tensor([[5.0, 20.0, 50.0, 50.0]]), [5], ["a very long label indeed 71%"])
     assert pixels(image, class_color(5))[:20].any()

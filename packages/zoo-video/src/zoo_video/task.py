@@ -260,7 +260,7 @@ def _contact_sheet(video: Video, result: ClassifiedVideo) -> Image.Image:
     caption = math.ceil(1.6 * _TEXT)
     row_height = caption + height + caption + _GAP
     columns = max(len(thumbnails) for _, thumbnails in rows)
-    captions = [Lettering.of("{}   {}  {:.1%}".format(_span(clip), *clip.top(1)[0][1:]), _TEXT) for clip, _ in rows]
+    captions = [Lettering.of("{}: {} {:.1%}".format(_span(clip), *clip.top(1)[0][1:]), _TEXT) for clip, _ in rows]
     sheet_width = max(columns * (width + _GAP), *(math.ceil(text.width) for text in captions)) + _GAP
     sheet = Image.new("RGB", (sheet_width, _GAP + len(rows) * row_height), _GROUND)
     draw = ImageDraw.Draw(sheet)

@@ -193,6 +193,19 @@ def _draw_labels(
     areas = [(x1 - 1, y1 - 1, x2 + 2, y2 + 2) for _, (x1, y1, x2, y2), _ in written]
     places = place_labels(areas, sizes, image.size).tolist()
     draw = ImageDraw.Draw(image)
+    for (_, _, color), place, area in zip(written, places, areas, strict=True):
+        if leader := _leader(place, area):
+            draw.line(leader, fill=color, width=max(1, letters // 10))
     for (text, _, color), (x1, y1, x2, y2) in reversed(list(zip(written, places, strict=True))):
         draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=color)
         text.draw(draw, x1 + padding, y1 + padding // 4 + text.ascent, ink(color))
+
+
+def _leader(label: Sequence[int], box: Sequence[int]) -> tuple[int, int, int, int] | None:
+    """A line from a label to its box, from middle or corner to the nearest point; ``None`` where they touch."""
+    x1, y1, x2, y2 = label
+    left, top, right, bottom = box
+    if x1 <= right and x2 >= left and y1 <= bottom and y2 >= top:
+        return None
+    x, y = (x1 + x2) // 2, (y1 + y2) // 2
+    return x, y, min(max(x, left), right), min(max(y, top), bottom)
