@@ -195,7 +195,12 @@ def test_no_model_was_named(toys, pictures, capsys):
     zoo("predict", "night.png", "--task", "toys", "--level", "0")
     printed = capsys.readouterr()
     assert printed.out == "night.png\n  bright\n"
-    assert printed.err == "no model was named: brightnet with HAND_V1, which ships in toyzoo\n"
+    named, known = printed.err.splitlines()
+    assert named == "no model was named: brightnet with HAND_V1, which ships in toyzoo"
+    assert known.startswith(
+        "warning: this model knows nothing but 2 classes (dark, bright) of Toys, and takes whatever it sees for one of "
+        "them. For other images, name a model: zoo predict MODEL night.png"
+    )
 
 
 def test_no_model_was_named_and_none_ships(many, pictures, capsys):

@@ -1,5 +1,7 @@
 """Image classification: 80 builders with their published checkpoints, preprocessing and labels."""
 
+# Before torch, of which it keeps a warning back that means nothing here.
+import zoo_core as _zoo_core
 from zoo_classification.alexnet import *
 from zoo_classification.convnext import *
 from zoo_classification.densenet import *

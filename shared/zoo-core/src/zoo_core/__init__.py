@@ -4,6 +4,7 @@ The names below are resolved when they are first used, so that importing this pa
 """
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from zoo_core.weights import Weights, WeightsEnum
 
 __version__ = "0.1.0"
+
+# torch says so where NumPy is not installed, at whatever line first needs to know, and nothing here needs NumPy.
+warnings.filterwarnings("ignore", "Failed to initialize NumPy", UserWarning)
 
 _HOMES = {
     "Weights": "weights",

@@ -14,7 +14,9 @@ from zoo_core.cli.parser import complete_weights
 from zoo_core.declarations import Declaration, declaration, declarations
 from zoo_core.specs import ModelSpec
 
-__all__ = ["choose", "choose_with_files", "declaration_of", "is_checkpoint", "is_file", "model_options"]
+__all__ = ["choose", "choose_with_files", "declaration_of", "is_checkpoint", "is_file", "model_options", "only"]
+
+_LABELS_SHOWN = 10
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -101,7 +103,29 @@ def choose_with_files(
         f"no model was named: {spec.name} with {spec.weights}, which ships in "
         f"{catalog.models()[spec.name].source.package}"
     )
+    if spec.labels:
+        output.warning(
+            f"this model knows nothing but {_classes(spec.labels)}{_data_of(spec)}, and takes whatever it sees for one "
+            f"of them. For other images, name a model: zoo predict MODEL {first or 'FILE'}; `zoo list` shows them"
+        )
     return spec, words
+
+
+def _classes(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:_LABELS_SHOWN])
+    return f"{len(labels)} classes ({shown}{', ...' if len(labels) > _LABELS_SHOWN else ''})"
+
+
+def _data_of(spec: ModelSpec) -> str:
+    data = spec.facts.get("metrics") or {}
+    return f" of {' and '.join(data)}" if data else ""
+
+
+def only(tasks: Sequence[str]) -> str | None:
+    """The one task that was given, if any."""
+    if len(tasks) > 1:
+        raise UsageError(f"a call does one task, and --task names {' and '.join(tasks)}; call once for each")
+    return tasks[0] if tasks else None
 
 
 def is_checkpoint(word: str) -> bool:

@@ -9,7 +9,7 @@ import click
 from zoo_core import checkpoints, specs
 from zoo_core.catalog import Checkpoint, Model
 from zoo_core.cli import facts, output
-from zoo_core.cli.parser import Command, complete_tasks
+from zoo_core.cli.parser import Command, tasks_option
 from zoo_core.declarations import declaration, declarations
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _FRAMES = 4
 
 
 @click.command(cls=Command, epilog=_EXAMPLES)
-@click.option("--task", metavar="NAME", help="Only this task.", shell_complete=complete_tasks)
+@tasks_option("Only this task.")
 @click.option(
     "--output",
     "output_directory",
@@ -41,12 +41,12 @@ _FRAMES = 4
     default=Path("zoo-demo"),
     help="Where the images go.",
 )
-def command(task: str | None, output_directory: Path) -> int:
+def command(tasks: tuple[str, ...], output_directory: Path) -> int:
     """Show what the installed packages can do, on sample images."""
-    models = facts.of_task(task)
-    ready = [(m, c) for m, c in facts.embedded() if task is None or m.task == task]
+    models = facts.of_tasks(tasks)
+    ready = [(m, c) for m, c in facts.embedded() if not tasks or m.task in tasks]
     if not ready:
-        of_task = "" if task is None else f" of the task {task}"
+        of_task = f" of the task {' or '.join(tasks)}" if tasks else ""
         raise ValueError(f"no installed package ships weights{of_task}; {_what_works(models)}")
 
     sections: list[Section] = []

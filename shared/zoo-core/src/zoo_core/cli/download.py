@@ -6,7 +6,7 @@ from zoo_core import checkpoints
 from zoo_core.catalog import Checkpoint
 from zoo_core.cli import facts, output
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.parser import Argument, Command, complete_models, complete_tasks, complete_weights
+from zoo_core.cli.parser import Argument, Command, complete_models, complete_weights, tasks_option
 
 _EXAMPLES = """\b
 Examples:
@@ -32,7 +32,7 @@ The paths of the files are written on stdout. Where files come from and go to:
     help="Names of models, or shell patterns for whole names.",
     shell_complete=complete_models,
 )
-@click.option("--task", metavar="NAME", help="All models of this task.", shell_complete=complete_tasks)
+@tasks_option("All models of this task.")
 @click.option("--all", "everything", is_flag=True, help="All models of the installed packages.")
 @click.option(
     "--weights",
@@ -41,14 +41,14 @@ The paths of the files are written on stdout. Where files come from and go to:
     help="Which weights of each model: a member's name, DEFAULT, or ALL.",
     shell_complete=complete_weights("ALL"),
 )
-def command(names: tuple[str, ...], task: str | None, everything: bool, weights: str) -> int:
+def command(names: tuple[str, ...], tasks: tuple[str, ...], everything: bool, weights: str) -> int:
     """Download checkpoints into the cache, and check them."""
-    if bool(names) + (task is not None) + everything != 1:
+    if bool(names) + bool(tasks) + everything != 1:
         raise UsageError("give names of models, or --task, or --all")
     if names:
         models = facts.select(names, exact=True)
     else:
-        models = facts.of_task(task)
+        models = facts.of_tasks(tasks)
 
     wanted: dict[str, Checkpoint] = {}
     for model in models:

@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,11 @@ def of_task(task: str | None) -> list[Model]:
     near = difflib.get_close_matches(task, tasks, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(tasks) or 'none, as no package is installed'}"
     raise ValueError(f"unknown task {task!r}; {hint}")
+
+
+def of_tasks(tasks: Sequence[str]) -> list[Model]:
+    """The models of any of these tasks, or of all for none; see :func:`of_task`."""
+    return [model for task in tasks for model in of_task(task)] if tasks else of_task(None)
 
 
 def describe(checkpoint: Checkpoint, *, brief: bool = True) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import click
 from zoo_core import catalog, declarations
 from zoo_core.catalog import Model
 from zoo_core.cli import facts, output
-from zoo_core.cli.parser import Argument, Command, complete_models, complete_tasks
+from zoo_core.cli.parser import Argument, Command, complete_models, tasks_option
 from zoo_core.declarations import Metric
 
 _COLUMNS = (
@@ -43,12 +43,7 @@ download.
     help="Part of a name; or a shell pattern for whole names, as list_models(include=) takes it.",
     shell_complete=complete_models,
 )
-@click.option(
-    "--task",
-    metavar="NAME",
-    help="Only models of this task: classification, detection, ...",
-    shell_complete=complete_tasks,
-)
+@tasks_option("Only models of this task: classification, detection, ...")
 @click.option(
     "--sort",
     type=click.Choice(["name", "acc", "params", "gflops", "size"]),
@@ -56,7 +51,7 @@ download.
     help="By task and name, or: best accuracy of each task first; smallest first.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write all that is known, as JSON.")
-def command(words: tuple[str, ...], task: str | None, sort: str, as_json: bool) -> int:
+def command(words: tuple[str, ...], tasks: tuple[str, ...], sort: str, as_json: bool) -> int:
     """Show which models there are."""
     try:
         models = facts.select(words) if words else list(catalog.models().values())
@@ -64,9 +59,9 @@ def command(words: tuple[str, ...], task: str | None, sort: str, as_json: bool) 
         if as_json:
             output.write_json([])
         raise
-    if task is not None:
-        of_task = facts.of_task(task)
-        models = [model for model in models if model in of_task]
+    if tasks:
+        of_tasks = facts.of_tasks(tasks)
+        models = [model for model in models if model in of_tasks]
     models.sort(key=lambda model: _sort_key(model, sort))
 
     if as_json:
@@ -82,9 +77,9 @@ def command(words: tuple[str, ...], task: str | None, sort: str, as_json: bool) 
     if models:
         output.write_table(_COLUMNS, [_row(model) for model in models])
     elif words:
-        output.note(f"no model of the task {task} matches {' '.join(words)}")
+        output.note(f"no model of the task {' or '.join(tasks)} matches {' '.join(words)}")
     absent = {d: names for d, names in catalog.published_models().items() if not catalog.models().keys() & set(names)}
-    if absent and not words and task is None:
+    if absent and not words and not tasks:
         packages = ", ".join(f"{distribution} ({len(names)} models)" for distribution, names in absent.items())
         output.note(f"not installed: {packages}; pip install them")
     return 0 if models else 1

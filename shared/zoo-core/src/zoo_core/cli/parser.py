@@ -1,7 +1,7 @@
 """What the commands are made of, on click: arguments with a help text, ``--debug`` anywhere, names to complete."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -60,6 +60,7 @@ class Command(click.Command):
         super().format_options(ctx, formatter)
 
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
@@ -71,7 +72,25 @@ def complete_models(context: click.Context, parameter: click.Parameter, incomple
 def complete_tasks(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The tasks that begin so."""
     tasks = sorted({model.task for model in catalog.models().values()})
-    return items((task, "") for task in tasks if task.startswith(incomplete))
+    return items((task, "") for task in tasks if task.startswith(incomplete.lower()))
+
+
+def tasks_option(help: str) -> Callable[[Function], Function]:
+    """Adds ``--task``, which may be repeated, to a command; the value is ``tasks``, each once, in any letter case."""
+
+    def known(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
+        tasks = {task.lower(): task for task in (model.task for model in catalog.models().values())} if given else {}
+        return tuple(dict.fromkeys(tasks.get(word.lower(), word) for word in given))
+
+    return click.option(
+        "--task",
+        "tasks",
+        multiple=True,
+        callback=known,
+        metavar="NAME",
+        help=f"{help} May be repeated.",
+        shell_complete=complete_tasks,
+    )
 
 
 def complete_weights(*others: str) -> Completer:
@@ -88,7 +107,9 @@ def complete_weights(*others: str) -> Completer:
             words += [value] if isinstance(value, str) else list(value) if isinstance(value, tuple | list) else []
         named = [catalog.models()[word.lower()] for word in words if word.lower() in catalog.models()]
         names = {name for model in named or catalog.models().values() for name in model.checkpoints}
-        return items((name, "") for name in [*sorted(names), "DEFAULT", *others] if name.startswith(incomplete))
+        return items(
+            (name, "") for name in [*sorted(names), "DEFAULT", *others] if name.lower().startswith(incomplete.lower())
+        )
 
     return complete
 

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from zoo_core.cli import choosing, output, task_options
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.parser import Argument, complete_models, complete_tasks
+from zoo_core.cli.parser import Argument, complete_models, tasks_option
 from zoo_core.cli.results import Problems, ResultOptions, result_options, share_of
 from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import Declaration, declaration
@@ -48,11 +48,11 @@ def _complete_words(context: click.Context, parameter: click.Parameter, incomple
 
 def _declared(parsed: Mapping[str, Any]) -> Declaration:
     """What the task of a line declares, as far as the line is parsed."""
-    words, task, checkpoint = (parsed.get(name) for name in ("words", "task", "checkpoint"))
+    words, tasks, checkpoint = (parsed.get(name) for name in ("words", "tasks", "checkpoint"))
     return choosing.declaration_of(
         # What the line does not say is absent, None or a mark of click's own, by its version.
         [word for word in words if isinstance(word, str)] if isinstance(words, tuple | list) else [],
-        task if isinstance(task, str) else None,
+        tasks[0] if isinstance(tasks, tuple | list) and tasks else None,
         Path(checkpoint) if isinstance(checkpoint, str | Path) else None,
     )
 
@@ -67,12 +67,7 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
     "a name, a model whose weights ship in an installed package is used.",
     shell_complete=_complete_words,
 )
-@click.option(
-    "--task",
-    metavar="NAME",
-    help="Without MODEL: the task to do, classification for instance.",
-    shell_complete=complete_tasks,
-)
+@tasks_option("Without MODEL: the task to do, classification for instance.")
 @choosing.model_options
 @click.option(
     "--files-from",
@@ -118,7 +113,7 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
 def command(
     context: click.Context,
     words: Sequence[str],
-    task: str | None,
+    tasks: Sequence[str],
     weights: str | None,
     checkpoint: Path | None,
     labels: Path | None,
@@ -146,7 +141,7 @@ def command(
         raise UsageError("--every counts frames and --fps goes by their times; give one of them")
     asked = ResultOptions(format_name, as_json, results, resume, shard)
     spec, files = choosing.choose_with_files(
-        words, task=task, weights=weights, checkpoint=checkpoint, labels=labels, more_files=bool(lists)
+        words, task=choosing.only(tasks), weights=weights, checkpoint=checkpoint, labels=labels, more_files=bool(lists)
     )
     options = task_options.convert(context, declaration(spec.task), given, spec.name)
     share = share_of(asked)

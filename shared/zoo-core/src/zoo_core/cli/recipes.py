@@ -7,7 +7,7 @@ from click.shell_completion import CompletionItem
 
 from zoo_core.cli import output
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.parser import Argument, Command, complete_tasks, items
+from zoo_core.cli.parser import Argument, Command, items, tasks_option
 from zoo_core.training import recipes
 from zoo_core.training.recipes import Recipe
 
@@ -35,17 +35,17 @@ def complete_recipes(context: click.Context, parameter: click.Parameter, incompl
     help="Name of a recipe, to print it.",
     shell_complete=complete_recipes,
 )
-@click.option("--task", metavar="NAME", help="Only recipes of this task.", shell_complete=complete_tasks)
+@tasks_option("Only recipes of this task.")
 @click.option("--keys", is_flag=True, help="List the keys that a recipe may have, with their defaults.")
 @click.option("--json", "as_json", is_flag=True, help="Write all keys of the recipes, as JSON.")
-def command(name: str | None, task: str | None, keys: bool, as_json: bool) -> int:
+def command(name: str | None, tasks: tuple[str, ...], keys: bool, as_json: bool) -> int:
     """Show the recipes for `zoo train`."""
     if keys:
         if name is not None or as_json:
             raise UsageError("--keys stands alone")
         _write_keys()
         return 0
-    found = [recipe for recipe in recipes.recipes() if task is None or recipe.task == task]
+    found = [recipe for recipe in recipes.recipes() if not tasks or recipe.task in tasks]
     if name is not None:
         found = _named(name, found)
     if as_json:

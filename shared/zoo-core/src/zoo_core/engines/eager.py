@@ -61,7 +61,21 @@ def choose_device(
     except Exception as error:
         # A build of torch without CUDA raises AssertionError, others RuntimeError.
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise ValueError(f"the device {name!r} cannot be used here ({reason}); --device cpu always can") from error
+        if reason.startswith("Expected one of"):  # a long list of what torch has names for
+            reason = "torch has no device of that name"
+        there = " or ".join(_devices(supported))
+        raise ValueError(f"the device {name!r} cannot be used here ({reason}); there is --device {there}") from error
     if supported is not None and device.type not in supported:
         raise ValueError(f"these models run on {' or '.join(sorted(supported))} only, not on {name}")
     return device
+
+
+def _devices(supported: Collection[str] | None) -> list[str]:
+    """The devices of this machine, as ``--device`` takes them, with the names of GPUs."""
+    found = ["cpu"]
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is not None:
+        for index in range(torch.accelerator.device_count()):
+            name = f" ({torch.cuda.get_device_name(index)})" if accelerator.type == "cuda" else ""
+            found.append(f"{accelerator.type}:{index}{name}")
+    return [device for device in found if supported is None or device.partition(":")[0] in supported]
