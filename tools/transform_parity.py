@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tools import oracle
 from tools.transform_cases import BILINEAR, as_tensor, cases, difference, noise, write
-from zoo_core.images import to_pil_image
+from zoo_core.images import pil_to_tensor, to_pil_image
 from zoo_core.training import transforms as ours
 from zoo_core.training.transforms import Sample, mixing, policies, policy_tables
 from zoo_core.training.transforms.policies import Operation
@@ -89,6 +89,44 @@ def policy_failures(v2: Any) -> list[str]:
         # What ours alone can give is what rare draws did not show.
         if given - possible or len(given) < 0.95 * len(possible):
             failures.append(name)
+    return failures
+
+
+def augmix_failures(v2: Any) -> list[str]:
+    """Chains of one operation: each image of torchvision's must be a mix of the image and one of our operations on it.
+
+    Compared is the middle, as torchvision moves tensors here, and treats the edges of what it moves otherwise.
+    """
+
+    def middle(picture: Image.Image) -> Tensor:
+        return pil_to_tensor(picture)[:, 20:40, 30:60].float().flatten()
+
+    coarse = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(6))
+    image = to_pil_image(torch.nn.functional.interpolate(coarse, size=(60, 90), mode="bicubic")[0].clamp(0, 1))
+    failures = []
+    for severity, all_ops in ((3, True), (10, False)):
+        space = policies.AUGMIX_ALL if all_ops else policies.AUGMIX
+        possible = [
+            operation
+            for name in space
+            for place in range(severity)
+            for operation in variants(space, name, ours.AugMix.BINS, image, place)
+        ]
+        changes = torch.stack([middle(policies.apply_operation(image, one, BILINEAR)) for one in possible])
+        changes -= middle(image)
+        theirs = v2.AugMix(severity, mixture_width=1, chain_depth=1, all_ops=all_ops)
+        torch.manual_seed(0)
+        worst, seen = 0.0, set()
+        for _ in range(200):
+            change = middle(theirs(image)) - middle(image)
+            shares = ((changes @ change) / changes.square().sum(1).clamp(min=1e-3)).clamp(0, 1)
+            # A tenth may be off: levels that are just the threshold of Solarize.
+            rest = (change - shares[:, None] * changes).abs().quantile(0.9, dim=1)
+            worst = max(worst, float(rest.min()))
+            seen.add(possible[int(rest.argmin())].name)
+        print(f"AugMix {severity}: {len(seen)} of {len(space)} operations, {worst:.1f} levels beside the nearest mix")
+        if worst > 2 or len(seen) < len(space) - 1:
+            failures.append(f"AugMix {severity}")
     return failures
 
 
@@ -258,7 +296,7 @@ def main() -> None:
     print(f"{len(results)} changes with given parameters, of which {len(failed)} differ")
     if arguments.write:
         write(results, torchvision.__version__.partition("+")[0])
-    failed += policy_failures(v2) + mixing_failures(v2) + distribution_failures(v2, tv_tensors)
+    failed += policy_failures(v2) + augmix_failures(v2) + mixing_failures(v2) + distribution_failures(v2, tv_tensors)
     if failed:
         raise SystemExit(f"{len(failed)} differ: {', '.join(failed)}")
 

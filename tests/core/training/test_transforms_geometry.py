@@ -192,6 +192,20 @@ def test_nearest_is_torchs() -> None:
         assert torch.equal(geometry.resize_nearest(values, *size), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32, torch.int64])
+def test_label_maps_of_every_integer_type_move(dtype: torch.dtype) -> None:
+    sample = Sample(noise(6, 8), label_map=torch.arange(48).view(6, 8).to(dtype))
+    for found in (
+        geometry.horizontal_flip(sample),
+        geometry.resize(sample, 3, 4),
+        geometry.crop(sample, -1, -1, 9, 9),
+        geometry.resize_and_crop(sample, (12, 16), (-2, 3, 20, 10)),
+    ):
+        assert found.label_map.dtype == dtype
+        assert found.label_map.shape == found.size
+    assert geometry.crop(sample, -1, -1, 9, 9).label_map[0].tolist() == [255] * 9
+
+
 # Flow -----------------------------------------------------------------------------------------------------------------
 
 

@@ -114,8 +114,14 @@ def _flipped_maps(sample: Sample, dimension: int) -> dict[str, Any]:
     for name in ("image", "second", "masks", "label_map"):
         value = getattr(sample, name)
         if value is not None:
-            changes[name] = value.flip(dimension) if isinstance(value, Tensor) else value.transpose(method)
+            changes[name] = _flipped(value, dimension) if isinstance(value, Tensor) else value.transpose(method)
     return changes
+
+
+def _flipped(tensor: Tensor, dimension: int) -> Tensor:
+    if tensor.dtype == torch.uint16:  # which torch flips as other integers of 16 bits only
+        return tensor.view(torch.int16).flip(dimension).view(torch.uint16)
+    return tensor.flip(dimension)
 
 
 def _swapped(pairs: Sequence[tuple[int, int]], count: int) -> list[int]:
