@@ -139,7 +139,8 @@ def _outputs_of_layers(model: nn.Module, names: list[str], inputs: tuple[Tensor,
     found: dict[str, list[Tensor]] = {}
 
     def keep(name: str, output: object) -> None:
-        found[name] = [tensor.clone() for tensor in outputs(output)]
+        # Of a layer that is called several times, its name in the graph stands for the first.
+        found.setdefault(name, [tensor.clone() for tensor in outputs(output)])
 
     hooks = [
         model.get_submodule(name).register_forward_hook(lambda *given, name=name: keep(name, given[2]))

@@ -81,6 +81,10 @@ class CorrBlock(nn.Module):
         return f"num_levels={self.num_levels}, radius={self.radius}, form={self.form!r}"
 
 
+# Exporting, older versions ask whether the sizes are even, and the program then takes no others.
+_POOLING_FIXES_SIZES = torch.__version__ < (2, 13)  # type: ignore[operator]
+
+
 class AllPairsCorrelation:
     """Windows read from the correlation of all pairs of locations. Arguments as for :class:`OnDemandCorrelation`."""
 
@@ -90,7 +94,7 @@ class AllPairsCorrelation:
         self.radius = radius
         self.pyramid = [volume.view(n * h * w, 1, h, w)]
         for _ in range(num_levels - 1):
-            self.pyramid.append(F.avg_pool2d(self.pyramid[-1], kernel_size=2, stride=2))
+            self.pyramid.append(_halved(self.pyramid[-1]))
 
     def __call__(self, points: Tensor) -> Tensor:
         n, _, h, w = points.shape
@@ -127,7 +131,7 @@ class OnDemandCorrelation:
         self.levels = []
         for level in range(num_levels):
             # Means of the features correlate as the means of the correlations: the pyramid is made of the former.
-            fmap2 = fmap2 if level == 0 else F.avg_pool2d(fmap2, kernel_size=2, stride=2)
+            fmap2 = fmap2 if level == 0 else _halved(fmap2)
             # The row of zeros at the end stands for every location outside.
             self.levels.append((F.pad(_rows(fmap2), (0, 0, 0, 1)), fmap2.shape[2], fmap2.shape[3]))
 
@@ -151,6 +155,14 @@ class OnDemandCorrelation:
             window = torch.lerp(window[:, :, :-1], window[:, :, 1:], part_y)
             found.append(window.reshape(n, h, w, (side - 1) ** 2))
         return torch.cat(found, dim=-1).permute(0, 3, 1, 2).contiguous()
+
+
+def _halved(maps: Tensor) -> Tensor:
+    """Means of 2 x 2 places; a last row or column that has no partner is left out."""
+    if _POOLING_FIXES_SIZES and torch.compiler.is_exporting():
+        upper, lower = maps[..., :-1:2, :], maps[..., 1::2, :]
+        return (upper[..., :-1:2] + upper[..., 1::2] + lower[..., :-1:2] + lower[..., 1::2]) / 4
+    return F.avg_pool2d(maps, kernel_size=2, stride=2)
 
 
 def _rows(fmap: Tensor) -> Tensor:
