@@ -364,3 +364,21 @@ def test_every_backend(backend):
 def test_unknown_backend():
     with pytest.raises(ValueError, match="backend must be one of fbgemm, x86, qnnpack, onednn, not 'cuda'"):
         zoo_quantized.select_engine("cuda")
+
+
+@pytest.mark.parametrize("name", ["quantized_googlenet", "quantized_resnet18", "quantized_shufflenet_v2_x0_5"])
+def test_what_hooks_keep_of_a_float_model_is_not_changed(name):
+    """No ReLU works in place: as in torchvision, what a normalisation gave can be looked at later."""
+    kwargs = {"init_weights": False} if "googlenet" in name else {}
+    model = zoo_core.get_model(name, weights=None, **kwargs).eval()
+    kept = []
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda *given: kept.append((given[2], given[2].clone())))
+    with torch.no_grad():
+        model(X)
+    assert len(kept) > 10
+    # A sum is added in place to what the last normalisation of a block of ResNet gave.
+    unchanged = [torch.equal(*pair) for pair in kept]
+    assert sum(unchanged) >= len(kept) - 8
+    assert any(now.min() < 0 for now, _ in kept)

@@ -10,6 +10,7 @@ from support import reference
 from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
 from zoo_classification.resnet import ResNet50_Weights, resnet50
 from zoo_core.checkpoints import CheckpointError
+from zoo_segmentation.fcn import FCNHead
 
 from . import published
 
@@ -205,3 +206,29 @@ def test_a_model_of_ones_own_parts():
     ):
         for scores in model(x).values():
             assert scores.shape == (2, 6, 31, 45)
+
+
+# What hooks see -------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_layer_of_lraspp_is_shown_features_of_full_size():
+    """Only where nobody looks does it classify before the features are enlarged."""
+    model = reference.fill_parameters(zoo_segmentation.lraspp_mobilenet_v3_large(weights_backbone=None))
+    x = reference.image(1, 1, 3, 65, 72)
+    shapes = {}
+    with torch.no_grad():
+        expected = model(x)["out"]
+        for name in ("low_classifier", "high_classifier"):
+            layer = model.classifier.get_submodule(name)
+            layer.register_forward_hook(lambda *given, name=name: shapes.update({name: given[2].shape}))
+        torch.testing.assert_close(model(x)["out"], expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    assert shapes["high_classifier"] == shapes["low_classifier"] == (1, 21, 9, 9)
+
+
+def test_what_a_hook_keeps_of_the_head_of_fcn_is_not_changed():
+    head = FCNHead(8, 3).eval()
+    kept = []
+    head[1].register_forward_hook(lambda *given: kept.append(given[2]))
+    with torch.no_grad():
+        head(reference.image(1, 1, 8, 6, 6) - 0.5)
+    assert kept[0].min() < 0
