@@ -69,6 +69,9 @@ ADAPTER = """
     def samples(self, folder, split=None, annotations=None):
         return ClassFolders(folder, self.labels or None, self.declaration.suffixes, split or "val")
 
+    def labels_in(self, folder, split=None):
+        return tuple(ClassFolders(folder, None, self.declaration.suffixes, split or "val").labels)
+
     def training(self, recipe):
         from toyzoo.training import ToyTraining
 

@@ -47,6 +47,10 @@ class ImageClassificationTask(Task[Image.Image, Classification]):
             raise ValueError("annotations: of classifiers the folders are the classes, and there is no such file")
         return ClassFolders(folder, self.labels or None, self.declaration.suffixes, split or "val")
 
+    def labels_in(self, folder: Path, split: str | None = None) -> tuple[str, ...]:
+        """The names of the folders."""
+        return tuple(ClassFolders(folder, None, self.declaration.suffixes, split or "val").labels)
+
     def training(self, recipe: Recipe) -> "ClassificationTraining":
         """Random crops, flips and a policy; cross-entropy of classes, or of mixtures of them."""
         from zoo_classification.training import ClassificationTraining

@@ -25,7 +25,7 @@ from zoo_core.images.files import upright_size
 from zoo_core.tasks import IMAGE_SUFFIXES
 from zoo_detection.yolo_names import yolo_names
 
-__all__ = ["CocoDetection", "VocDetection", "YoloDetection", "open_detection_data"]
+__all__ = ["CocoDetection", "VocDetection", "YoloDetection", "labels_in", "open_detection_data"]
 
 _COCO_VAL_SIZE = 5_000
 
@@ -68,6 +68,28 @@ def open_detection_data(
             "labels/*.txt; --annotations FILE names a JSON file that lies elsewhere",
         )
     )
+
+
+def labels_in(folder: Path, split: str = "val") -> tuple[str, ...] | None:
+    """The names of the classes that a data set has itself, the background first; ``None`` where it has no list of them.
+
+    Args:
+        folder: in COCO's or YOLO's layout, see :func:`open_detection_data`.
+        split: which part of it.
+
+    Raises:
+        DataError: COCO's JSON is at fault.
+    """
+    folder = Path(folder)
+    names: Sequence[str] = ()
+    if (folder / "annotations").is_dir():
+        categories = CocoAnnotations(coco_split(folder, "instances", split)[1]).categories
+        names = [categories[number] for number in sorted(categories)]
+    elif (classes := folder / "classes.txt").is_file():
+        names = [line for _, line in read_lines(classes)]
+    elif (listed := folder / "data.yaml").is_file():
+        names = yolo_names(listed)
+    return ("__background__", *names) if names else None
 
 
 class CocoDetection(Dataset):

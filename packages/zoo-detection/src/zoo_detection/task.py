@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from PIL import Image
@@ -14,12 +14,16 @@ from zoo_core.data import Dataset
 from zoo_core.drawing import enlarged
 from zoo_core.engines import Engine
 from zoo_core.tasks import Sample, Score, Task, check_finite
+from zoo_core.training.recipes import Recipe
 from zoo_detection.average_precision import AveragePrecision
 from zoo_detection.coco import records
 from zoo_detection.coco_score import CocoScore
-from zoo_detection.data import open_detection_data
+from zoo_detection.data import labels_in, open_detection_data
 from zoo_detection.detections import Detections
 from zoo_detection.rendering import render_detections
+
+if TYPE_CHECKING:
+    from zoo_detection.training import DetectionTraining
 
 __all__ = ["DetectionScore", "Detections", "ObjectDetectionTask"]
 
@@ -83,6 +87,16 @@ class ObjectDetectionTask(Task[Image.Image, Detections]):
     def samples(self, folder: Path, split: str | None = None, annotations: Path | None = None) -> Dataset:
         """COCO, Pascal VOC or YOLO; see :func:`~zoo_detection.data.open_detection_data`."""
         return open_detection_data(folder, self.labels, split or "val", annotations)
+
+    def labels_in(self, folder: Path, split: str | None = None) -> tuple[str, ...] | None:
+        """The background and the categories of COCO's JSON, or the classes that YOLO's data has a list of."""
+        return labels_in(folder, split or "val")
+
+    def training(self, recipe: Recipe) -> "DetectionTraining":
+        """Augmentation with boxes, masks and keypoints moving along; the losses of the detector itself."""
+        from zoo_detection.training import DetectionTraining
+
+        return DetectionTraining(self, recipe)
 
 
 class DetectionScore(Score[Detections]):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +13,13 @@ from torch import Tensor
 from zoo_core.data import Dataset
 from zoo_core.drawing import class_color, draw_labels, enlarged, overlay_labels, paint_classes
 from zoo_core.tasks import Sample, Score, Task
+from zoo_core.training.recipes import Recipe
 from zoo_segmentation.data import open_segmentation_data
 from zoo_segmentation.masks import read_mask, write_mask
 from zoo_segmentation.metrics import ConfusionMatrix
+
+if TYPE_CHECKING:
+    from zoo_segmentation.training import SegmentationTraining
 
 __all__ = ["Segmentation", "SegmentationScore", "SemanticSegmentationTask", "labels_at_size"]
 
@@ -107,6 +111,12 @@ class SemanticSegmentationTask(Task[Image.Image, Segmentation]):
     def samples(self, folder: Path, split: str | None = None, annotations: Path | None = None) -> Dataset:
         """Pascal VOC, pairs of folders, or COCO; see :func:`~zoo_segmentation.data.open_segmentation_data`."""
         return open_segmentation_data(folder, self.labels, split or "val", annotations)
+
+    def training(self, recipe: Recipe) -> "SegmentationTraining":
+        """Random sizes, crops and flips; cross-entropy of each pixel."""
+        from zoo_segmentation.training import SegmentationTraining
+
+        return SegmentationTraining(self, recipe)
 
 
 def labels_at_size(scores: Tensor, size: tuple[int, int]) -> Tensor:

@@ -303,6 +303,20 @@ class Task(ABC, Generic[Input, Result]):
         """
         raise ValueError(f"models of the task {self.spec.task} are evaluated on no data sets")
 
+    def labels_in(self, folder: Path, split: str | None = None) -> tuple[str, ...] | None:
+        """The names of the classes that a data set has itself, in the order in which a model for it has them.
+
+        Args:
+            folder, split: see :meth:`samples`.
+
+        Returns:
+            The names; ``None`` where it has numbers, or no classes.
+
+        Raises:
+            zoo_core.data.DataError: the data set cannot be used.
+        """
+        return None
+
     def training(self, recipe: "Recipe") -> "Training":
         """What training of this task takes: augmentation, batches, the loss; see :mod:`zoo_core.training.contract`.
 

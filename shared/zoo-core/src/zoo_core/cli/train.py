@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo_core import specs
 from zoo_core.cli import launching, output
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, Command, complete_models, complete_weights, items
@@ -84,6 +85,12 @@ def _complete_keys(context: click.Context, parameter: click.Parameter, incomplet
     shell_complete=complete_weights(),
 )
 @click.option("--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="A file to begin with.")
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names of the data set's classes, one a line, where it has only numbers (masks).",
+)
 @click.option("--from-scratch", is_flag=True, help="Begin with fresh parameters.")
 @click.option(
     "--output",
@@ -114,6 +121,7 @@ def command(
     batch_size: int | None,
     weights: str | None,
     checkpoint: Path | None,
+    labels: Path | None,
     from_scratch: bool,
     folder: Path,
     resume: bool,
@@ -145,6 +153,7 @@ def command(
         checkpoint=checkpoint,
         from_scratch=from_scratch,
         settings=settings,
+        labels=None if labels is None else specs.read_labels(labels),
     )
     if check_data:
         return _check(job, workers)

@@ -92,6 +92,14 @@ class Training(ABC):
 
         return by_decay(model, self.recipe)
 
+    def building(self, *, from_scratch: bool) -> Mapping[str, Any]:
+        """Arguments of the builder that training wants, beside the number of classes: which layers are trained, ...
+
+        Args:
+            from_scratch: whether the model gets fresh parameters.
+        """
+        return {}
+
     def arguments(self, model: nn.Module) -> Mapping[str, Any]:
         """Arguments with which the builder makes a model of the same parameters, beside the number of classes."""
         return {}
@@ -106,5 +114,12 @@ IMAGE_KEYS = frozenset(
 )
 """The keys that are about images, and not about the loop."""
 
-LOOP_KEYS = frozenset(Recipe.settable()) - IMAGE_KEYS
+_OTHER_KEYS = frozenset(
+    {
+        *("base_size", "resize_scale", "aux_loss", "aux_lr_factor"),
+        *("data_augmentation", "trainable_backbone_layers", "weights_backbone"),
+    }
+)
+
+LOOP_KEYS = frozenset(Recipe.settable()) - IMAGE_KEYS - _OTHER_KEYS
 """The keys that have an effect on every task."""

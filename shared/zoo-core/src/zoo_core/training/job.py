@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import os
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 
 from zoo_core import builders, checkpoints, specs
 from zoo_core.data import DataError, Dataset, MissingSplitError
+from zoo_core.data.coco import NO_CATEGORY
 from zoo_core.registry import get_model_builder, get_model_weights
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task, task_class
@@ -25,6 +26,9 @@ from zoo_core.training.recipes import Recipe
 from zoo_core.training.samples import held_out
 
 __all__ = ["Job", "prepare"]
+
+# What is known of published weights, and holds for what is trained from them too.
+_KEPT_FACTS = ("keypoint_names",)
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,13 @@ class Job:
             ValueError: the model has no head that could be replaced, or frozen apart.
         """
         torch.manual_seed(randomness.seed(self.recipe.seed, "parameters"))
+        wanted = self.training.building(from_scratch=self.origin is None)
         if self.origin is None:
-            model = specs.build(self.spec, train=True)
+            model = specs.build(_with_arguments(self.spec, wanted), train=True)
         elif self.keeps_head:
-            model = specs.build(self.origin, train=True)
+            model = specs.build(_with_arguments(self.origin, wanted), train=True)
         else:
-            model = _with_new_head(self.origin, self.spec)
+            model = _with_new_head(_with_arguments(self.origin, wanted), _with_arguments(self.spec, wanted))
         if self.recipe.freeze_body:
             head = _head(self.spec)
             for name, parameter in model.named_parameters():
@@ -83,6 +88,7 @@ def prepare(
     checkpoint: str | os.PathLike[str] | None = None,
     from_scratch: bool = False,
     settings: Mapping[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
 ) -> Job:
     """Puts together what is to be trained: reads lists and annotations, but no image and no parameters.
 
@@ -96,6 +102,8 @@ def prepare(
         checkpoint: a file to begin with.
         from_scratch: begin with fresh parameters.
         settings: changes to the recipe, by key.
+        labels: name of each class, for data sets that have none (masks); by default those that the data set has, or
+            else the model's.
 
     Raises:
         zoo_core.data.DataError: the data set cannot be used.
@@ -104,29 +112,27 @@ def prepare(
     """
     if sum((weights is not None, checkpoint is not None, from_scratch)) > 1:
         raise ValueError("weights, a checkpoint and fresh parameters exclude each other; give one of them")
-    if checkpoint is not None:
-        overrides = {} if _describes_itself(checkpoint) else {"name": str(model)}
-        found = specs.find(checkpoint, **overrides)
-    else:
-        found = specs.find(model, weights=weights)
+    found = specs.find(model, weights=weights, checkpoint=checkpoint)
     if not isinstance(recipe, Recipe):
         recipe = recipe_files.choose(recipe, found.task, found.name, from_scratch=from_scratch)
     recipe = recipe.with_settings(settings or {})
 
     kind = task_class(found.task)
-    samples, labels, is_same = _open(kind, found, Path(data))
+    samples, names, is_same = _open(kind, found, Path(data), labels)
     origin = None if from_scratch else found
     spec = dataclasses.replace(
         found,
         weights=None,
         file=None,
-        labels=labels,
+        labels=names,
+        # The labels say how many classes there are; a file's number may be another.
+        arguments={key: value for key, value in found.arguments.items() if key != "num_classes" or not names},
         preset_arguments=_preset_arguments(found.preset_arguments, recipe),
-        facts={"recipe": recipe.name},
+        facts={"recipe": recipe.name} | {key: found.facts[key] for key in _KEPT_FACTS if key in found.facts},
     )
     task = kind(spec, scoring=True)
     if origin is not None and not is_same:
-        notes = [f"{len(labels)} classes of the data set, with a new head: {_listed(labels)}"]
+        notes = [f"{len(names)} classes of the data set, with a new head: {_listed(names)}"]
     else:
         notes = []
     try:
@@ -140,18 +146,22 @@ def prepare(
     return Job(spec, origin, is_same, recipe, task, task.training(recipe), samples, truths, tuple(notes))
 
 
-def _describes_itself(checkpoint: str | os.PathLike[str]) -> bool:
-    content = checkpoints.read_content(Path(checkpoint), map_location="meta")
-    return isinstance(content, dict) and isinstance(content.get("spec"), dict)
-
-
-def _open(kind: type[Task[Any, Any]], spec: ModelSpec, data: Path) -> tuple[Dataset, tuple[str, ...], bool]:
+def _open(
+    kind: type[Task[Any, Any]], spec: ModelSpec, data: Path, labels: Sequence[str] | None
+) -> tuple[Dataset, tuple[str, ...], bool]:
     """The samples to train on, the labels of their classes, and whether these are just those that the model has."""
-    own = kind(dataclasses.replace(spec, labels=())).samples(data, "train")
-    if len(own.labels) == len(spec.labels):
+    if labels is not None:
+        given = dataclasses.replace(spec, labels=tuple(labels))
+        return kind(given).samples(data, "train"), given.labels, given.labels == spec.labels
+    own = kind(spec).labels_in(data, "train")
+    if own is None:
+        return kind(spec).samples(data, "train"), spec.labels, True
+    if not spec.labels and len(own) == spec.arguments.get("num_classes"):  # in the order of their names, as is usual
+        return kind(dataclasses.replace(spec, labels=own)).samples(data, "train"), own, True
+    if len(own) == sum(label != NO_CATEGORY for label in spec.labels):
         with contextlib.suppress(DataError):
             return kind(spec).samples(data, "train"), spec.labels, True
-    return own, tuple(own.labels), not own.labels
+    return kind(dataclasses.replace(spec, labels=own)).samples(data, "train"), own, False
 
 
 def _is_same_data(samples: Dataset, others: Dataset) -> bool:
@@ -173,6 +183,10 @@ def _preset_arguments(arguments: Mapping[str, Any], recipe: Recipe) -> dict[str,
 
 def _listed(labels: tuple[str, ...], shown: int = 8) -> str:
     return ", ".join(labels[:shown]) + (f", and {len(labels) - shown} more" if len(labels) > shown else "")
+
+
+def _with_arguments(spec: ModelSpec, arguments: Mapping[str, Any]) -> ModelSpec:
+    return dataclasses.replace(spec, arguments={**spec.arguments, **arguments})
 
 
 def _with_new_head(origin: ModelSpec, spec: ModelSpec) -> nn.Module:

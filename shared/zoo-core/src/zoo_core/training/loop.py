@@ -72,13 +72,15 @@ def train(
     checkpoint: str | os.PathLike[str] | None = None,
     from_scratch: bool = False,
     settings: Mapping[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
     output: str | os.PathLike[str] = "run",
     **options: Any,
 ) -> Outcome:
     """Trains a model on a data set: :func:`~zoo_core.training.prepare` and :func:`fit` in one.
 
     Args:
-        model, data, recipe, weights, checkpoint, from_scratch, settings: see :func:`~zoo_core.training.prepare`.
+        model, data, recipe, weights, checkpoint, from_scratch, settings, labels: see
+            :func:`~zoo_core.training.prepare`.
         output: folder for the files of the run.
         **options: see :func:`fit`.
     """
@@ -89,6 +91,7 @@ def train(
         checkpoint=checkpoint,
         from_scratch=from_scratch,
         settings=settings,
+        labels=labels,
     )
     return fit(job, output, **options)
 
@@ -361,7 +364,9 @@ def _evaluate(
             distributed.broadcast(buffer, 0)
     engine = EagerEngine(copy.deepcopy(state.kept), device, job.task.forward_arguments)
     places = share(len(job.held_out), world.rank, world.size)
-    found = gathered(score_share(job.task, engine, job.held_out, places, job.recipe.batch_size, workers), world)
+    # Where one image runs at a time, it is because a batch would change results.
+    size = None if job.task.declaration.batch_size == 1 else job.recipe.batch_size
+    found = gathered(score_share(job.task, engine, job.held_out, places, size, workers), world)
     if found is None:
         return {}, []
     score = job.task.score()

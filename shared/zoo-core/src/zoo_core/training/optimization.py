@@ -53,10 +53,15 @@ def learning_rate(recipe: Recipe, samples: int) -> float:
 def make_optimizer(recipe: Recipe, groups: Iterable[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
     """The optimiser of a recipe.
 
+    Args:
+        recipe: says which.
+        groups: of parameters; ``lr_scale`` of a group is a factor of its rate.
+        lr: the rate.
+
     Raises:
         ValueError: there is nothing to train.
     """
-    groups = list(groups)
+    groups = [{**group, "lr": lr * group.get("lr_scale", 1.0)} for group in groups]
     if not any(group["params"] for group in groups):
         raise ValueError("no parameter is left to train: all are frozen")
     eps: dict[str, Any] = {} if recipe.opt_eps is None else {"eps": recipe.opt_eps}

@@ -135,6 +135,13 @@ class Recipe:
     random_erase: float = _key(0.0, "Probability of erasing a rectangle.", minimum=0, maximum=1)
     mixup_alpha: float = _key(0.0, "Mixing of images; 0: none.", minimum=0)
     cutmix_alpha: float = _key(0.0, "Mixing by rectangles; 0: none.", minimum=0)
+    base_size: int = _key(520, "Of segmentation: shorter side of an image at a scale of 1.", minimum=1)
+    resize_scale: tuple[float, ...] = _key((0.5, 2.0), "Of segmentation: range of that scale.", minimum=0.01)
+    aux_loss: bool = _key(False, "Of segmentation from scratch: an auxiliary classifier, of half the weight.")
+    aux_lr_factor: float = _key(1.0, "Factor of lr for the auxiliary classifier.", minimum=0)
+    data_augmentation: str = _key("hflip", "Of detection.", choices=("hflip", "lsj", "multiscale", "ssd", "ssdlite"))
+    trainable_backbone_layers: int = _key(-1, "Of detection: how many; -1: as the builder has it.", minimum=-1)
+    weights_backbone: str = _key("", "Weights of the backbone of a model from scratch; empty: fresh ones.")
     ra_reps: int = _key(1, "How often an image is in an epoch, each time augmented anew.", minimum=1)
 
     @classmethod

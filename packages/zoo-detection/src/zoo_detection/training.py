@@ -1,0 +1,86 @@
+"""Training of detectors: augmentation with boxes, masks and keypoints moving along; the losses are the models' own."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from zoo_core.data.coco import decode_mask
+from zoo_core.tasks import Task
+from zoo_core.training.contract import Training
+from zoo_core.training.recipes import Recipe
+from zoo_core.training.transforms import COCO_KEYPOINT_PAIRS, Sample, pipelines
+
+__all__ = ["DetectionTraining"]
+
+_LSJ_SIZE = 1024
+
+
+class DetectionTraining(Training):
+    """Trains detectors. Crowds are left out; an image without objects is one to find nothing in."""
+
+    keys = frozenset({"data_augmentation", "hflip", "train_crop_size", "trainable_backbone_layers", "weights_backbone"})
+
+    def __init__(self, task: Task[Any, Any], recipe: Recipe) -> None:
+        super().__init__(task, recipe)
+        self.has_masks = task.spec.name.startswith("maskrcnn")
+        self.has_keypoints = task.spec.name.startswith("keypointrcnn")
+        is_coco = len(task.spec.facts.get("keypoint_names") or ()) == 17
+        self.augment = pipelines.detection(
+            data_augmentation=recipe.data_augmentation,
+            hflip_prob=recipe.hflip,
+            train_size=recipe.train_crop_size or _LSJ_SIZE,
+            keypoint_pairs=COCO_KEYPOINT_PAIRS if is_coco else (),
+        )
+
+    def sample(
+        self, input: Image.Image, truth: Mapping[str, Any], rng: random.Random
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The augmented image, float32 Tensor[3, H, W] in [0, 1], and its targets as the models take them."""
+        self.task.check_truth(input, truth)
+        sample = Sample(input, boxes=truth["boxes"], labels=truth["labels"], crowd=truth["iscrowd"])
+        if self.has_masks:
+            sample = sample.replace(masks=self._masks(input, truth))
+        if self.has_keypoints:
+            if "keypoints" not in truth and len(truth["boxes"]):
+                raise ValueError("has objects without keypoints, which this model is trained on")
+            sample = sample.replace(keypoints=truth.get("keypoints", torch.zeros(0, 17, 3)))
+        sample = self.augment(sample.keep(~truth["iscrowd"]), rng)
+        assert isinstance(sample.image, Tensor)
+        names = ("boxes", "labels", *("masks",) * self.has_masks, *("keypoints",) * self.has_keypoints)
+        target = {name: value for name in names if (value := getattr(sample, name)) is not None}
+        if self.has_masks:
+            target["masks"] = target["masks"].to(torch.uint8)
+        return sample.image, target
+
+    def _masks(self, input: Image.Image, truth: Mapping[str, Any]) -> Tensor:
+        size = (input.height, input.width)
+        found = truth.get("segmentations") or [None] * len(truth["boxes"])
+        if any(entry is None and not crowd for entry, crowd in zip(found, truth["iscrowd"].tolist(), strict=True)):
+            raise ValueError("has objects without a mask, which this model is trained on")
+        masks = [torch.zeros(size, dtype=torch.bool) if entry is None else decode_mask(entry, size) for entry in found]
+        return torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.bool)
+
+    def collate(
+        self, samples: Sequence[tuple[Tensor, dict[str, Tensor]]], rng: random.Random
+    ) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+        """Lists of the images, which differ in size, and of their targets."""
+        images, targets = zip(*samples, strict=True)
+        return list(images), list(targets)
+
+    def loss(self, model: nn.Module, batch: tuple[list[Tensor], list[dict[str, Tensor]]]) -> Tensor:
+        """The sum of the detector's losses."""
+        images, targets = batch
+        losses = list(model(images, targets).values())
+        return torch.stack([loss.float() for loss in losses]).sum()
+
+    def building(self, *, from_scratch: bool) -> Mapping[str, Any]:
+        arguments: dict[str, Any] = {}
+        if self.recipe.trainable_backbone_layers >= 0:
+            arguments["trainable_backbone_layers"] = self.recipe.trainable_backbone_layers
+        if from_scratch and self.recipe.weights_backbone:
+            arguments["weights_backbone"] = self.recipe.weights_backbone
+        return arguments

@@ -1,0 +1,111 @@
+"""`zoo train` of detectors: targets, classes of the data set, a run on painted data, every recipe."""
+
+import json
+import random
+
+import pytest
+import torch
+from PIL import Image
+
+from zoo_core import catalog, specs
+from zoo_core.evaluating import evaluate
+from zoo_core.training import prepare, recipes, train
+
+LABELS = ("__background__", "square", "bar")
+
+
+def paint(folder, split, count):
+    """Images with two objects each, and a crowd, as COCO lays them out."""
+    rng = random.Random(2)
+    (folder / split).mkdir(parents=True)
+    (folder / "annotations").mkdir(exist_ok=True)
+    images, annotations = [], []
+    for number in range(count):
+        image = Image.new("RGB", (96, 80), "grey")
+        for place, (width, height) in enumerate(((30, 30), (40, 10))):
+            left, top = rng.randrange(50), rng.randrange(40)
+            image.paste("red" if place == 0 else "blue", (left, top, left + width, top + height))
+            corners = [left, top, left + width, top, left + width, top + height, left, top + height]
+            annotations.append(
+                {
+                    "id": 3 * number + place + 1,
+                    "image_id": number,
+                    "category_id": (7, 9)[place],
+                    "bbox": [left, top, width, height],
+                    "area": width * height,
+                    "iscrowd": 0,
+                    "segmentation": [corners],
+                }
+            )
+        crowd = {"id": 3 * number + 3, "image_id": number, "category_id": 7, "bbox": [0, 0, 9, 9], "area": 81}
+        annotations.append(crowd | {"iscrowd": 1, "segmentation": {"size": [80, 96], "counts": [0, 9, 7671]}})
+        image.save(folder / split / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 96, "height": 80})
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 7, "name": "square"}, {"id": 9, "name": "bar"}],
+    }
+    (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def data(tmp_path):
+    paint(tmp_path / "data", "train", 4)
+    paint(tmp_path / "data", "val", 2)
+    return tmp_path / "data"
+
+
+def test_a_run_ends_with_a_model_that_says_what_it_is(data, tmp_path):
+    outcome = train(
+        *("ssdlite320_mobilenet_v3_large", data),
+        recipe="finetune",
+        from_scratch=True,
+        settings={"epochs": 1},
+        output=tmp_path / "run",
+        workers=0,
+    )
+    best = str(tmp_path / "run" / "best.pth")
+    assert specs.find(best).labels == LABELS
+    found = evaluate(best, data)
+    assert found is not None
+    assert found.metrics.keys() == outcome.metrics.keys()
+    assert found.metrics["box_map"] == outcome.metrics["box_map"]
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", "maskrcnn_resnet50_fpn"])
+def test_targets(data, name):
+    """Crowds are left out; masks are there for the models that take them, and lie where the boxes do."""
+    job = prepare(name, data, from_scratch=True, recipe="finetune", settings={"hflip": 1.0})
+    assert job.spec.labels == LABELS
+    sample = job.samples.sample(1)
+    with Image.open(sample.files[0]) as file:
+        image, target = job.training.sample(file.convert("RGB"), sample.truth, random.Random(0))
+    assert image.shape == (3, 80, 96)
+    assert target["labels"].tolist() == [1, 2]
+    boxes = sample.truth["boxes"][:2]
+    mirrored = torch.stack([96 - boxes[:, 2], boxes[:, 1], 96 - boxes[:, 0], boxes[:, 3]], 1)
+    assert torch.equal(target["boxes"], mirrored)
+    assert ("masks" in target) is name.startswith("mask")
+    if "masks" in target:
+        x1, y1, x2, y2 = mirrored[0].int().tolist()
+        inside = target["masks"][0, y1:y2, x1:x2]
+        assert int(inside.sum()) == int(target["masks"][0].sum()) == 900
+
+
+def test_an_image_without_objects_is_one_to_find_nothing_in(data):
+    job = prepare("fasterrcnn_mobilenet_v3_large_320_fpn", data, from_scratch=True, recipe="finetune")
+    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "iscrowd": torch.zeros(0).bool()}
+    image = Image.new("RGB", (64, 64))
+    batch = job.training.collate([job.training.sample(image, empty, random.Random(0))] * 2, random.Random(0))
+    loss = job.training.loss(job.build(), batch)
+    assert loss.ndim == 0
+    loss.backward()
+
+
+@pytest.mark.parametrize("recipe", [r for r in recipes.recipes() if r.task == "detection"], ids=lambda r: r.name)
+def test_every_recipe_is_for_models_that_are_there(recipe, data):
+    models = [m.name for m in catalog.models().values() if m.task == "detection" and recipe.closeness(m.name)]
+    assert models
+    assert recipe.source
+    prepare(models[0], data, from_scratch=True, recipe=recipe)

@@ -1,0 +1,118 @@
+"""`zoo train` of segmentation models: what a sample becomes, the loss, groups of parameters, a run on painted data."""
+
+import random
+
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from zoo_core import catalog, specs
+from zoo_core.evaluating import evaluate
+from zoo_core.training import prepare, recipes, train
+from zoo_core.training.optimization import make_optimizer
+
+LABELS = ("__background__", "square", "disc")
+SMALL = {"base_size": 40, "train_crop_size": 32, "val_resize_size": 32, "batch_size": 4}
+
+
+def paint(folder, count):
+    """Images with a red square or a blue disc, and their masks."""
+    rng = random.Random(1)
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for number in range(count):
+        kind = number % 2 + 1
+        image, mask = Image.new("RGB", (48, 40), "grey"), Image.new("L", (48, 40))
+        left, top = rng.randrange(20), rng.randrange(16)
+        image.paste("red" if kind == 1 else "blue", (left, top, left + 20, top + 20))
+        mask.paste(kind, (left, top, left + 20, top + 20))
+        mask.paste(255, (left, top, left + 20, top + 2))
+        image.save(folder / "images" / f"{number}.png")
+        mask.save(folder / "masks" / f"{number}.png")
+
+
+@pytest.fixture
+def data(tmp_path):
+    paint(tmp_path / "data" / "train", 6)
+    paint(tmp_path / "data" / "val", 2)
+    return tmp_path / "data"
+
+
+def job_of(model, data, **settings):
+    return prepare(model, data, from_scratch=True, recipe="finetune", labels=LABELS, settings=SMALL | settings)
+
+
+def test_a_run_ends_with_a_model_that_says_what_it_is(data, tmp_path):
+    outcome = train(
+        *("lraspp_mobilenet_v3_large", data),
+        recipe="finetune",
+        from_scratch=True,
+        labels=LABELS,
+        settings=SMALL | {"epochs": 1},
+        output=tmp_path / "run",
+        workers=0,
+    )
+    best = str(tmp_path / "run" / "best.pth")
+    assert specs.find(best).labels == LABELS
+    found = evaluate(best, data)
+    assert found is not None
+    assert found.metrics == outcome.metrics
+    assert "miou" in outcome.metrics
+
+
+def test_without_names_the_models_labels_hold(data):
+    job = prepare("lraspp_mobilenet_v3_large", data, from_scratch=True, recipe="finetune", settings=SMALL)
+    assert len(job.spec.labels) == 21
+
+
+def test_samples_and_batches(data):
+    job = job_of("lraspp_mobilenet_v3_large", data)
+    sample = job.samples.sample(0)
+    with Image.open(sample.files[0]) as file:
+        image = file.convert("RGB")
+    pairs = [job.training.sample(image, sample.truth, random.Random(seed)) for seed in range(3)]
+    images, truths = job.training.collate(pairs, random.Random(0))
+    assert (images.shape, images.dtype) == ((3, 3, 32, 32), torch.float32)
+    assert (truths.shape, truths.dtype) == ((3, 32, 32), torch.int64)
+    assert set(truths.unique().tolist()) <= {0, 1, 255}
+    with pytest.raises(ValueError, match="the mask has 48 x 40 pixels, and the image 10 x 10"):
+        job.training.sample(Image.new("RGB", (10, 10)), sample.truth, random.Random(0))
+
+
+def test_the_loss_by_hand(data):
+    """Void pixels do not count, and where there are no others the loss is 0 and has a gradient."""
+    job = job_of("fcn_resnet50", data)
+
+    def model(images):
+        logits = images.new_zeros(2, 3, 4, 4, requires_grad=True) + torch.tensor([1.0, 0.0, -1.0])[:, None, None]
+        return {"out": logits, "aux": 2 * logits}
+
+    truths = torch.full((2, 4, 4), 255)
+    loss = job.training.loss(model, (torch.zeros(2, 3, 4, 4), truths))
+    loss.backward()
+    assert float(loss.detach()) == 0
+    truths[0, 0, 0], truths[1, 2, 3] = 0, 2
+    found = job.training.loss(model, (torch.zeros(2, 3, 4, 4), truths))
+    scores = torch.tensor([[1.0, 0.0, -1.0]] * 2)
+    expected = F.cross_entropy(scores, torch.tensor([0, 2])) + 0.5 * F.cross_entropy(2 * scores, torch.tensor([0, 2]))
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_auxiliary_classifier_has_its_own_rate_and_is_kept(data):
+    job = job_of("deeplabv3_mobilenet_v3_large", data, aux_loss=True, aux_lr_factor=10.0)
+    model = job.build()
+    assert job.training.arguments(model) == {"aux_loss": True}
+    optimizer = make_optimizer(job.recipe, job.training.parameter_groups(model), 0.01)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    names = {name: rates[id(p)] for name, p in model.named_parameters()}
+    assert len(rates) == len(names)
+    assert all(rate == pytest.approx(0.1 if name.startswith("aux") else 0.01) for name, rate in names.items())
+
+
+@pytest.mark.parametrize("recipe", [r for r in recipes.recipes() if r.task == "segmentation"], ids=lambda r: r.name)
+def test_every_recipe_is_for_models_that_are_there(recipe, data):
+    assert [m for m in catalog.models().values() if m.task == "segmentation" and recipe.closeness(m.name)]
+    assert recipe.source
+    job = prepare("fcn_resnet50", data, from_scratch=True, recipe=recipe, labels=LABELS)
+    assert job.training.building(from_scratch=False) == {}
