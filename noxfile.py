@@ -241,11 +241,12 @@ def parity(session: nox.Session) -> None:
     """Every model against torchvision as a black box, on other inputs than the reference has: `-- [PATTERN...]`."""
     install_packages(session, *(name for name in FOLDERS if name != "core"))
     session.install("--no-deps", *group("torchvision"))
-    session.install(*group("bench"))
+    session.install(*group("parity"))
     session.run("python", "-m", "tools.parity", *session.posargs)
     if not session.posargs:
         session.run("python", "-m", "tools.parts_parity")
         session.run("python", "-m", "tools.image_parity")
+        session.run("python", "-m", "tools.evaluation_parity")
         session.run("python", "-m", "tools.transform_parity")
 
 
