@@ -1,8 +1,8 @@
-"""`zoo evaluate` over JPEGs, against a loop that a user would write: torchvision's presets and model, torch's DataLoader.
+"""`zoo evaluate` over JPEGs, against a loop that a user would write: torchvision's presets and model, and a DataLoader.
 
-The loop gets the better of no and two worker processes. Both come to the same figures, which is checked. Then the samples
-a second that one and two processes of `zoo evaluate --nproc-per-node` reach, start-up left out, and how long the parts of
-the work take by themselves: reading and preparing, and the model.
+The loop gets the better of no and two worker processes. Both come to the same figures, which is checked. Then the
+images a second that one and two processes of `zoo evaluate --nproc-per-node` reach, start-up left out, and those of the
+parts of the work by themselves: reading and preparing, and the model.
 
 Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some models only, ZOO_BENCH_COUNT for another number of
 images.
