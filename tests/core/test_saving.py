@@ -122,6 +122,17 @@ def test_a_jpeg_is_no_finer_than_its_input(tmp_path, out, quality, expected, sub
     assert written.stat().st_size <= 1.1 * path.stat().st_size
 
 
+def test_png_files_of_photographs_and_of_drawings(tmp_path, out):
+    """Neither is much larger than its input, which was compressed as much as can be."""
+    drawing = Image.new("RGB", (900, 600), "white")
+    for number in range(40):
+        drawing.paste((number, 5 * number, 90), (20 * number, 10 * number, 20 * number + 90, 10 * number + 50))
+    for image in (photo((900, 600)), drawing):
+        path = tmp_path / "x.png"
+        image.save(path, optimize=True)
+        assert saved(path, out).stat().st_size <= 1.3 * path.stat().st_size
+
+
 def test_a_grey_jpeg(tmp_path, out):
     photo().convert("L").save(tmp_path / "x.jpg", quality=60)
     with Image.open(saved(tmp_path / "x.jpg", out)) as image:

@@ -36,7 +36,9 @@ _JPEG_QUALITY = 90
 # The mean of the numbers by which a JPEG of this quality divides the brightness: coarser files have larger ones.
 _JPEG_COARSENESS = 11.6
 _SUBSAMPLINGS = 3  # 4:4:4, 4:2:2 and 4:2:0; a file with another scheme gets the last
-_PNG_LEVEL = 1
+# Of 0 to 9. More makes files of photographs little smaller, and takes much longer; drawings are compressed fast.
+_PNG_LEVEL, _PNG_LEVEL_OF_DRAWINGS = 1, 6
+_DRAWING = 0.5  # bytes that a drawing's file has for each pixel, at the most
 _WEBP_QUALITY = 90
 _WEBP_METHOD = 1  # of 0, fast, to 6, small
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
@@ -221,7 +223,7 @@ def write_image(
     elif format == "WEBP":
         options |= {"quality": _WEBP_QUALITY, "method": _WEBP_METHOD}
     else:
-        options |= {"compress_level": _PNG_LEVEL}
+        options |= {"compress_level": _png_level(like, image.width * image.height)}
 
     def write(temporary: Path) -> None:
         # Given a file, not a name, Pillow encodes JPEG without the interpreter.
@@ -269,6 +271,14 @@ def _why_not(path: Path) -> OSError | None:
     except OSError as error:
         return error
     return None
+
+
+def _png_level(like: str | os.PathLike[str] | None, pixels: int) -> int:
+    """How much to compress the image of a file: more if that is so small that it must be a drawing or a screenshot."""
+    with contextlib.suppress(OSError):
+        if like is not None and Path(like).suffix.lower() not in _JPEG and os.path.getsize(like) < _DRAWING * pixels:
+            return _PNG_LEVEL_OF_DRAWINGS
+    return _PNG_LEVEL
 
 
 def _jpeg_options(like: str | os.PathLike[str] | None) -> dict[str, Any]:
