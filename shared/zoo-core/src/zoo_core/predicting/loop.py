@@ -70,9 +70,10 @@ class Prediction:
         return self.task.draw_frame(self.input, self.result)
 
     def save(self, directory: Path, save: str | None = None) -> list[Path]:
-        """Writes the image, and what else the options ask for, into a folder; see :class:`Saver`. Returns the paths.
+        """Writes the image, and what else the options ask for, into a folder. Returns the paths.
 
-        Each frame of a video gets an image of its own; :class:`Saver` makes a video of them.
+        Each frame of a video gets an image of its own; :class:`~zoo_core.predicting.saving.Saver` makes a video of
+        them.
 
         Raises:
             OSError: a file cannot be written.
