@@ -63,7 +63,7 @@ def test_formats(toys, many_pictures, capsys):
     assert output("--format", "json").out == output("--json").out
     assert [json.loads(line) for line in output("--format", "jsonl").out.splitlines()] == results
     rows = list(csv.DictReader(io.StringIO(output("--format", "csv").out)))
-    assert list(rows[0]) == ["file", "brightness", "frame", "error"]
+    assert list(rows[0]) == ["file", "brightness", "frame", "time", "error"]
     assert [row["file"] for row in rows] == ["night.png", *ALBUM, ""]
     assert [row["brightness"] for row in rows] == [str(r.get("brightness", "")) for r in results]
     assert [row["error"] for row in rows] == [r.get("error", "") for r in results]
@@ -196,6 +196,23 @@ def test_an_interruption_loses_the_batch_in_flight_alone(toys, many_pictures, ca
     zoo("predict", "brightnet", *words, "--resume", expect=1)
     assert Path("r.jsonl").read_text() == expected
     assert json.loads(journal_of(Path("r.jsonl")).read_text().splitlines()[-1])["inputs"] == 31
+
+
+def test_ctrl_c_while_threads_read_ahead(toys, many_pictures):
+    Path("list.txt").write_text("\n".join(f"album/{number % 30:02d}.png" for number in range(20_000)))
+    process = start(toys, "--files-from", "list.txt", "--results", "r.jsonl", "--workers", "3")
+    while not Path("r.jsonl").exists() or Path("r.jsonl").read_text().count("\n") < 20:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    done = len(records("r.jsonl"))
+    assert errors.splitlines() == [
+        f"r.jsonl has the results of {done} inputs; --resume goes on behind them",
+        "interrupted",
+    ]
+    assert 20 <= done < 20_000
 
 
 def test_a_full_disk(toys, many_pictures, capsys):

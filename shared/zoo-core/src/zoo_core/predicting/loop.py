@@ -13,6 +13,7 @@ from PIL import Image
 from zoo_core.data.ahead import ahead
 from zoo_core.engines import Engine
 from zoo_core.images.released import ReleasedImage
+from zoo_core.predicting.balance import Balance
 from zoo_core.predicting.saving import Saver
 from zoo_core.predicting.sources import Source, located_inputs
 from zoo_core.predicting.videos import Moment
@@ -154,8 +155,9 @@ def run(
             same inputs whichever sources a process has of them, and so give the same outputs to the last bit.
     """
     size = batch_size or task.declaration.batch_size
-    reading = _Reading(task, size, workers, keep_inputs, skip, together or (lambda source: None))
-    return _with_a_witness(_outcomes(_Runner(task, engine), sources, reading))
+    balance = Balance(getattr(engine, "device", None), workers)
+    reading = _Reading(task, size, workers, keep_inputs, skip, together or (lambda source: None), balance)
+    return _with_a_witness(_outcomes(_Runner(task, engine, balance), sources, reading))
 
 
 def _with_a_witness(outcomes: Iterator["Prediction | Failure"]) -> Iterator[Prediction | Failure]:
@@ -203,6 +205,7 @@ class _Reading:
     keep_inputs: bool
     skip: int
     together: Callable[[Source], object]
+    balance: Balance
 
     def items(self, source: Source, skip: int) -> Generator[_Item, None, None]:
         """The inputs of a source, read and prepared one after the other, without the first ones."""
@@ -234,7 +237,10 @@ def _outcomes(runner: "_Runner", sources: Iterable[Source], reading: _Reading) -
     def read(source: Source) -> Iterable[_Item]:
         # Of a video, frames are made when they are asked for.
         found = reading.items(source, next(skips) if source.numbered else 0)
-        return found if source.numbered else list(found)
+        if source.numbered:
+            return found
+        with reading.balance.reading():
+            return list(found)
 
     def each(outcome: Callable[[], Iterable[_Item]]) -> Generator[_Item, None, None]:
         yield from outcome()
@@ -264,9 +270,10 @@ def _outcomes(runner: "_Runner", sources: Iterable[Source], reading: _Reading) -
 class _Runner:
     """Runs batches, and remembers how large they may be."""
 
-    def __init__(self, task: Task[Any, Any], engine: Engine) -> None:
+    def __init__(self, task: Task[Any, Any], engine: Engine, balance: Balance) -> None:
         self.task = task
         self.engine = engine
+        self.balance = balance
         self.most: int | None = None
 
     def run(self, batch: Sequence[_Item]) -> Iterator[Prediction | Failure]:
@@ -301,7 +308,7 @@ class _Runner:
                 if isinstance(item.sample, Exception):
                     raise item.sample
                 samples.append(item.sample)
-            with torch.inference_mode():
+            with self.balance.running(), torch.inference_mode():
                 outputs = self.task.run(self.engine, samples)
                 return [self.task.result(o, i.input) for o, i in zip(outputs, batch, strict=True)], None
         except _PROGRAM_ERRORS:
