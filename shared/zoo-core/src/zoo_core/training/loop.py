@@ -160,7 +160,6 @@ def fit(
         is_done = state.step == order.steps or _has_waited(recipe, state)
         while not is_done and not asked:
             # A step: the gradients of one or several batches.
-            _train_mode(model)
             loss = 0.0
             for part in range(recipe.grad_accum_steps):
                 batch = _usable(next(loader))
@@ -191,17 +190,11 @@ def fit(
             # The end of an epoch: how good is the model?
             is_end = state.step % order.steps_per_epoch == 0
             if is_end:
-                speed = order.steps_per_epoch * order.samples_per_step / max(time.monotonic() - began_epoch, 1e-9)
+                seconds = time.monotonic() - began_epoch
                 figures, bad = _evaluate(job, state, where, world, workers)
                 if records is not None:
                     observer.bad(bad)
-                    rate = optimizer.param_groups[0]["lr"]
-                    record = {"epoch": len(state.history) + 1, "step": state.step} | {
-                        "loss": state.loss / order.steps_per_epoch,
-                        "lr": rate,
-                        **figures,
-                        "samples_per_second": speed,
-                    }
+                    record = _record(state, order, figures, seconds)
                     state.history.append(record)
                     records.add(record)
                     if _is_better(job, state, figures):
@@ -235,13 +228,17 @@ def fit(
 # Parts of it ---------------------------------------------------------------------------------------------------------
 
 
-def _open_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
+def _open_folder(folder: Path, resume: bool) -> None:
+    """Makes the folder of the run.
+
+    Raises:
+        ValueError: there is another run in it.
+    """
     if (folder / LAST).exists() and not resume:
         raise ValueError(
             f"{folder} has a run in it already: --resume goes on with it, another --output begins a new one"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "recipe.toml", lambda file: file.write(recipe.as_toml().encode()))
 
 
 def _own_device(name: str, job: Job, world: World) -> torch.device:
@@ -261,7 +258,7 @@ def _begin(job: Job, order: Order, device: torch.device, folder: Path, resume: b
     """The model and all that it is trained with, before the first step or after the last that was saved."""
     recipe = job.recipe
     if world.is_first:
-        _open_folder(folder, recipe, resume)
+        _open_folder(folder, resume)
     model = job.build().to(device)
     if recipe.sync_bn:
         if device.type == "cpu":
@@ -269,6 +266,7 @@ def _begin(job: Job, order: Order, device: torch.device, folder: Path, resume: b
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _train_mode(model)  # evaluation takes a copy, so it stays in it
     groups = job.training.parameter_groups(model)
     optimizer = make_optimizer(recipe, groups, learning_rate(recipe, order.samples_per_step))
     state = State(
@@ -282,6 +280,8 @@ def _begin(job: Job, order: Order, device: torch.device, folder: Path, resume: b
     )
     if resume and (folder / LAST).exists():
         state.load(folder / LAST)
+    if world.is_first:
+        write_file(folder / "recipe.toml", lambda file: file.write(recipe.as_toml().encode()))
     return state
 
 
@@ -377,6 +377,18 @@ def _evaluate(
     if not len(score):
         raise ValueError(f"no held-out sample could be scored; the first of {len(bad)} faults: {bad[0]}")
     return score.compute(), bad
+
+
+def _record(state: State, order: Order, figures: Mapping[str, float], seconds: float) -> dict[str, float]:
+    """What is written down of an epoch, which took so many seconds to train."""
+    return {
+        "epoch": len(state.history) + 1,
+        "step": state.step,
+        "loss": state.loss / order.steps_per_epoch,
+        "lr": state.optimizer.param_groups[0]["lr"],
+        **figures,
+        "samples_per_second": order.steps_per_epoch * order.samples_per_step / max(seconds, 1e-9),
+    }
 
 
 def _main_figure(job: Job, figures: Mapping[str, float]) -> float:
