@@ -80,8 +80,8 @@ class Saver:
 
     Args:
         directory: the folder; made if it is not there.
-        save: the format of all images, one of :data:`SAVE_FORMATS`; by default that of each input, see
-            :func:`image_suffix`.
+        save: the format of all images, ``"png"``, ``"jpg"`` or ``"webp"``; by default that of each input, see
+            :func:`~zoo_core.predicting.saving.image_suffix`.
         workers: how many threads draw and encode in :meth:`follow`; by default half as many as there are processors
             to use, up to 8.
 
