@@ -82,6 +82,12 @@ def test_a_font_that_the_user_names_comes_first(bare, tmp_path, monkeypatch):
     assert font.path == str(tmp_path / "mine.ttf")
 
 
+def test_fonts_of_the_system_are_only_looked_for_when_they_are_needed(monkeypatch):
+    monkeypatch.delenv(FONT_VARIABLE, raising=False)
+    monkeypatch.setattr(fonts, "_folders", lambda: pytest.fail("a search"))
+    assert text_of(Lettering.of("potted plant 71%", 20, 60)).endswith("...")
+
+
 @pytest.mark.parametrize("damaged", [True, False])
 def test_a_font_that_cannot_be_read_is_passed_over(bare, tmp_path, monkeypatch, damaged):
     if damaged:

@@ -184,7 +184,13 @@ def _runs(text: str, size: int) -> Iterator[tuple[str, Font]]:
 def _count(text: str) -> int:
     """How many fonts are tried in search of one that has all characters of a text."""
     least = max(((_first(character) or 0) + 1 for character in text), default=1)
-    return min(least + _PATIENCE, len(_files()) + 1)
+    # The fonts of the system are only looked for when they are needed.
+    return least if least <= _at_hand() else min(least + _PATIENCE, _at_hand() + len(_files()))
+
+
+def _at_hand() -> int:
+    """How many fonts there are without those of the system: Pillow's own, and before it one that the user names."""
+    return 2 if os.environ.get(FONT_VARIABLE) else 1
 
 
 def _is_mark(character: str) -> bool:
@@ -214,7 +220,10 @@ def _spelt(character: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def _first(character: str) -> int | None:
     """The first font that has a character, by its number; ``None`` if there is none."""
-    return next((number for number in range(len(_files()) + 1) if _has(number, character)), None)
+    for number in range(_at_hand()):
+        if _has(number, character):
+            return number
+    return next((n for n in range(_at_hand(), _at_hand() + len(_files())) if _has(n, character)), None)
 
 
 @functools.lru_cache(maxsize=8192)
@@ -232,11 +241,9 @@ def _has(number: int, character: str) -> bool:
 @functools.lru_cache(maxsize=256)
 def _sized(number: int, size: int) -> Font:
     """Raises OSError: the file is no font, or has no such size."""
-    files = _files()
-    named = 1 if os.environ.get(FONT_VARIABLE) and files else 0
-    if number == named:
+    if number == _at_hand() - 1:
         return _own(size)
-    return ImageFont.truetype(files[number - (number > named)], size)
+    return ImageFont.truetype(os.environ[FONT_VARIABLE] if number == 0 else _files()[number - _at_hand()], size)
 
 
 def _own(size: int) -> Font:
@@ -246,7 +253,7 @@ def _own(size: int) -> Font:
 
 @functools.lru_cache(maxsize=1)
 def _files() -> Sequence[str]:
-    """Files of fonts beside Pillow's own, in the order in which they are tried; one that a user names comes first."""
+    """Files of the system's fonts, in the order in which they are tried."""
     found: dict[str, str] = {}
     for folder in _folders():
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
@@ -255,8 +262,7 @@ def _files() -> Sequence[str]:
                 found.setdefault(name, str(path))
     known = [found.pop(name) for name in _KNOWN if name in found]
     others = [path for name, path in sorted(found.items()) if not any(word in name for word in _UNWANTED)]
-    named = os.environ.get(FONT_VARIABLE)
-    return ([named] if named else []) + (known + others)[:_MOST_FONTS]
+    return (known + others)[:_MOST_FONTS]
 
 
 def _folders() -> Iterator[Path]:
