@@ -53,7 +53,7 @@ def test_what_pillow_reads_is_found(tmp_path, monkeypatch):
     assert sorted(found) == sorted(Path("all").iterdir())
     assert {".jpg", ".jfif", ".png", ".tif", ".webp", ".tga", ".ppm", ".dds", ".mpo"} <= {path.suffix for path in found}
     for path in found:
-        assert open_image(path).size == (8, 8), path
+        assert open_image(path).getbands() == ("R", "G", "B"), path
 
 
 @pytest.mark.parametrize(("feature", "suffix"), [("avif", ".avif"), ("jpg_2000", ".jp2"), ("webp", ".webp")])

@@ -221,3 +221,30 @@ def test_files_below(here):
     touch("a/b/x.png", "a/y.txt")
     assert list(files_below(Path("a"), {".png"})) == [Found(Path("a/b/x.png"), Path("b"))]
     assert next(iter(Sources(declared(), ["a"]))).folder == PurePath("b")
+
+
+def test_names_that_collide_again_and_again():
+    """Each is given at once, however many were before."""
+    names = Names()
+    given = [names.give(PurePath("a"), "x") for _ in range(20_000)]
+    assert given[:3] == ["x", "x-2", "x-3"]
+    assert len(set(given)) == 20_000
+    assert [names.give(PurePath("a"), name) for name in ("X", "x-7", "x.y", "x.y")] == [
+        "X-20001",
+        "x-7-2",
+        "x-y",
+        "x-y-2",
+    ]
+    assert names.give(PurePath("b"), "x") == "x"
+
+
+def test_names_are_remembered_in_little_memory():
+    names = Names()
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            names.give(PurePath("a"), str(number))
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 20_000 * 32

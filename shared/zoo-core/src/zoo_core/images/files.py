@@ -176,7 +176,8 @@ def image_suffixes() -> frozenset[str]:
     Image.init()
     _register_heif()
     readable = {name for name in FORMATS if name in Image.OPEN and features.check(_FEATURES.get(name, "pil"))}
-    readable |= {"MPO"} & Image.OPEN.keys()  # a JPEG with more behind it
+    if "JPEG" in readable:
+        readable.add("MPO")  # which is a JPEG with more behind it
     return frozenset(suffix.lower() for suffix, name in Image.registered_extensions().items() if name in readable)
 
 
