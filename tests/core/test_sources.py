@@ -12,6 +12,7 @@ import pytest
 from zoo_core.declarations import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Declaration
 from zoo_core.predicting import NothingFoundError, Share, Sources, files
 from zoo_core.predicting.files import Found, files_below
+from zoo_core.predicting.names import Names
 
 
 def declared(images=1, suffixes=IMAGE_SUFFIXES):
