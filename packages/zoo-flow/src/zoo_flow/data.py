@@ -41,7 +41,7 @@ def open_flow_data(folder: Path, split: str | None = None) -> Dataset:
         raise DataError(Fault(folder, "no such folder"))
     for root in (folder, folder / "training"):
         if (root / "flow").is_dir() and ((root / "clean").is_dir() or (root / "final").is_dir()):
-            return sintel(root, split or "clean")
+            return sintel(root, "clean" if split in (None, "train", "val") else str(split))
         if (root / "image_2").is_dir():
             return kitti(root)
     for root in (folder, folder / "data"):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from PIL import Image
 from torch import Tensor
@@ -12,9 +12,13 @@ from torch import Tensor
 from zoo_core.data import Dataset
 from zoo_core.drawing import draw_flow
 from zoo_core.tasks import Sample, Score, Task
+from zoo_core.training.recipes import Recipe
 from zoo_flow.data import open_flow_data
 from zoo_flow.flo import read_flow, write_flo
 from zoo_flow.padding import Padding
+
+if TYPE_CHECKING:
+    from zoo_flow.training import FlowTraining
 
 __all__ = ["EndPointError", "Flow", "OpticalFlowTask", "Pair"]
 
@@ -113,6 +117,12 @@ class OpticalFlowTask(Task[tuple[Image.Image, Image.Image], Flow]):
         if annotations is not None:
             raise ValueError("annotations: true flow lies in files of its own, and there is no such file")
         return open_flow_data(folder, split)
+
+    def training(self, recipe: Recipe) -> "FlowTraining":
+        """Scales, crops, flips and colours of pairs; the sequence loss."""
+        from zoo_flow.training import FlowTraining
+
+        return FlowTraining(self, recipe)
 
 
 class EndPointError(Score[Flow]):

@@ -266,7 +266,7 @@ def _begin(job: Job, order: Order, device: torch.device, folder: Path, resume: b
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _train_mode(model)  # evaluation takes a copy, so it stays in it
+    _train_mode(model, recipe.freeze_batch_norm)  # evaluation takes a copy, so it stays in it
     groups = job.training.parameter_groups(model)
     optimizer = make_optimizer(recipe, groups, learning_rate(recipe, order.samples_per_step))
     state = State(
@@ -304,15 +304,15 @@ def _identity(job: Job, order: Order) -> dict[str, Any]:
     }
 
 
-def _train_mode(module: nn.Module) -> None:
+def _train_mode(module: nn.Module, freeze_batch_norm: bool = False) -> None:
     """Training mode, but for what is frozen as a whole: its batch norms keep the statistics that go with it."""
-    module.training = True
+    module.training = not (freeze_batch_norm and isinstance(module, nn.modules.batchnorm._BatchNorm))
     for child in module.children():
         parameters = list(child.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             child.eval()
         else:
-            _train_mode(child)
+            _train_mode(child, freeze_batch_norm)
 
 
 def _to(content: Any, device: torch.device) -> Any:

@@ -94,7 +94,10 @@ def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_ep
     if recipe.lr_scheduler == "onecycle":
         # Its rate falls below zero in a step that it does not have.
         share = warmup / total if warmup else 0.3
-        return lr_scheduler.OneCycleLR(optimizer, rates, max(total, 2) + 1, pct_start=share, cycle_momentum=False)
+        anneal: Any = recipe.lr_anneal
+        return lr_scheduler.OneCycleLR(
+            optimizer, rates, max(total, 2) + 1, pct_start=share, anneal_strategy=anneal, cycle_momentum=False
+        )
     rest = max(total - warmup, 1)
     # A factor an epoch, or a rare one, is spread over the steps of steplr's epochs.
     main: lr_scheduler.LRScheduler

@@ -106,6 +106,7 @@ class Recipe:
     lr_step_size: float = _key(30, "Epochs between steps of steplr; epochs to which lr_gamma belongs.", minimum=1e-9)
     lr_steps: tuple[float, ...] = _key((), "Epochs after which multisteplr takes a step.", minimum=0)
     lr_gamma: float = _key(0.1, "Factor of a step.", minimum=0, maximum=1)
+    lr_anneal: str = _key("cos", "How onecycle rises and falls.", choices=("cos", "linear"))
     lr_min: float = _key(0.0, "Where cosineannealinglr ends.", minimum=0)
     lr_power: float = _key(0.9, "Power of polynomiallr.", minimum=0)
 
@@ -118,6 +119,7 @@ class Recipe:
     amp_dtype: str = _key("bfloat16", "Which.", choices=("bfloat16", "float16"))
     sync_bn: bool = _key(False, "Batch norm over the batches of all processes (GPUs only).")
     channels_last: bool = _key(True, "Lay out images and convolutions with channels last.")
+    freeze_batch_norm: bool = _key(False, "Keep the statistics of batch norms as they are.")
     freeze_body: bool = _key(False, "Train the new head only.")
 
     train_crop_size: int = _key(0, "Side of the images in training; 0: as the model's preset.", minimum=0)
@@ -142,6 +144,10 @@ class Recipe:
     data_augmentation: str = _key("hflip", "Of detection.", choices=("hflip", "lsj", "multiscale", "ssd", "ssdlite"))
     trainable_backbone_layers: int = _key(-1, "Of detection: how many; -1: as the builder has it.", minimum=-1)
     weights_backbone: str = _key("", "Weights of the backbone of a model from scratch; empty: fresh ones.")
+    crop_size: tuple[int, ...] = _key((368, 496), "Of flow: height and width of the crop.", minimum=1)
+    min_scale: float = _key(-0.2, "Of flow: least scale of the images, as its logarithm to base 2.")
+    max_scale: float = _key(0.5, "Of flow: greatest scale, likewise.")
+    gamma: float = _key(0.8, "Of flow: weight of a prediction relative to the next one.", minimum=0, maximum=1)
     ra_reps: int = _key(1, "How often an image is in an epoch, each time augmented anew.", minimum=1)
 
     @classmethod
