@@ -52,6 +52,7 @@ def ink_of(lettering):
         ("two\nlines\tof", "two lines of"),
         ("\x1b[31mred", r"\x1b[31mred"),
         ("e\u0301", "e"),
+        ("\u0939\u093f", r"\u0939"),
         ("", ""),
     ],
 )
@@ -122,6 +123,14 @@ def test_each_character_is_written_in_the_first_font_that_has_it(bare, monkeypat
     fonts._first.cache_clear()
     fonts._lettering.cache_clear()
     assert runs("ab d1 f a") == [("ab ", 0), ("d1 ", 1), ("f ", 2), ("a", 0)]
+
+
+def test_a_mark_is_written_with_its_letter_or_not_at_all(bare, monkeypatch):
+    has = {0: "ab", 1: "cd\u0301"}
+    monkeypatch.setattr(fonts, "_files", lambda: ["x"])
+    monkeypatch.setattr(fonts, "_has", lambda number, character: character in has[number])
+    monkeypatch.setattr(fonts, "_sized", lambda number, size: ImageFont.load_default(size + number))
+    assert [text for text, _ in Lettering.of("d\u0301b\u0301", 20).runs] == ["d\u0301", "b"]
 
 
 def test_size_and_place():

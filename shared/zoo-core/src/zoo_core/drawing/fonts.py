@@ -109,7 +109,7 @@ class Lettering:
             size: height of the letters in pixels, 6 or more.
             room: how many pixels it may take in width; what is longer ends in an ellipsis.
         """
-        text = printable(" ".join(text.split()))
+        text = printable(unicodedata.normalize("NFC", " ".join(text.split())))
         written = _lettering(text, max(size, 6))
         if room is None or written.width <= room:
             return written
@@ -166,11 +166,12 @@ def _runs(text: str, size: int) -> Iterator[tuple[str, Font]]:
     chosen: list[tuple[str, int]] = []
     whole = next((font for font in range(_count(spelt)) if all(_has(font, c) for c in spelt)), None)
     for character in spelt:
-        # Marks and joiners belong to the letter before them, and a space disturbs no font.
         if whole is not None:
             font = whole
-        elif chosen and (character == " " or _is_mark(character) or _has(chosen[-1][1], character)):
+        elif chosen and (character == " " or _has(chosen[-1][1], character)):
             font = chosen[-1][1]
+        elif chosen and _is_mark(character):
+            continue  # it belongs to the letter before, whose font lacks it
         else:
             font = _first(character) or 0
         if chosen and chosen[-1][1] == font:
@@ -233,6 +234,8 @@ def _has(number: int, character: str) -> bool:
         font = _sized(number, 20)
         if isinstance(font, ImageFont.ImageFont):
             return character.isascii()
+        # Without the joining of letters, for which marks alone would get a letter to stand on.
+        font = font.font_variant(layout_engine=ImageFont.Layout.BASIC)
         return character.isspace() or bytes(font.getmask(character)) != bytes(font.getmask("\U0010ffff"))
     except (OSError, ValueError):
         return False
