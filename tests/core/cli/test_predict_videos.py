@@ -13,13 +13,14 @@ from pathlib import Path
 
 import av
 import pytest
+from PIL import Image
 
 from support.painted import ORIENTATIONS, encode, number, paint, set_display_matrix, tone
 from zoo_core.images import pil_to_tensor
 from zoo_core.predicting import videos as reading
 from zoo_core.videos import streams
 
-from .running import environment, run, zoo
+from .running import environment, zoo
 
 
 @pytest.fixture(autouse=True)
@@ -142,12 +143,33 @@ def test_a_video_among_images_and_two_of_one_name(capsys):
     assert written("out/clip-2.mp4")[2] == [0, 1]
 
 
-def test_without_pyav_the_error_says_what_to_install(toys):
-    Path("clip.mp4").touch()
-    (toys.path / "sitecustomize.py").write_text("import sys; sys.modules['av'] = None")
-    done = run(toys.path, "predict", "brightnet", "clip.mp4", "night.png")
-    assert done.returncode == 1
-    assert "av is needed to read videos and is not installed: pip install 'zoo-core[video]'" in done.stderr
+@pytest.mark.parametrize(
+    ("number", "code", "name"), [(signal.SIGINT, 130, "clip.mp4"), (signal.SIGKILL, -9, "clip.part.mp4")]
+)
+def test_what_was_written_before_an_interruption_plays(toys, number, code, name):
+    encode(Path("clip.mp4"), "mpeg4", count=1200, size=(80, 64), audio=tone(2.0, rate=16000)[1])
+    command = [sys.executable, "-m", "zoo_core.cli", "predict", "brightnet", "clip.mp4", "--output", "out"]
+    with subprocess.Popen(command, env=environment(toys.path), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        heads = 0
+        while heads < 300:
+            heads += process.stdout.readline().startswith("clip.mp4")
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode == code
+    assert [path.name for path in Path("out").iterdir()] == [name]
+    _, times, _ = written(f"out/{name}")
+    assert 120 <= len(times) < 1200, "but for what the encoder holds, and the last seconds"
+    assert times == [Fraction(index, 30) for index in range(len(times))]
+
+
+def test_animated_images_are_images(capsys):
+    frames = [Image.new("RGB", (16, 16), (level,) * 3) for level in (255, 0)]
+    for name in ("a.gif", "a.webp"):
+        frames[0].save(name, save_all=True, append_images=frames[1:])
+    zoo("predict", "brightnet", "a.gif", "a.webp", "--output", "out")
+    assert capsys.readouterr().out.splitlines()[:2] == ["a.gif", "  bright"]
+    assert sorted(path.suffix for path in Path("out").iterdir()) == [".png", ".webp"]
 
 
 # Cameras and streams ---------------------------------------------------------------------------------------------

@@ -34,8 +34,10 @@ _MPEG4_QUALITY = 3  # of 1, the best, to 31
 _FINEST_MPEG4 = 65_535
 _FORMATS = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 # Fragments that play by themselves are written as they come; closing makes an ordinary file of them.
-_MP4_OPTIONS = {"movflags": "hybrid_fragmented+delay_moov", "flush_packets": "1"}
-_MKV_OPTIONS = {"cluster_time_limit": "2000", "flush_packets": "1"}
+_MP4_OPTIONS = {"movflags": "hybrid_fragmented+delay_moov"}
+_MKV_OPTIONS = {"cluster_time_limit": "2000"}
+# Frames wait for sound, and sound for frames, only for so many microseconds of a video.
+_OPTIONS = {"flush_packets": "1", "max_interleave_delta": "3000000"}
 # Seconds from a key frame to the next: so much is lost if the program is killed.
 _KEY_FRAME_EVERY = 2
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -100,7 +102,10 @@ class VideoWriter:
         kind = _FORMATS[path.suffix.lower()]
         with self._naming_the_file():
             self._container = av.open(
-                str(self.part), "w", format=kind, options=_MKV_OPTIONS if kind == "matroska" else _MP4_OPTIONS
+                str(self.part),
+                "w",
+                format=kind,
+                options=_OPTIONS | (_MKV_OPTIONS if kind == "matroska" else _MP4_OPTIONS),
             )
         try:
             self._stream = self._video_stream(rate or Fraction(25), time_base or Fraction(1, 90_000), pixel_ratio)
