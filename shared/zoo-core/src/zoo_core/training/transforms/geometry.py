@@ -341,8 +341,15 @@ def resize_nearest(tensor: Tensor, height: int, width: int, rows: slice = _ALL, 
     from_rows = _nearest(tensor.shape[-2], height)[rows]
     from_columns = _nearest(tensor.shape[-1], width)[columns]
     if len(from_rows) < tensor.shape[-2]:
-        return tensor.index_select(-2, from_rows).index_select(-1, from_columns)
-    return tensor.index_select(-1, from_columns).index_select(-2, from_rows)
+        return _columns(tensor.index_select(-2, from_rows), from_columns)
+    return _columns(tensor, from_columns).index_select(-2, from_rows)
+
+
+def _columns(tensor: Tensor, places: Tensor) -> Tensor:
+    """The columns at some places. Along the last dimension, torch gathers faster than it selects."""
+    if tensor.dtype == torch.uint16:  # which torch gathers as other integers of 16 bits only
+        return _columns(tensor.view(torch.int16), places).view(torch.uint16)
+    return tensor.gather(-1, places.expand(*tensor.shape[:-1], len(places)))
 
 
 def _nearest(old: int, new: int) -> Tensor:

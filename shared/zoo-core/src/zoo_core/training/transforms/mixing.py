@@ -51,7 +51,10 @@ class MixUp(_Mixing):
 
     def apply(self, images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
         """The blend, see :meth:`__call__`."""
-        return torch.lerp(images.roll(1, 0), images, share), self._targets(targets, share)
+        mixed = torch.empty_like(images)
+        torch.lerp(images[:-1], images[1:], share, out=mixed[1:])
+        torch.lerp(images[-1], images[0], share, out=mixed[0])
+        return mixed, self._targets(targets, share)
 
     def __call__(self, images: Tensor, targets: Tensor, rng: random.Random) -> tuple[Tensor, Tensor]:
         """Draws and blends.

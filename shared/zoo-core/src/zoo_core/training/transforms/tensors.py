@@ -48,10 +48,10 @@ class ToTensor(Transform[tuple[()]]):
             raise TypeError(f"expected levels of uint8 in 0..255, got {levels.dtype}")
         floats = levels.float()
         if self.mean is None or self.std is None:
-            return floats.div_(255)
+            return floats.mul_(1 / 255)
         shape = (-1, *[1] * (floats.ndim - 1))
         mean = torch.tensor(self.mean).mul_(255).view(shape)
-        return floats.sub_(mean).div_(torch.tensor(self.std).mul_(255).view(shape))
+        return floats.sub_(mean).mul_(torch.tensor(self.std).mul_(255).reciprocal_().view(shape))
 
 
 class Erased(NamedTuple):
