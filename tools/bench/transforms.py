@@ -1,8 +1,8 @@
 """Each transform of the augmentation on PIL images, alternately with torchvision's transforms v2.
 
-A run draws and applies a transform many times from one seed; ranges that decide on the work are narrow, so that both have
-the same to do. Times are those of the processor. Set ZOO_BENCH_MODELS to shell patterns (comma-separated) of the names
-for some of them only.
+A run draws and applies a transform many times from one seed; ranges that decide on the work are narrow, so that both
+have the same to do. Times are those of the processor. Set ZOO_BENCH_MODELS to shell patterns (comma-separated) of the
+names for some of them only.
 """
 
 import random
