@@ -88,11 +88,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
     names = catalog.match(catalog.models(), parser.parse_args().patterns or None, None)
+    if any(catalog.models()[name].task == "detection" for name in names):
+        torchvision_operators()  # before anything else imports torchvision: its operators cannot be replaced later
     failed = []
     for name in names:
         task = catalog.models()[name].task
-        if task == "detection":
-            torchvision_operators()
         try:
             error = difference(name, task)
             verdict = "equal" if error <= TOLERANCE else "DIFFERS"
@@ -100,8 +100,8 @@ def main() -> None:
             for check, found in checks(name, task):
                 verdict = verdict if found <= TOLERANCE else "DIFFERS"
                 print(f"    {check:36s} {found:.1e}  {verdict}", flush=True)
-        except AssertionError as problem:
-            verdict = f"DIFFERS: {problem}"
+        except Exception as problem:  # what fails in one model says nothing of the others
+            verdict = f"DIFFERS: {type(problem).__name__}: {problem}"
             print(f"{name:40s} {verdict}", flush=True)
         if verdict != "equal":
             failed.append(name)

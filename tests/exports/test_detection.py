@@ -13,7 +13,7 @@ SIZES = [(100, 140), (140, 100), (61, 57)]
 
 
 @pytest.mark.parametrize("name", reference.model_names("detection"))
-def test_detections_equal_eager(name: str, tmp_path: Path) -> None:
+def test_detections_equal_eager(name: str, tmp_path: Path, record_property) -> None:
     model = detector(name)
     path = to_onnx(model, tmp_path / "model.onnx", SIZES[0])
     found = {}
@@ -22,7 +22,7 @@ def test_detections_equal_eager(name: str, tmp_path: Path) -> None:
         for size in SIZES:
             found[runtime, size] = largest_differences(run, model, picture(2, *size))
         del run
-    print(name, found)
+    record_property("largest differences", found)
     for place, differences in found.items():
         assert differences.pop("labels") == 0, place
         assert max(differences.values()) < 1e-3, (place, differences)
