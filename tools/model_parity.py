@@ -120,7 +120,8 @@ def extracted_features(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor,
         extraction.create_feature_extractor(model, return_nodes=wanted, suppress_diff_warning=True).eval()(*inputs)
         for model in (ours, theirs)
     )
-    first = _outputs_of_layers(theirs, wanted, inputs)
+    # Methods of some modules are called in the place of their forward, past all hooks.
+    first = later | _outputs_of_layers(theirs, wanted, inputs)
     differences, elsewhere = [0.0], []
     for name in wanted:
         tensors = outputs(found[name])
