@@ -151,6 +151,23 @@ def list_of(stream):
         return []
 
 
+def test_an_address_that_does_not_tell_by_its_ending(toys, here, server):
+    """The server is asked whether it has an image or a stream there; of a list, images are expected."""
+    url = server.add("/photos/200?size=big", encoded(255))
+    server.faults.append(Fault(headers={"Content-Type": "image/png"}))
+    (found,) = predict("brightnet", url, device="cpu")
+    assert (found.describe(), found.source.stem, found.source.address) == (["bright"], "200", None)
+    assert len(server.exchanges) == 2
+    server.faults.append(Fault(headers={"Content-Type": "multipart/x-mixed-replace; boundary=x"}))
+    (source,) = Sources(declared(), [url])
+    assert (source.address, source.numbered) == (url, True)
+    Path("list").write_text(url)
+    asked = len(server.exchanges)
+    (source,) = Sources(declared(), [], lists=["list"])
+    assert source.fetched == (url,)
+    assert len(server.exchanges) == asked
+
+
 def test_pairs_of_addresses(here):
     (source,) = Sources(declared(images=2), ["https://x.org/1.png", "https://x.org/2.png"])
     assert source.names == ("https://x.org/1.png", "https://x.org/2.png")

@@ -219,6 +219,17 @@ def test_what_the_commands_say(mine, toys, capsys, verb):
         assert re.search(r"other\.pth does not fit BrightNet: .*The file is ", capsys.readouterr().err)
 
 
+def test_labels_of_published_weights(mine, capsys):
+    with open("labels.txt", "w") as file:
+        file.write("cow\nhorse\npig\n")
+    assert main(["predict", "brightnet", "snow.png", "--labels", "labels.txt"]) == 1
+    assert "brightnet with HAND_V1 has 2 classes, and there are 3 labels; give one label" in capsys.readouterr().err
+    with open("labels.txt", "w") as file:
+        file.write("cow\nhorse\n")
+    assert main(["predict", "brightnet", "snow.png", "--labels", "labels.txt"]) == 0
+    assert capsys.readouterr().out == "snow.png\n  horse\n"
+
+
 def test_without_the_name_of_a_model(mine, toys, capsys):
     torch.save(mine, "mine.pth")
     assert main(["predict", "snow.png", "--checkpoint", "mine.pth"]) == 1

@@ -54,6 +54,8 @@ def evaluate(
     data: str | os.PathLike[str] | Dataset,
     *,
     weights: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     split: str | None = None,
     annotations: str | os.PathLike[str] | None = None,
     options: Mapping[str, Any] | None = None,
@@ -76,6 +78,7 @@ def evaluate(
         model: its name, the path of a checkpoint, or its spec; see :func:`zoo_core.specs.find`.
         data: the folder of a data set that the task can read, or an open data set.
         weights: which published weights; by default the best.
+        checkpoint, labels: parameters of your own for the model that is named, and the names of its classes.
         split: which part of the data set; by default ``"val"``, or what the task has in its place.
         annotations: a file of annotations that does not lie where the data set has it.
         options: of the task, by key. What is left out has the value with which figures on this data set and of these
@@ -103,7 +106,7 @@ def evaluate(
         zoo_core.processes.FailedElsewhereError: another process has failed, and says why.
         ValueError: an option or the device does not suit the task, or no sample could be scored.
     """
-    spec = specs.find(model, weights=weights)
+    spec = specs.find(model, weights=weights, checkpoint=checkpoint, labels=labels)
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
     if resume and results is None:

@@ -291,7 +291,8 @@ def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "to
     Raises:
         zoo_core.catalog.UnknownModelError: no installed package has the builder.
         zoo_core.checkpoints.CheckpointError: the checkpoint cannot be obtained, read, or does not fit the model.
-        ValueError: an argument contradicts the checkpoint, or the file is of a format that is not built from.
+        ValueError: an argument contradicts the checkpoint, published weights have another number of classes than there
+            are labels, or the file is of a format that is not built from.
     """
     from zoo_core import builders
     from zoo_core.registry import get_model_builder, get_model_weights
@@ -302,6 +303,8 @@ def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "to
     parameters = inspect.signature(builder).parameters
     arguments = dict(spec.arguments)
     if spec.weights is not None:
+        if not train:
+            _check_labels(spec)
         declared = declarations.declarations().get(spec.task)
         if declared is not None and not train:
             arguments = {k: v for k, v in declared.inference.items() if k in parameters} | arguments
@@ -326,6 +329,17 @@ def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "to
             f"is most like {', '.join(map(str, found))}" if found else "is like no model of the installed packages"
         )
         raise checkpoints.StateDictError(f"{error}\n  The file {likeness}.") from None
+
+
+def _check_labels(spec: ModelSpec) -> None:
+    """Raises ValueError if the labels are not as many as the classes of the published weights."""
+    assert spec.weights is not None
+    classes = catalog.model(spec.name).checkpoint(spec.weights).categories if spec.name in catalog.models() else None
+    if classes and spec.labels and len(spec.labels) != len(classes):
+        raise ValueError(
+            f"{spec} has {len(classes)} classes, and there are {len(spec.labels)} labels; give one label for each class, "
+            "in the order of the model's outputs"
+        )
 
 
 class _OfFile:

@@ -105,6 +105,17 @@ def download(
         partial.commit(sha256_prefix)
 
 
+def content_type(url: str) -> str | None:
+    """What a server says that an address has: ``"image/jpeg"``; ``None`` if there is no telling. Asked for once."""
+    with watched_session(RateWatch(MIN_BYTES_PER_S, RATE_WINDOW_S)) as session:
+        try:
+            with _ask(session, url, {"Accept-Encoding": "identity"}) as response:
+                header = response.headers.get("Content-Type", "") if response.ok else ""
+        except (_TryAgainError, CheckpointError):
+            return None
+    return header.partition(";")[0].strip().lower() or None
+
+
 class _TryAgainError(Exception):
     """Something failed that may work the next time. The message is a clause that says what."""
 

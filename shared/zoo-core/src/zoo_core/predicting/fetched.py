@@ -71,6 +71,13 @@ def fetch_file(address: str, suffix: str) -> "tuple[Path, tempfile.TemporaryDire
     return path, folder
 
 
+def is_image(address: str) -> bool:
+    """Whether a server says that it has an image at an address whose ending does not tell; that is asked for."""
+    from zoo_core.checkpoints.download import content_type
+
+    return not is_offline() and (content_type(address) or "").startswith("image/")
+
+
 def _download(address: str, path: Path, what: str, max_size: int) -> None:
     from zoo_core.checkpoints.download import download
 

@@ -20,6 +20,7 @@ from zoo_core.addresses import STANDARD_INPUT, is_stream, is_web, stem_of, suffi
 from zoo_core.checkpoints import CheckpointError, urls
 from zoo_core.declarations import IMAGE_SUFFIXES
 from zoo_core.images import image_suffixes
+from zoo_core.predicting.fetched import is_image
 from zoo_core.predicting.lists import names_in
 
 __all__ = [
@@ -122,6 +123,8 @@ def words_of(
     left_out: Path | None = None,
     on_problem: Callable[[str], object] = lambda message: None,
     skipped: Skipped | None = None,
+    *,
+    ask: bool = True,
 ) -> Iterator[Found]:
     """The files that words name, in the order of the words, those of a folder sorted by name; see :func:`find_files`.
 
@@ -129,11 +132,12 @@ def words_of(
         words, suffixes, left_out: see :func:`find_files`.
         on_problem: called with a message for each word that means no file, and each folder that cannot be read.
         skipped: counts what is left out of folders.
+        ask: ask servers what they have at addresses that do not tell by their ending.
     """
     walk = _Walk(suffixes, left_out, on_problem, Skipped() if skipped is None else skipped)
     for word in words:
         try:
-            named = _elsewhere(word)
+            named = _elsewhere(word, ask=ask)
             if named is not None:
                 yield named
             else:
@@ -144,23 +148,30 @@ def words_of(
             on_problem(f"{word}: {error.strerror or error}")
 
 
-def _elsewhere(word: str) -> Found | None:
+def _elsewhere(word: str, *, ask: bool = True) -> Found | None:
     """What a word means that is no file.
 
     This is the one place where words are told apart: further kinds of input join here.
+
+    Args:
+        word: as the user gave it.
+        ask: ask the server whether it has an image or a stream at an address that does not tell by its ending. If not,
+            it is taken for one of an image.
 
     Raises:
         ValueError: it is an address that nothing is read from.
     """
     if word == STANDARD_INPUT:
         return Found(Path("stdin"), Path(), fetched=word)
-    if is_stream(word):
-        return Found(Path(stem_of(word)), Path(), word)
     if is_web(word):
         try:
             urls.split(word)
         except CheckpointError as error:
             raise ValueError(str(error)) from None
+    tells_nothing = is_web(word) and not suffix_of(word)
+    if is_stream(word) and not (tells_nothing and (is_image(word) if ask else True)):
+        return Found(Path(stem_of(word)), Path(), word)
+    if is_web(word):
         return Found(Path(stem_of(word) + suffix_of(word)), Path(), fetched=word)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", word) and not Path(word).exists():
         raise ValueError(
@@ -180,7 +191,7 @@ def named_in_lists(lists: Iterable[str], on_problem: Callable[[str], object] = l
         try:
             for name in names_in(file):
                 try:
-                    named = _elsewhere(name) if "://" in name else None
+                    named = _elsewhere(name, ask=False) if "://" in name else None
                 except ValueError as error:
                     on_problem(str(error))
                     continue

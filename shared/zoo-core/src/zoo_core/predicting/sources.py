@@ -239,7 +239,8 @@ class Sources(Iterable[Source]):
 
     def _found(self) -> Iterator[Found]:
         suffixes = all_suffixes(self.declaration.suffixes)
-        for file in words_of(self.words, suffixes, self.output, self._on_problem, self.skipped):
+        ask = not self._is_counting
+        for file in words_of(self.words, suffixes, self.output, self._on_problem, self.skipped, ask=ask):
             if file.fetched != STANDARD_INPUT or self._is_counting:
                 yield file
                 continue
