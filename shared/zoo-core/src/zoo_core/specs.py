@@ -337,8 +337,8 @@ def _check_labels(spec: ModelSpec) -> None:
     classes = catalog.model(spec.name).checkpoint(spec.weights).categories if spec.name in catalog.models() else None
     if classes and spec.labels and len(spec.labels) != len(classes):
         raise ValueError(
-            f"{spec} has {len(classes)} classes, and there are {len(spec.labels)} labels; give one label for each class, "
-            "in the order of the model's outputs"
+            f"{spec} has {len(classes)} classes, and there are {len(spec.labels)} labels; give one label for each "
+            "class, in the order of the model's outputs"
         )
 
 
