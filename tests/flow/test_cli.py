@@ -7,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from zoo_core import predicting, specs
 from zoo_core.cli import main
 from zoo_core.images import open_image, read_image
 from zoo_flow import Padding, raft_small, read_flo
+from zoo_flow.task import OpticalFlowTask
 
 WEIGHTS = "Raft_Small_Weights.SYNTHETIC_V1"
 SHIFT = (6, -4)
@@ -85,21 +87,13 @@ def test_a_video(clip, capsys):
         assert [float(frame.pts * frame.time_base) for frame in container.decode(video=0)] == [0.0, 0.1]
 
 
-def test_progress_over_a_video(clip, monkeypatch, capsys):
-    """The bar knows how many frames there are, and moves with each."""
-    from zoo_core.cli import output
-
-    steps = []
-    progress = output.progress
-
-    def recorded(title, total):
-        steps.append(total)
-        return progress(title, total)
-
-    monkeypatch.setattr(output, "progress", recorded)
-    predict("clip.mp4")
-    assert steps == [2]
-    assert capsys.readouterr().out.count("mean motion") == 2
+@pytest.mark.parametrize(("every", "expected"), [(1, 2), (2, 1)])
+def test_progress_over_a_video(clip, every, expected):
+    """The bar knows how many pairs of frames there are."""
+    task = OpticalFlowTask(specs.find("raft_small", weights="SYNTHETIC_V1"))
+    sources = predicting.Sources(task.declaration, ["clip.mp4"], sampling=predicting.Sampling(every))
+    sources.count_ahead(task)
+    assert sources.total == expected
 
 
 def test_a_picture_alone_is_an_error(pictures, capsys):

@@ -3,6 +3,9 @@
 import http.server
 import io
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +23,7 @@ from zoo_core.images import pil_to_tensor
 from zoo_core.predicting import videos as reading
 from zoo_core.videos import streams
 
-from .running import environment, zoo
+from .running import environment, read_terminal, zoo
 
 
 @pytest.fixture(autouse=True)
@@ -161,6 +164,19 @@ def test_what_was_written_before_an_interruption_plays(toys, number, code, name)
     _, times, _ = written(f"out/{name}")
     assert 120 <= len(times) < 1200, "but for what the encoder holds, and the last seconds"
     assert times == [Fraction(index, 30) for index in range(len(times))]
+
+
+def test_progress_in_a_terminal(toys):
+    encode(Path("clip.mp4"), count=60)
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "zoo_core.cli", "predict", "brightnet", "clip.mp4", "--every", "2"]
+    with subprocess.Popen(
+        command, env=environment(toys.path, TERM="xterm", COLUMNS="80"), stdout=subprocess.DEVNULL, stderr=follower
+    ) as process:
+        os.close(follower)
+        shown = read_terminal(leader)
+    assert process.returncode == 0
+    assert re.search(r"predicting.*/30.*-?\d?:\d\d", shown), "how many frames are looked at, and the time that is left"
 
 
 def test_animated_images_are_images(capsys):
