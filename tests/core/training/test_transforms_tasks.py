@@ -264,6 +264,19 @@ def test_video() -> None:
         assert torch.equal(found.image[:, frame], found.image[:, 0])
 
 
+@pytest.mark.parametrize("auto_augment", ["ra", "ta_wide", "augmix", "imagenet"])
+def test_policies_change_all_frames_of_a_clip_alike(auto_augment: str) -> None:
+    augment = video(train_crop_size=16, scale=(0.3, 1.0), auto_augment=auto_augment, random_erase=1.0)
+    still = torch.randint(0, 256, (1, 3, 30, 40), dtype=torch.uint8).expand(4, 3, 30, 40)
+    seen = set()
+    for index in range(6):
+        found = augment(Sample(still), generator(0, "sample", 0, index)).image
+        assert found.shape == (3, 4, 16, 16)
+        assert torch.equal(found, found[:, :1].expand_as(found))
+        seen.add(float(found.sum()))
+    assert len(seen) == 6
+
+
 def test_flow() -> None:
     augment = flow(crop_size=(32, 40))
     sparse = pair().flow.masked_fill(torch.rand(40, 60) < 0.7, torch.nan)

@@ -217,6 +217,12 @@ def video(
     train_crop_size: int | Sequence[int] = 112,
     hflip_prob: float = 0.5,
     color_jitter: float | Sequence[float] = 0.0,
+    scale: Sequence[float] | None = None,
+    ratio: Sequence[float] = (3 / 4, 4 / 3),
+    auto_augment: str | None = None,
+    ra_magnitude: int = 9,
+    augmix_severity: int = 3,
+    random_erase: float = 0.0,
     mean: Sequence[float] | None = _VIDEO_MEAN,
     std: Sequence[float] | None = _VIDEO_STD,
 ) -> Compose:
@@ -229,6 +235,9 @@ def video(
         train_crop_size: height and width of the result, or one number for both.
         hflip_prob: probability of a horizontal flip.
         color_jitter: as for :func:`classification`.
+        scale, ratio: area and aspect ratio of a crop as :class:`RandomResizedCrop` takes it, as MViT and Video Swin are
+            trained; ``train_resize_size`` then has no effect. ``None``: a crop of the resized clip.
+        auto_augment, ra_magnitude, augmix_severity, random_erase: as for :func:`classification`.
         mean, std: of each channel, for levels in [0, 1]; ``None`` for levels in [0, 1] as they are.
 
     Returns:
@@ -236,15 +245,19 @@ def video(
         Tensor[C, T, H, W].
 
     Raises:
-        ValueError: a size is none.
+        ValueError: a value is none of these; the message says what is expected.
     """
-    steps: list[Callable[..., Sample]] = [
-        Resize(train_resize_size),
-        RandomCrop(train_crop_size),
-        RandomHorizontalFlip(hflip_prob),
-        *_jitter(color_jitter),
-        ToTensor(mean, std),
-    ]
+    steps: list[Callable[..., Sample]]
+    if scale is None:
+        steps = [Resize(train_resize_size), RandomCrop(train_crop_size)]
+    else:
+        steps = [RandomResizedCrop(train_crop_size, scale, ratio)]
+    steps += [RandomHorizontalFlip(hflip_prob), *_jitter(color_jitter)]
+    if auto_augment is not None:
+        steps.append(automatic(auto_augment, ra_magnitude=ra_magnitude, augmix_severity=augmix_severity))
+    steps.append(ToTensor(mean, std))
+    if random_erase > 0:
+        steps.append(RandomErasing(random_erase))
     return Compose(steps)
 
 

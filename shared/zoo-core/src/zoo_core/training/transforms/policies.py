@@ -1,8 +1,8 @@
 """Augmentation policies for classification: AutoAugment, RandAugment, TrivialAugment and AugMix.
 
-All of them apply operations of one list to a PIL image, and differ in which, how strongly and how many. An operation's
-strength is one of a row of magnitudes from none to the policy's strongest. Where an operation has two directions, the
-sign is drawn with equal chance.
+All of them apply operations of one list to an image, or alike to all frames of a clip, and differ in which, how
+strongly and how many. An operation's strength is one of a row of magnitudes from none to the policy's strongest. Where
+an operation has two directions, the sign is drawn with equal chance.
 """
 
 import functools
@@ -183,28 +183,32 @@ def _drawn(space: Space, name: str, place: int, bins: int, sample: Sample, rng: 
 
 
 class _Policy(Transform[tuple[Operation, ...]]):
-    """A sequence of operations on a PIL image."""
+    """A sequence of operations on an image, or on all frames of a clip."""
 
     def __init__(self, interpolation: InterpolationMode | str, fill: Fill) -> None:
         self.interpolation = resampling(interpolation)
         self.fill = fill
 
     def apply(self, sample: Sample, parameters: tuple[Operation, ...]) -> Sample:
-        image = _only_image(self, sample)
-        for operation in parameters:
-            image = apply_operation(image, operation, self.interpolation, self.fill)
-        return sample.replace(image=image)
+        _check(self, sample)
+
+        def changed(frame: Image.Image) -> Image.Image:
+            for operation in parameters:
+                frame = apply_operation(frame, operation, self.interpolation, self.fill)
+            return frame
+
+        return sample.replace(image=color.on_frames(sample.image, changed))
 
 
-def _only_image(policy: object, sample: Sample) -> Image.Image:
+def _check(policy: object, sample: Sample) -> None:
+    """That a policy can do with a sample what it does."""
     if sample.has_places or sample.second is not None:
         raise ValueError(
             f"{type(policy).__name__} moves pixels, but not the boxes, masks or flow that this sample has: it is for "
             "classification"
         )
-    if not isinstance(sample.image, Image.Image):
-        raise TypeError(f"{type(policy).__name__} takes a PIL image, not a tensor: put it before ToTensor")
-    return sample.image
+    if isinstance(sample.image, torch.Tensor) and sample.image.dtype != torch.uint8:
+        raise TypeError(f"{type(policy).__name__} takes PIL images and clips of uint8: put it before ToTensor")
 
 
 class AutoAugment(_Policy):
@@ -366,15 +370,19 @@ class AugMix(Transform[Mixture]):
         return Mixture(1 - mixed, tuple(chains))
 
     def apply(self, sample: Sample, parameters: Mixture) -> Sample:
-        image = _only_image(self, sample)
-        mix = _levels(image) * parameters.original
-        for weight, operations in parameters.chains:
-            changed = image
-            for operation in operations:
-                changed = apply_operation(changed, operation, self.interpolation, self.fill)
-            mix.add_(_levels(changed), alpha=weight)
-        levels = mix.round_().clamp_(0, 255).to(torch.uint8)
-        return sample.replace(image=Image.frombytes(image.mode, image.size, tensor_bytes(levels)))
+        _check(self, sample)
+
+        def mixed(frame: Image.Image) -> Image.Image:
+            mix = _levels(frame) * parameters.original
+            for weight, operations in parameters.chains:
+                changed = frame
+                for operation in operations:
+                    changed = apply_operation(changed, operation, self.interpolation, self.fill)
+                mix.add_(_levels(changed), alpha=weight)
+            levels = mix.round_().clamp_(0, 255).to(torch.uint8)
+            return Image.frombytes(frame.mode, frame.size, tensor_bytes(levels))
+
+        return sample.replace(image=color.on_frames(sample.image, mixed))
 
 
 def _levels(image: Image.Image) -> torch.Tensor:
