@@ -7,7 +7,7 @@ from pathlib import Path
 from zoo_core.data import ClassFolders, DataError, Dataset, Fault, LabelledSample, match_labels
 from zoo_core.tasks import VIDEO_SUFFIXES
 
-__all__ = ["LabelledVideos", "open_video_data"]
+__all__ = ["LabelledVideos", "labels_in", "open_video_data"]
 
 
 def open_video_data(
@@ -32,6 +32,21 @@ def open_video_data(
     if (folder / f"{split}.csv").is_file():
         return LabelledVideos(folder / f"{split}.csv", labels, folder)
     return ClassFolders(folder, labels, VIDEO_SUFFIXES, split)
+
+
+def labels_in(folder: Path, split: str = "val") -> tuple[str, ...] | None:
+    """The names of the classes' folders, sorted; ``None`` where a CSV file says what is what.
+
+    Args:
+        folder, split: see :func:`open_video_data`.
+
+    Raises:
+        DataError: there is no such folder, or a class has no videos.
+    """
+    folder = Path(folder)
+    if folder.suffix.lower() == ".csv" or (folder / f"{split}.csv").is_file():
+        return None
+    return tuple(ClassFolders(folder, None, VIDEO_SUFFIXES, split).labels)
 
 
 class LabelledVideos(Dataset):

@@ -172,6 +172,7 @@ def read_clips(
     clip_length: int = 16,
     *,
     num_clips: int = 1,
+    place: float = 0.5,
     frame_rate: float | Fraction | None = None,
     transform: Callable[[Tensor], Tensor] | None = None,
     watch: Callable[[float, Tensor], None] | None = None,
@@ -187,6 +188,7 @@ def read_clips(
         clip_length: frames of a clip.
         num_clips: how many clips. One is taken from the middle; of more, the first begins with the video, and the last
             ends with it. They overlap if the video is too short for them.
+        place: where a single clip is taken, from 0 (it begins with the video) to 1 (it ends with it).
         frame_rate: frames for each second of video, whatever its own rate: those shown at equally spaced times. By
             default the average rate of the video.
         transform: is given each frame as soon as it is decoded, uint8 Tensor[3, H, W], and returns what is kept of it,
@@ -208,19 +210,22 @@ def read_clips(
         raise ValueError(f"clip_length and num_clips must be at least 1, not {clip_length} and {num_clips}")
     if frame_rate is not None and not 0 < frame_rate < math.inf:
         raise ValueError(f"frame_rate must be more than 0, not {frame_rate}")
+    if not 0 <= place <= 1:
+        raise ValueError(f"place must lie in 0..1, not be {place}")
 
     def keep(time: float, frame: Tensor) -> Tensor:
         if watch is not None:
             watch(time, frame)
         return frame if transform is None else transform(frame)
 
-    return _read_clips(path, clip_length, num_clips, frame_rate, keep)
+    return _read_clips(path, clip_length, num_clips, place, frame_rate, keep)
 
 
 def _read_clips(
     path: str | os.PathLike[str],
     clip_length: int,
     num_clips: int,
+    place: float,
     frame_rate: float | Fraction | None,
     keep: Callable[[float, Tensor], Tensor],
 ) -> Iterator[Clip]:
@@ -231,7 +236,8 @@ def _read_clips(
         if slack <= 0:
             num_clips, step, slack = 1, (last - start) / max(clip_length - 1, 1), Fraction(0)
         begins = [
-            start + (slack / 2 if num_clips == 1 else slack * index / (num_clips - 1)) for index in range(num_clips)
+            start + slack * (Fraction(place) if num_clips == 1 else Fraction(index, num_clips - 1))
+            for index in range(num_clips)
         ]
         offsets = [_nanoseconds(i * step + _ROUNDING) for i in range(clip_length)]
         waiting = deque(_Wanted(begin, _nanoseconds(begin), offsets) for begin in begins)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image, ImageDraw
@@ -18,9 +18,13 @@ from zoo_core.engines import Engine
 from zoo_core.images import to_pil_image
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Sample, Task, check_finite
+from zoo_core.training.recipes import Recipe
 from zoo_core.videos import VideoFile
-from zoo_video.data import open_video_data
+from zoo_video.data import labels_in, open_video_data
 from zoo_video.reading import read_clips
+
+if TYPE_CHECKING:
+    from zoo_video.training import VideoTraining
 
 __all__ = ["ClassifiedClip", "ClassifiedVideo", "Video", "VideoClassificationTask", "VideoClip"]
 
@@ -228,6 +232,16 @@ class VideoClassificationTask(Task[Video, ClassifiedVideo]):
     def samples(self, folder: Path, split: str | None = None, annotations: Path | None = None) -> Dataset:
         """A folder for each class, or a CSV file; see :func:`~zoo_video.data.open_video_data`."""
         return open_video_data(folder, self.labels, split or "val", annotations)
+
+    def labels_in(self, folder: Path, split: str | None = None) -> tuple[str, ...] | None:
+        """The names of the folders; ``None`` for a CSV file, whose labels may be numbers."""
+        return labels_in(folder, split or "val")
+
+    def training(self, recipe: Recipe) -> "VideoTraining":
+        """A random clip of each video, crops and flips; cross-entropy of classes, or of mixtures of them."""
+        from zoo_video.training import VideoTraining
+
+        return VideoTraining(self, recipe)
 
 
 def _time(seconds: float) -> str:

@@ -118,7 +118,7 @@ _OTHER_KEYS = frozenset(
     {
         *("base_size", "resize_scale", "aux_loss", "aux_lr_factor"),
         *("data_augmentation", "trainable_backbone_layers", "weights_backbone"),
-        *("crop_size", "min_scale", "max_scale", "gamma"),
+        *("train_resize_size", "crop_size", "min_scale", "max_scale", "gamma"),
     }
 )
 

@@ -28,7 +28,7 @@ from zoo_core.training.samples import held_out
 __all__ = ["Job", "prepare"]
 
 # What is known of published weights, and holds for what is trained from them too.
-_KEPT_FACTS = ("keypoint_names",)
+_KEPT_FACTS = ("keypoint_names", "clip_length", "frame_rate", "clips_per_video", "min_temporal_size")
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,9 @@ class Recipe:
     data_augmentation: str = _key("hflip", "Of detection.", choices=("hflip", "lsj", "multiscale", "ssd", "ssdlite"))
     trainable_backbone_layers: int = _key(-1, "Of detection: how many; -1: as the builder has it.", minimum=-1)
     weights_backbone: str = _key("", "Weights of the backbone of a model from scratch; empty: fresh ones.")
+    train_resize_size: tuple[int, ...] = _key(
+        (), "Of video: shorter side, or height and width, before the crop; empty: as the preset.", minimum=1
+    )
     crop_size: tuple[int, ...] = _key((368, 496), "Of flow: height and width of the crop.", minimum=1)
     min_scale: float = _key(-0.2, "Of flow: least scale of the images, as its logarithm to base 2.")
     max_scale: float = _key(0.5, "Of flow: greatest scale, likewise.")
