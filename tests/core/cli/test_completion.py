@@ -1,11 +1,14 @@
 """The tab key: what click's protocol answers to bash, zsh and fish, and what a real bash makes of it."""
 
+import fcntl
 import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -79,22 +82,33 @@ def test_scripts_for_the_shells(monkeypatch, capsys, shell):
     assert f"_ZOO_COMPLETE={shell}_complete" in capsys.readouterr().out
 
 
-def test_in_a_real_bash(toys, tmp_path):
+# How each shell is started without the files of this user, and what it is told then.
+SHELLS = {
+    "bash": (["--norc", "--noprofile", "-i"], 'eval "$(_ZOO_COMPLETE=bash_source zoo)"'),
+    "zsh": (["-f", "-i"], 'autoload -U compinit; compinit -u -D; eval "$(_ZOO_COMPLETE=zsh_source zoo)"'),
+    "fish": (["--no-config", "-i"], "_ZOO_COMPLETE=fish_source zoo | source"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in SHELLS if shutil.which(name)])
+def test_in_a_real_shell(toys, tmp_path, name):
     """A user types the beginning of a model's name and of its weights' name, and presses the tab key."""
+    arguments, begin = SHELLS[name]
     program = tmp_path / "bin" / "zoo"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m zoo_core.cli "$@"\n')
     program.chmod(0o755)
     leader, follower = pty.openpty()
-    variables = environment(toys.path, PS1="$ ", TERM="dumb", INPUTRC="/dev/null", HISTFILE="")
+    variables = environment(toys.path, PS1="$ ", TERM="dumb", INPUTRC="/dev/null", HISTFILE="", HOME=str(tmp_path))
     variables["PATH"] = f"{program.parent}{os.pathsep}{variables['PATH']}"
     shell = subprocess.Popen(
-        ["bash", "--norc", "--noprofile", "-i"],
+        [name, *arguments],
         env=variables,
         stdin=follower,
         stdout=follower,
         stderr=follower,
         start_new_session=True,  # an interactive shell wants a terminal that it controls
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(follower)
     seen = ""
@@ -109,7 +123,7 @@ def test_in_a_real_bash(toys, tmp_path):
         seen = seen.partition(text)[2]
 
     try:
-        os.write(leader, b'eval "$(_ZOO_COMPLETE=bash_source zoo)"; echo rea""dy\n')
+        os.write(leader, f"{begin}; echo rea''dy\n".encode())
         expect("ready\r\n")
         os.write(leader, b"zoo predict bri\t")
         expect("brightnet ")
