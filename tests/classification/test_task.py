@@ -168,6 +168,16 @@ def test_save(tmp_path):
     assert original.size == (400, 300)
 
 
+def test_a_frame_of_a_video_keeps_its_size():
+    task = means_task(topk=3)
+    original = picture(200, 10, 10, size=(400, 300))
+    (result,) = run(task, Means(), original)
+    frame = task.draw_frame(original, result)
+    assert frame.size == (400, 300)
+    assert frame.getpixel((390, 10)) == original.getpixel((390, 10))
+    assert frame.getpixel((5, 295)) != original.getpixel((5, 295)), "the labels are in the corner"
+
+
 # Accuracy
 
 
