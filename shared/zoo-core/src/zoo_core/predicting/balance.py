@@ -21,8 +21,8 @@ class Balance:
 
     A model that computes in as many threads as there are processors waits, at the end of each layer, for the one whose
     processor is busy with decoding, and threads that decode compute small tensors faster by themselves. So those have
-    one thread each. The model begins with all; after some batches, when the times of both parts are known, it gets its
-    share of the processors, rounded: what is left is used by the others, and no processor is idle.
+    one thread each. The model begins with as many as they leave; after some batches, when the times of both parts are
+    known, it gets its share of the processors, rounded: what is left is used by the others, and no processor is idle.
 
     Args:
         device: where the model runs; ``None`` where nobody knows.
@@ -35,6 +35,7 @@ class Balance:
         self._lock = threading.Lock()
         self._single = threading.local()
         self._reading = 0.0
+        self._readers = 0
         self._batches = 0
         self._started = time.process_time()
 
@@ -43,7 +44,7 @@ class Balance:
         """How many threads the model gets next."""
         total = time.process_time() - self._started
         if self._batches < _FIRST_BATCHES or total <= 0:
-            return self.most
+            return max(1, self.most - self._readers)
         share = max(0.0, 1 - self._reading / total)
         return max(1, min(self.most, int(self.most * share + 1 - _ROUND_UP_FROM)))
 
@@ -57,10 +58,13 @@ class Balance:
             torch.set_num_threads(1)  # of this thread alone, and of those that come: `running` puts that right
             self._single.is_set = True
         started = time.thread_time()
+        with self._lock:
+            self._readers += 1
         try:
             yield
         finally:
             with self._lock:
+                self._readers -= 1
                 self._reading += time.thread_time() - started
 
     @contextlib.contextmanager
