@@ -232,6 +232,7 @@ def bench(session: nox.Session) -> None:
     """Speed and memory, as ratios against torchvision measured in the same run: `nox -s bench -- [NAME...]`."""
     install_packages(session, *(name for name in FOLDERS if name != "core"))
     session.install("--no-deps", *group("torchvision"))
+    session.install("--no-deps", *group("photographs"))
     session.install(*group("bench"))
     session.run("python", "-m", "tools.bench", *session.posargs)
 

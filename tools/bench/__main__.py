@@ -12,7 +12,7 @@ import tools.bench
 
 
 def main() -> None:
-    names = sorted(m.name for m in pkgutil.iter_modules(tools.bench.__path__) if m.name not in ("__main__", "measure"))
+    names = sorted(m.name for m in pkgutil.iter_modules(tools.bench.__path__) if m.name not in ("__main__", "measure", "photos"))
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(names)}; all by default")
     chosen = parser.parse_args().names or names
