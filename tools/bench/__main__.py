@@ -11,8 +11,12 @@ import sys
 import tools.bench
 
 
+# Modules that are no benchmarks.
+_NONE = ("__main__", "measure", "photos")
+
+
 def main() -> None:
-    names = sorted(m.name for m in pkgutil.iter_modules(tools.bench.__path__) if m.name not in ("__main__", "measure", "photos"))
+    names = sorted(module.name for module in pkgutil.iter_modules(tools.bench.__path__) if module.name not in _NONE)
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(names)}; all by default")
     chosen = parser.parse_args().names or names
