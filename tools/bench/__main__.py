@@ -10,7 +10,6 @@ import sys
 
 import tools.bench
 
-
 # Modules that are no benchmarks.
 _NONE = ("__main__", "measure", "photos")
 
