@@ -273,7 +273,15 @@ def score_share(
             settle(place, {"file": samples.name(place)} if kept is not None else {}, {}, problem)
 
     threads = default_workers() if workers is None else workers
-    outcomes = run(task, engine, sources(), size, workers=threads, together=lambda source: int(source.stem) // size)
+    outcomes = run(
+        task,
+        engine,
+        sources(),
+        size,
+        workers=threads,
+        together=lambda source: int(source.stem) // size,
+        keep_inputs=False,
+    )
     for outcome in outcomes:
         assert outcome.source is not None
         place = int(outcome.source.stem)
