@@ -175,3 +175,37 @@ def test_nothing_found_is_zero_and_nothing_to_find_is_left_out():
 
 def test_the_score_does_not_depend_on_order_or_division():
     check_score(CocoScore, scenes(12), rounds=4)
+
+
+def test_masks_and_keypoints_that_do_not_go_with_those_of_the_model_are_refused():
+    result, truth = scenes(1, keypoints=True)[0]
+    square = [[1, 1, 9, 1, 9, 9]]
+    count = len(truth["boxes"])
+    truth.pop("masks")
+    score = CocoScore()
+    with pytest.raises(ValueError, match=r"are \(64, 32\), height and width, but the image is \(64, 64\)"):
+        score.update(0, result, truth | {"segmentations": [square] * count, "size": (SIZE, 32)})
+    with pytest.raises(ValueError, match="object 1 of the image has no segmentation"):
+        score.update(0, result, truth | {"segmentations": [None] * count, "size": (SIZE, SIZE)})
+    with pytest.raises(ValueError, match="have 5 keypoints each, and the model finds 17"):
+        score.update(0, result, truth | {"keypoints": truth["keypoints"][:, :5]})
+    assert len(score) == 0
+    boxes_alone = Detections(result.boxes, result.classes, result.scores, [])
+    score.update(0, boxes_alone, truth | {"segmentations": [None] * count, "size": (SIZE, 32)})
+    assert {name.split("_")[0] for name in score.compute()} == {"box"}
+
+
+def test_truth_is_held_to_its_image():
+    from PIL import Image
+
+    from zoo_core.specs import find
+    from zoo_detection.task import ObjectDetectionTask
+
+    task = ObjectDetectionTask(find("ssd300_vgg16"), scoring=True)
+    image = Image.new("RGB", (40, 20))
+    truth = {"boxes": torch.tensor([[0.0, 0, 40.5, 20]]), "size": (20, 40)}
+    task.check_truth(image, truth)
+    with pytest.raises(ValueError, match="annotations are of 20 x 40 pixels, and it has 40 x 20"):
+        task.check_truth(image, truth | {"size": (40, 20)})
+    with pytest.raises(ValueError, match="the box 0, 0, 50, 20 lies outside"):
+        task.check_truth(image, {"boxes": torch.tensor([[0.0, 0, 50, 20]])})

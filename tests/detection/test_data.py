@@ -192,3 +192,136 @@ def test_a_folder_of_no_known_layout_says_what_was_expected(tmp_path):
         open_detection_data(tmp_path, LABELS)
     with pytest.raises(DataError, match="no such folder"):
         open_detection_data(tmp_path / "nowhere", LABELS)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"bbox": [1, 2, float("nan"), 4]}, "bbox must be"),
+        ({"bbox": [True, 2, 3, 4]}, "bbox must be"),
+        ({"iscrowd": "yes"}, "iscrowd must be 0 or 1"),
+        ({"area": None}, "area must be a number"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "a polygon must be"),
+        ({"segmentation": [[1, 2, 3, 4, 5, "6"]]}, "a polygon must be"),
+        ({"segmentation": "mask.png"}, "a list of polygons or a dict of run lengths"),
+        ({"segmentation": {"size": [20, 40], "counts": [1, 2]}}, "do not add up to 20 x 40 pixels"),
+        ({"segmentation": {"size": [40, 20], "counts": [800]}}, r"the size \[40, 20\], and not \[20, 40\]"),
+        ({"segmentation": {"size": [20, 40], "counts": "a"}}, "must be a list, or a text"),
+    ],
+)
+def test_coco_values_are_checked_before_anything_is_computed_of_them(tmp_path, entry, message):
+    coco(tmp_path, [{"id": 55, "image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4]} | entry])
+    with pytest.raises(DataError, match=f"annotation 55: .*{message}"):
+        open_detection_data(tmp_path, LABELS)[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "a.jpg"}]}, "1 and 2 are both a.jpg"),
+        ({"images": [{"id": 1, "file_name": "a.jpg", "width": 0}]}, "has the sides"),
+        ({"images": [{"id": 1, "file_name": 5}]}, "without id or file_name"),
+        ({"annotations": [{"id": 1, "image_id": 7}] * 2}, "the annotation id 1 is there twice"),
+        ({"annotations": [{"id": 1, "image_id": [7]}]}, "annotation 1 has no image_id"),
+        ({"categories": [{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]}, "the category id 1 is there twice"),
+        ({"categories": [{"id": 1}]}, "categories must be"),
+    ],
+)
+def test_coco_files_that_say_something_twice_or_wrongly(tmp_path, change, message):
+    file = coco(tmp_path, [])
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(DataError, match=message):
+        open_detection_data(tmp_path, LABELS)
+
+
+def test_compressed_run_lengths_are_those_of_pycocotools():
+    import numpy as np
+    from pycocotools import mask as coco_masks
+
+    from zoo_core.data.coco import _counts
+
+    generator = np.random.default_rng(0)
+    for size in ((1, 1), (3, 500), (200, 130)):
+        mask = (generator.random(size) < 0.3).astype(np.uint8)
+        mask[: size[0] // 2] = 1
+        counts = coco_masks.encode(np.asfortranarray(mask))["counts"].decode()
+        runs, value = [], 0
+        for pixel in [*mask.T.flatten().tolist(), 2]:
+            if runs and pixel == value:
+                runs[-1] += 1
+            else:
+                runs, value = ([*runs, 1] if runs or pixel == 0 else [0, 1]), pixel
+        assert _counts(counts) == runs[:-1]
+    assert _counts("\x00") is None
+
+
+def test_a_data_set_goes_on_without_what_a_list_names_wrongly(tmp_path):
+    voc(tmp_path, names=("x", "y", "z"))
+    names = tmp_path / "ImageSets" / "Main" / "val.txt"
+    names.write_text("x\ny\nx\nmissing\nz\n")
+    (tmp_path / "Annotations" / "z.xml").unlink()
+    with pytest.raises(DataError) as raised:
+        open_detection_data(tmp_path, LABELS)
+    assert [fault.line for fault in raised.value.faults] == [4, 3, None]
+    assert "x is in line 1 already" in str(raised.value)
+    assert [sample.name for sample in raised.value.rest] == ["x.jpg", "y.jpg"]
+    names.write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=r"val\.txt: is no text in UTF-8"):
+        open_detection_data(tmp_path, LABELS)
+
+
+def test_yolo_images_of_one_name_are_doubled(tmp_path):
+    yolo(tmp_path, "0 0.5 0.5 0.1 0.1")
+    image(tmp_path / "images" / "val" / "deep" / "a.jpg")
+    with pytest.raises(DataError, match="has the same name as") as raised:
+        open_detection_data(tmp_path, LABELS)
+    assert len(raised.value.rest) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path: here\nnames: ['traffic light', \"dog\"]  # two\nnc: 2\n",
+        "names: {1: dog, 0: traffic light}\n",
+        "nc: 2\nnames:\n  - traffic light\n  - dog\nval: images/val\n",
+        "names:\n- 'traffic light'\n- dog\n",
+        "names:\n  0: traffic light\n  1: dog\n\n# the end\n",
+        "names: [traffic light,\n  dog]\n",
+    ],
+)
+def test_yolo_classes_of_data_yaml(tmp_path, text):
+    yolo(tmp_path, "1 0.5 0.5 0.25 0.5", "0 0.5 0.5 0.25 0.5")
+    (tmp_path / "data.yaml").write_text(text)
+    assert open_detection_data(tmp_path, LABELS)[0].truth["labels"].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("text", ["nc: 2\n", "names: 5\n", "names:\n  0: dog\n  2: cat\n", "names: []\n"])
+def test_data_yaml_without_names_is_refused(tmp_path, text):
+    yolo(tmp_path, "0 0.5 0.5 0.25 0.5")
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match="names must be a list"):
+        open_detection_data(tmp_path, LABELS)
+
+
+def test_yolo_sizes_are_those_of_the_upright_image_and_no_pixel_is_decoded(tmp_path):
+    yolo(tmp_path, "0 0.5 0.5 1 0.5")
+    file = tmp_path / "images" / "val" / "deep" / "a.png"
+    file.unlink()
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(file.with_suffix(".jpg"), exif=turned)
+    content = file.with_suffix(".jpg").read_bytes()
+    file.with_suffix(".jpg").write_bytes(content[: content.index(b"\xff\xda")])  # the header, without any pixel
+    assert open_detection_data(tmp_path, LABELS)[0].truth["boxes"].tolist() == [[0, 10, 20, 30]]
+
+
+def test_keypoints_and_masks_that_some_objects_lack(tmp_path):
+    polygon = [[1, 1, 5, 1, 5, 5]]
+    box = [1, 1, 4, 4]
+    first = {"id": 1, "image_id": 7, "category_id": 1, "bbox": box, "keypoints": [5, 6, 2], "segmentation": polygon}
+    second = {"id": 2, "image_id": 7, "category_id": 1, "bbox": box, "segmentation": []}
+    categories = [{"id": 1, "name": "person"}]
+    coco(tmp_path, [first, second], categories=categories, name="person_keypoints_val2017.json")
+    truth = open_detection_data(tmp_path, ("no person", "person"))[0].truth
+    assert truth["keypoints"].tolist() == [[[5, 6, 2]], [[0, 0, 0]]]
+    assert truth["segmentations"] == [polygon, None]

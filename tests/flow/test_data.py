@@ -126,3 +126,30 @@ def test_the_embedded_model_on_known_motion(tmp_path):
     assert not found.bad
     assert 0 < found.metrics["epe"] < 1
     assert found.metrics["fl_all"] < 5
+
+
+def test_doubled_and_mismatched_pairs(tmp_path):
+    for name in ("1.png", "1.jpg", "2.png", "3.png"):
+        image(tmp_path / "frames" / name)
+    flow(tmp_path / "flow" / "2.flo")
+    with pytest.raises(DataError, match=r"1\.png: has the same name as 1\.jpg") as raised:
+        open_flow_data(tmp_path)
+    assert names(raised.value.rest) == [("2.png", "3.png")]
+
+    from zoo_core.specs import find
+    from zoo_flow.task import OpticalFlowTask
+
+    task = OpticalFlowTask(find("raft_small"), scoring=True)
+    pair = (Image.new("RGB", (6, 4)), Image.new("RGB", (6, 4)))
+    task.check_truth(pair, torch.zeros(2, 4, 6))
+    with pytest.raises(ValueError, match="the true flow has 4 x 6 pixels, and the images 6 x 4"):
+        task.check_truth(pair, torch.zeros(2, 6, 4))
+
+
+def test_marks_of_flying_chairs_are_ones_and_twos(tmp_path):
+    for place in (1, 2):
+        image(tmp_path / f"00001_img{place}.ppm")
+    flow(tmp_path / "00001_flow.flo")
+    (tmp_path / "FlyingChairs_train_val.txt").write_text("\n3\n")
+    with pytest.raises(DataError, match=r"train_val\.txt:2: a line must be 1"):
+        open_flow_data(tmp_path)

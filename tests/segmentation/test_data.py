@@ -105,3 +105,36 @@ def test_coco_without_any_class_of_the_model_is_refused(tmp_path):
     coco(tmp_path)
     with pytest.raises(DataError, match="has no category that is among the labels"):
         open_segmentation_data(tmp_path, ("background", "road"))
+
+
+def test_a_list_that_names_an_image_twice(tmp_path):
+    for name in "ab":
+        image(tmp_path / "JPEGImages" / f"{name}.jpg")
+        mask(tmp_path / "SegmentationClass" / f"{name}.png", [1, 0])
+    names = tmp_path / "ImageSets" / "Segmentation" / "val.txt"
+    names.parent.mkdir(parents=True)
+    names.write_text("a\nb\na\nmissing\n")
+    with pytest.raises(DataError, match=r"val\.txt:3: a is in line 1 already") as raised:
+        open_segmentation_data(tmp_path, LABELS)
+    assert [fault.line for fault in raised.value.faults] == [3, 4, 4]
+    assert [sample.name for sample in raised.value.rest] == ["a.jpg", "b.jpg"]
+
+
+def test_images_of_one_name_would_share_a_mask(tmp_path):
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        image(tmp_path / "images" / name)
+    for name in ("a.png", "b.png"):
+        mask(tmp_path / "masks" / name, [1, 0])
+    with pytest.raises(DataError, match=r"a\.png: has the same name as a\.jpg") as raised:
+        open_segmentation_data(tmp_path, LABELS)
+    assert [sample.name for sample in raised.value.rest] == ["a.jpg", "b.jpg"]
+
+
+def test_a_mask_of_another_size_than_its_image_is_found_without_a_model():
+    from zoo_core.specs import find
+    from zoo_segmentation.task import SemanticSegmentationTask
+
+    task = SemanticSegmentationTask(find("fcn_resnet50"), scoring=True)
+    task.check_truth(Image.new("RGB", (6, 4)), torch.zeros(4, 6))
+    with pytest.raises(ValueError, match="the mask has 4 x 6 pixels, and the image 6 x 4"):
+        task.check_truth(Image.new("RGB", (6, 4)), torch.zeros(6, 4))

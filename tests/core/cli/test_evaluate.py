@@ -215,3 +215,22 @@ def test_running_figures_are_shown_in_a_terminal(toys, data, monkeypatch):
     assert len(shown) == COUNT
     assert shown[0] == "acc@1 100.0"
     assert shown.count("") > COUNT / 2  # seldom, since it takes time
+
+
+def test_what_a_data_set_lacks_is_listed_and_can_be_skipped(toys, data, capsys):
+    for path in (data / "val" / "bright").iterdir():
+        path.unlink()
+    (data / "val" / "dark" / "broken.png").write_bytes(b"no image")
+    zoo("evaluate", "brightnet", str(data), "--check-data", expect=1)
+    err = capsys.readouterr().err
+    assert "bright: no file of this class ends in" in err
+    assert "broken.png" in err
+    assert "2 faults" in err
+    zoo("evaluate", "brightnet", str(data), expect=1)
+    assert capsys.readouterr().out == ""
+    zoo("evaluate", "brightnet", str(data), "--skip-bad")
+    out, err = capsys.readouterr()
+    assert "acc@1" in out
+    assert "2 samples left out" in err
+    zoo("evaluate", "brightnet", str(data / "nowhere"), "--check-data", expect=1)
+    assert capsys.readouterr().err.count("no such folder") == 1
