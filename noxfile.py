@@ -252,6 +252,13 @@ def parity(session: nox.Session) -> None:
 
 
 @nox.session(requires=["torch"])
+def figures(session: nox.Session) -> None:
+    """The models whose weights ship in a package, on all of their held-out data: `-- [MODEL...]`."""
+    install_packages(session, *(name for name in FOLDERS if name != "core"))
+    session.run("python", "-m", "tools.figures", *session.posargs)
+
+
+@nox.session(requires=["torch"])
 def exports(session: nox.Session) -> None:
     """Every model traced, and as ONNX files in ONNX Runtime and in OpenVINO, beside eager: `-- [-k PATTERN]`."""
     install_packages(session, *FOLDERS)

@@ -10,6 +10,7 @@
 import argparse
 import gzip
 import struct
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -80,14 +81,17 @@ def _file_name(label: str) -> str:
     return label.lower().replace("/", "-").replace(" ", "-")
 
 
-def write_folders(directory: Path, limit: int | None = None) -> None:
+def write_folders(directory: Path, limit: int | None = None, splits: Collection[str] = ("train", "t10k")) -> None:
     """Writes the data set with a folder for each class: ``train/bag/00035.png``, and ``val`` for what is held out.
 
     Args:
         directory: where to write.
         limit: write only the first so many images of each split.
+        splits: write only these.
     """
     for split, name in (("train", "train"), ("t10k", "val")):
+        if split not in splits:
+            continue
         images, classes = load(split)
         for label in CLASSES:
             (directory / name / _file_name(label)).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,9 @@
 """`zoo evaluate` of the embedded model: any number of processes, interruptions, and a plain loop by hand."""
 
 import random
+import shutil
+from importlib import resources
+from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
@@ -8,6 +11,7 @@ from PIL import Image, ImageDraw
 from support import evaluations
 from zoo_classification import ShuffleNet_V2_X0_5_Weights, shufflenet_v2_x0_5
 from zoo_core.data import ClassFolders
+from zoo_core.evaluating import evaluate
 
 LABELS = ShuffleNet_V2_X0_5_Weights.FASHIONMNIST_V1.meta["categories"]
 
@@ -26,6 +30,19 @@ def drawings(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
     return folder
+
+
+def test_the_embedded_model_knows_the_images_that_ship_beside_it(tmp_path):
+    """One held-out image of each kind: a part of what `nox -s figures` evaluates."""
+    for file in Path(str(resources.files("zoo_classification") / "samples")).glob("*.png"):
+        folder = tmp_path / "val" / file.stem
+        folder.mkdir(parents=True)
+        shutil.copy(file, folder)
+    found = evaluate("shufflenet_v2_x0_5", tmp_path, weights="FASHIONMNIST_V1", device="cpu")
+    assert found.samples == 10
+    assert found.metrics["acc@1"] >= 90
+    assert found.metrics["acc@5"] == 100
+    assert found.published == {}  # ten are not all
 
 
 def test_any_number_of_processes_gives_the_figures_of_a_plain_loop(tmp_path):
