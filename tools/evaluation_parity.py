@@ -1,6 +1,6 @@
 """Compares `zoo evaluate`, from reading to the score, with loops by hand over torchvision as a black box.
 
-    python -m tools.evaluation_parity [TASK ...]
+    python -m tools.evaluation_parity [TASK ...] [--count N]
 
 200 images a task, made here; 30 for masks and keypoints, 60 pairs for flow and 20 videos, which take longer.
 Parameters are seeded, and truths are drawn around what torchvision finds, so that every sample moves the figures.
@@ -351,12 +351,16 @@ def compare(case: Case, folder: Path) -> tuple[Figures, Figures]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"{', '.join(CASES)}; all by default")
-    chosen = parser.parse_args().tasks or list(CASES)
+    parser.add_argument("--count", type=int, help="at most so many samples a comparison")
+    arguments = parser.parse_args()
+    chosen = arguments.tasks or list(CASES)
     if unknown := [task for task in chosen if task not in CASES]:
         parser.error(f"there is no comparison of {', '.join(unknown)}; there are {', '.join(CASES)}")
     torchvision_operators()
     failed = []
     for case in (case for task in chosen for case in CASES[task]):
+        if arguments.count is not None:
+            case = dataclasses.replace(case, count=min(case.count, arguments.count))
         with tempfile.TemporaryDirectory() as folder:
             ours, by_hand = compare(case, Path(folder))
         print(f"\n{case.name}: {case.model}, {case.count} samples", flush=True)
