@@ -28,11 +28,16 @@ def guides(root: Path = ROOT) -> dict[str, str]:
         f"{found.folder.relative_to(root).as_posix()}/README.md": f"guides/{found.name}.md"
         for found in distributions.find(root).values()
     }
+    more = {
+        path.relative_to(root).as_posix(): f"guides/{found.name}-{path.stem}.md"
+        for found in distributions.find(root).values()
+        for path in sorted((found.folder / "docs").glob("*.md"))
+    }
     return {
         "README.md": "overview.md",
         ".github/CONTRIBUTING.md": "contributing.md",
         "shared/CHANGELOG.md": "changelog.md",
-    } | packages
+    } | packages | more
 
 
 def with_links_to_pages(text: str, path: str, pages: dict[str, str]) -> str:
