@@ -313,12 +313,14 @@ def flow(case: Case, model: nn.Module, folder: Path) -> Figures:
     }
 
 
-SMALL = {"min_size": 200, "max_size": 280}
+# Fresh parameters are sure of nothing.
+ANY = {"box_score_thresh": 0.0, "box_detections_per_img": 20}
+SMALL = {"min_size": 200, "max_size": 280, **ANY}
 CASES = {
     "classification": (Case("classification", "resnet18", COUNT, classification),),
     "segmentation": (Case("segmentation", "lraspp_mobilenet_v3_large", COUNT, segmentation),),
     "detection": (
-        Case("detection, boxes", "fasterrcnn_mobilenet_v3_large_320_fpn", COUNT, detection("bbox")),
+        Case("detection, boxes", "fasterrcnn_mobilenet_v3_large_320_fpn", COUNT, detection("bbox"), ANY),
         Case("detection, masks", "maskrcnn_resnet50_fpn", 30, detection("segm"), SMALL),
         Case("detection, keypoints", "keypointrcnn_resnet50_fpn", 30, detection("keypoints"), SMALL),
     ),

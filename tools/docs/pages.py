@@ -33,11 +33,15 @@ def guides(root: Path = ROOT) -> dict[str, str]:
         for found in distributions.find(root).values()
         for path in sorted((found.folder / "docs").glob("*.md"))
     }
-    return {
-        "README.md": "overview.md",
-        ".github/CONTRIBUTING.md": "contributing.md",
-        "shared/CHANGELOG.md": "changelog.md",
-    } | packages | more
+    return (
+        {
+            "README.md": "overview.md",
+            ".github/CONTRIBUTING.md": "contributing.md",
+            "shared/CHANGELOG.md": "changelog.md",
+        }
+        | packages
+        | more
+    )
 
 
 def with_links_to_pages(text: str, path: str, pages: dict[str, str]) -> str:
