@@ -75,8 +75,13 @@ def complete_tasks(context: click.Context, parameter: click.Parameter, incomplet
     return items((task, "") for task in tasks if task.startswith(incomplete.lower()))
 
 
-def tasks_option(help: str) -> Callable[[Function], Function]:
-    """Adds ``--task``, which may be repeated, to a command; the value is ``tasks``, each once, in any letter case."""
+def tasks_option(help: str, *, several: bool = True) -> Callable[[Function], Function]:
+    """Adds ``--task`` to a command; the value is ``tasks``, each once, in any letter case.
+
+    Args:
+        help: what it is for.
+        several: whether more than one make sense. If not, the command says so to a user who gives them.
+    """
 
     def known(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
         tasks = {task.lower(): task for task in (model.task for model in catalog.models().values())} if given else {}
@@ -88,7 +93,7 @@ def tasks_option(help: str) -> Callable[[Function], Function]:
         multiple=True,
         callback=known,
         metavar="NAME",
-        help=f"{help} May be repeated.",
+        help=f"{help} May be repeated." if several else help,
         shell_complete=complete_tasks,
     )
 

@@ -67,7 +67,7 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
     "a name, a model whose weights ship in an installed package is used.",
     shell_complete=_complete_words,
 )
-@tasks_option("Without MODEL: the task to do, classification for instance.")
+@tasks_option("Without MODEL: the task to do, classification for instance.", several=False)
 @choosing.model_options
 @click.option(
     "--files-from",
