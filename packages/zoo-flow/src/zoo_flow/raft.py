@@ -99,15 +99,15 @@ class RAFT(nn.Module):
         origin = _locations(n, h, w, dtype, image1.device)
         flow = torch.zeros_like(origin)
         predictions = []
-        for update in range(num_flow_updates):
+        for step in range(num_flow_updates):
             # As in the paper, no gradient goes through the previous prediction.
             flow = flow.detach()
             corr_features = correlation(origin + flow)
-            hidden_state, change = self.update_block(
+            hidden_state, change = update(
                 hidden_state, context, corr_features.to(hidden_state.dtype), flow.to(hidden_state.dtype)
             )
             flow = flow + change
-            if not last_only or update == num_flow_updates - 1:
+            if not last_only or step == num_flow_updates - 1:
                 mask = None if self.mask_predictor is None else self.mask_predictor(hidden_state)
                 predictions.append(upsample_flow(flow, mask))
         return predictions
