@@ -33,8 +33,10 @@ _MPEG4_QUALITY = 3  # of 1, the best, to 31
 # MPEG-4 counts time in 16 bits.
 _FINEST_MPEG4 = 65_535
 _FORMATS = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
-# Fragments that play by themselves are written as they come; closing makes an ordinary file of them.
-_MP4_OPTIONS = {"movflags": "hybrid_fragmented+delay_moov"}
+# Fragments that play by themselves are written as they come. Closing makes an ordinary file of them, but with FFmpeg
+# 8.0, which gets the places of the frames wrong then.
+_MAKES_ORDINARY = av.library_versions["libavformat"] >= (62, 12)
+_MP4_OPTIONS = {"movflags": f"{'hybrid_fragmented' if _MAKES_ORDINARY else 'frag_keyframe'}+delay_moov"}
 _MKV_OPTIONS = {"cluster_time_limit": "2000"}
 # Frames wait for sound, and sound for frames, only for so many microseconds of a video.
 _OPTIONS = {"flush_packets": "1", "max_interleave_delta": "3000000"}
