@@ -95,8 +95,13 @@ def adjust_sharpness(image: Image.Image, factor: float) -> Image.Image:
 
 def posterize(image: Image.Image, bits: int) -> Image.Image:
     """Levels of so many bits, 0 to 8; the lower bits are cleared."""
+    return image.point(_posterized(bits) * len(image.getbands()))
+
+
+@functools.lru_cache(maxsize=9)
+def _posterized(bits: int) -> tuple[int, ...]:
     mask = 0xFF & ~(2 ** (8 - bits) - 1)
-    return image.point([level & mask for level in range(256)] * len(image.getbands()))
+    return tuple(level & mask for level in range(256))
 
 
 def solarize(image: Image.Image, threshold: float) -> Image.Image:
