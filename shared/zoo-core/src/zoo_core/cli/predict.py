@@ -25,6 +25,9 @@ Examples:
   zoo predict resnet50 photo.jpg
   zoo predict resnet50 'photos/**/*.jpg' holiday/ --output out/
   zoo predict resnet50 photo.jpg --weights IMAGENET1K_V1 --json
+  zoo predict resnet50 photos/ --results found.csv           a table; --resume
+                                                             goes on with it
+  zoo predict resnet50 photos/ --results found.csv --shard 3/64
   zoo predict resnet50 https://example.org/photo.jpg
   curl -s ... | zoo predict resnet50 -
   find photos -newer last -print0 | zoo predict resnet50 --files-from -
