@@ -124,7 +124,10 @@ class ToyTask(Task):
         if os.environ.get("TOY_KILLED_RANK", "none") == os.environ.get("RANK"):
             os.kill(os.getpid(), signal.SIGKILL)
         if "TOY_PIDS" in os.environ:
-            pathlib.Path(os.environ["TOY_PIDS"], os.environ.get("RANK", "0")).write_text(str(os.getpid()))
+            pids, rank = pathlib.Path(os.environ["TOY_PIDS"]), os.environ.get("RANK", "0")
+            beside = pids.with_name(f"{pids.name}.{rank}")
+            beside.write_text(str(os.getpid()))
+            beside.replace(pids / rank)
         time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
         assert torch.is_inference_mode_enabled() and not engine.model.training
         return super().run(engine, samples)

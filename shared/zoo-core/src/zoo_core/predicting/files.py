@@ -99,7 +99,7 @@ def all_suffixes(declared: Collection[str]) -> Collection[str]:
 def find_files(
     words: Iterable[str], suffixes: Collection[str], left_out: Path | None = None
 ) -> tuple[list[Path], list[str]]:
-    """The files that words name, all at once; :func:`words_of` finds them one by one.
+    """The files that words name, all at once; ``words_of`` finds them one by one.
 
     Args:
         words: as the user gave them: paths, shell patterns (``**`` goes through folders), and folders with all below.

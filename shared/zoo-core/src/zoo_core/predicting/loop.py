@@ -149,7 +149,7 @@ def run(
         workers: how many threads read files and prepare inputs ahead of the model; with 0, the caller's does. Videos
             have a thread of their own, which decodes.
         keep_inputs: leave the pixels of inputs in memory as long as their predictions are. If not, images are read anew
-            when somebody looks at :attr:`Prediction.input`.
+            when somebody looks at ``Prediction.input``.
         skip: how many inputs of the first source to leave out, frames of a video for instance.
         together: what it gives for a source must be the same for all that run in one batch. With it, batches hold the
             same inputs whichever sources a process has of them, and so give the same outputs to the last bit.

@@ -114,9 +114,9 @@ class Sources(Iterable[Source]):
         output: the folder for what is written. It is not looked into where it lies below a folder that a word names; a
             file in it that is named all the same could be overwritten, and is a problem.
         share: which part of the stream to give. All of it is listed.
-        named: make :attr:`Source.stem` and :attr:`Source.folder` unlike those of all others; without, which takes no
+        named: make ``stem`` and ``folder`` of each source unlike those of all others; without, which takes no
             memory, the stem is the file's. By default where there is an ``output``.
-        on_problem: called with a message of one line; by default they are collected in :attr:`problems`.
+        on_problem: called with a message of one line; by default they are collected in ``problems``.
         sampling: which frames of videos are looked at.
 
     Attributes:
