@@ -45,8 +45,8 @@ def photo(height: int, width: int, seed: int = 0) -> Image.Image:
 def pairs() -> dict[str, Pair]:
     """Everything that is measured."""
     oracle.torchvision()
-    from torchvision import tv_tensors  # type: ignore[import-untyped]
-    from torchvision.transforms import v2  # type: ignore[import-untyped]
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
 
     bilinear = v2.InterpolationMode.BILINEAR
     large, small = photo(375, 500), photo(224, 224)

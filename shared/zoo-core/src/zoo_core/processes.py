@@ -5,6 +5,7 @@ Without torchrun there is one process, and everything here is as good as free: t
 
 import contextlib
 import ctypes
+import gc
 import os
 import pickle
 from collections.abc import Callable, Iterator
@@ -106,6 +107,9 @@ def joined() -> Iterator[World]:
     try:
         yield found
     finally:
+        # What still holds the group (models wrapped for it, in circles of references) would let its threads run while
+        # the interpreter ends, which aborts the process at times.
+        gc.collect()
         distributed.destroy_process_group()
 
 

@@ -219,6 +219,16 @@ def get_model(name: str | None = None, *, checkpoint: str | os.PathLike[str] | N
     return specs.build(spec, train=True, progress=progress)
 
 
+# Code that looks at the signature finds torchvision's, of which both additions are calls.
+get_model.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        inspect.Parameter("name", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=str),
+        inspect.Parameter("config", inspect.Parameter.VAR_KEYWORD, annotation=Any),
+    ],
+    return_annotation=nn.Module,
+)
+
+
 def get_model_weights(name: str | Callable[..., nn.Module]) -> type[WeightsEnum]:
     """The weights enum of a model, which is given by its name or its builder."""
     builder = get_model_builder(name) if isinstance(name, str) else name

@@ -212,6 +212,7 @@ def fit(
                 if is_end or is_due or asked or time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
                     saver.save(folder / LAST, state.content())
                     saved = time.monotonic()
+        del wrapped  # holds the group of processes, which is left below
         saver.wait()
         if records is not None:
             records.close()
