@@ -21,6 +21,7 @@ _PACKAGE = (
     r"published_models\.toml",
     r"task\.toml",
     r"catalog/[a-z0-9_]+\.toml",
+    r"recipes/[a-z0-9_]+\.toml",
     r"(catalog/)?labels/[a-z0-9_]+\.txt",
     r"checkpoints/[a-z0-9_]+-[0-9a-f]{8,64}\.pth",
     r"samples/([a-z0-9_-]+\.(png|jpg|mp4)|README\.md)",
