@@ -20,7 +20,7 @@ from torch import Tensor
 
 from zoo_core.videos import TimedFrame, VideoFile, VideoReadError
 
-__all__ = ["Clip", "VideoReadError", "read_clips", "read_video", "read_video_timestamps"]
+__all__ = ["Clip", "read_clips", "read_video", "read_video_timestamps"]
 
 # How far ahead of the next frame that is wanted decoding goes on instead of seeking, in seconds.
 _SEEK_AHEAD = 2

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
 
 __all__ = ["fitting_arguments"]
 
@@ -24,7 +24,7 @@ _PACKED = "._packed_params._packed_params"
 
 
 def fitting_arguments(
-    builder: "Callable[..., nn.Module]", state_dict: Mapping[str, Any], arguments: Mapping[str, Any]
+    builder: "Callable[..., torch.nn.Module]", state_dict: Mapping[str, Any], arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments that are needed beside others for a model to take a state dict, as far as it shows them.
 
@@ -73,7 +73,7 @@ def _shapes(state_dict: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...
             yield f"{key.removesuffix(_PACKED)}.weight", tuple(value[0].shape)
 
 
-def _built(builder: "Callable[..., nn.Module]", arguments: Mapping[str, Any]) -> Shapes | None:
+def _built(builder: "Callable[..., torch.nn.Module]", arguments: Mapping[str, Any]) -> Shapes | None:
     """The shapes of a model; ``None`` if there is none with such arguments."""
     from zoo_core.builders import without_storage
 
@@ -86,7 +86,7 @@ def _built(builder: "Callable[..., nn.Module]", arguments: Mapping[str, Any]) ->
 
 
 def _switched(
-    builder: "Callable[..., nn.Module]", arguments: Mapping[str, Any], switch: str, own: Shapes, shapes: Shapes
+    builder: "Callable[..., torch.nn.Module]", arguments: Mapping[str, Any], switch: str, own: Shapes, shapes: Shapes
 ) -> tuple[bool, Shapes] | None:
     """The value of a switch with which the names fit better than without it, if there is one."""
     differing = {key for key in own.keys() ^ shapes.keys() if _OF_SWITCHES in key.lower()}
@@ -100,7 +100,7 @@ def _switched(
 
 
 def _count(
-    builder: "Callable[..., nn.Module]", arguments: Mapping[str, Any], count: str, own: Shapes, shapes: Shapes
+    builder: "Callable[..., torch.nn.Module]", arguments: Mapping[str, Any], count: str, own: Shapes, shapes: Shapes
 ) -> int | None:
     """The number that most of those shapes have in common which depend on it."""
     guess = arguments.get(count)

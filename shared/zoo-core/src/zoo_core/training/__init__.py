@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo_core.training.contract import Batch, Training
     from zoo_core.training.job import Job, prepare
-    from zoo_core.training.loop import Outcome, train
+    from zoo_core.training.loop import Outcome, fit, train
     from zoo_core.training.observer import Observer
     from zoo_core.training.recipes import Recipe, RecipeError
 
@@ -31,11 +31,12 @@ _HOMES = {
     "Recipe": "recipes",
     "RecipeError": "recipes",
     "Training": "contract",
+    "fit": "loop",
     "prepare": "job",
     "train": "loop",
 }
 
-__all__ = ["Batch", "Job", "Observer", "Outcome", "Recipe", "RecipeError", "Training", "prepare", "train"]
+__all__ = ["Batch", "Job", "Observer", "Outcome", "Recipe", "RecipeError", "Training", "fit", "prepare", "train"]
 
 
 def __getattr__(name: str) -> Any:

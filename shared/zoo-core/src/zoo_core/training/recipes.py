@@ -179,7 +179,7 @@ class Recipe:
         return max((len(pattern) for pattern in self.models if fnmatch.fnmatchcase(model, pattern)), default=0)
 
     def as_toml(self) -> str:
-        """The recipe as a file that :func:`read` takes, with the values of all keys."""
+        """The recipe as a file that ``read()`` takes, with the values of all keys."""
         values = {"description": self.description, "source": self.source, **self.as_dict()}
         del values["name"]
         lines = [f"{key} = {toml_value(value)}" for key, value in values.items() if value is not None]
