@@ -195,7 +195,8 @@ def detection(kind: str) -> Callable[[Case, nn.Module, Path], Figures]:
 
 
 def _result(kind: str, number: int, found: Mapping[str, Tensor], place: int) -> dict[str, Any]:
-    result = {"image_id": number, "category_id": int(found["labels"][place]), "score": float(found["scores"][place])}
+    score = float(found["scores"][place].float())  # as results have it: equal scores are ranked by image
+    result = {"image_id": number, "category_id": int(found["labels"][place]), "score": score}
     x1, y1, x2, y2 = found["boxes"][place].tolist()
     if kind == "bbox":
         return result | {"bbox": [x1, y1, x2 - x1, y2 - y1]}
