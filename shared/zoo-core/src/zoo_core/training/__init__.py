@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo_core.training.contract import Batch, Training
     from zoo_core.training.job import Job, prepare
-    from zoo_core.training.loop import Outcome, fit, train
+    from zoo_core.training.loop import NonFiniteLossError, Outcome, fit, train
     from zoo_core.training.observer import Observer
     from zoo_core.training.recipes import Recipe, RecipeError
 
 _HOMES = {
     "Batch": "contract",
     "Job": "job",
+    "NonFiniteLossError": "loop",
     "Observer": "observer",
     "Outcome": "loop",
     "Recipe": "recipes",
@@ -36,7 +37,19 @@ _HOMES = {
     "train": "loop",
 }
 
-__all__ = ["Batch", "Job", "Observer", "Outcome", "Recipe", "RecipeError", "Training", "fit", "prepare", "train"]
+__all__ = [
+    "Batch",
+    "Job",
+    "NonFiniteLossError",
+    "Observer",
+    "Outcome",
+    "Recipe",
+    "RecipeError",
+    "Training",
+    "fit",
+    "prepare",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
