@@ -146,7 +146,7 @@ def measure(name: str, folder: Path, count: int, work: Path) -> list[str]:
     for round_ in range(ROUNDS):
         for variant in list(times)[:: 1 if round_ % 2 else -1]:
             if variant == "zoo predict":
-                results = work / f"ours-{round_}.csv"
+                results = work / f"ours-{name}-{round_}.csv"
                 times[variant].append(_seconds([*ours, "--results", str(results)]))
             else:
                 times[variant].append(_seconds(theirs[variant], PYTHONPATH=root))
