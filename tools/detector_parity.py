@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tools import oracle, reference_values
+from tools.model_parity import difference
 from tools.torchvision_operators import torchvision_operators
 from zoo_core import get_model_builder
 
@@ -143,7 +144,3 @@ def calls_by_module(model: nn.Module, images: list[Tensor]) -> dict[str, int]:
     with torch.inference_mode():
         model(images)
     return calls
-
-
-def difference(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12))

@@ -127,7 +127,7 @@ def extracted_features(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor,
         tensors = outputs(found[name])
         if [x.shape for x in tensors] == [x.shape for x in outputs(first[name])]:
             pairs = [zip(tensors, outputs(other[name]), strict=True) for other in (first, later)]
-            differences.append(min(max((_difference(a, b) for a, b in pair), default=0.0) for pair in pairs))
+            differences.append(min(max((difference(a, b) for a, b in pair), default=0.0) for pair in pairs))
         else:
             assert sorted(tensors[0].shape) == sorted(outputs(first[name])[0].shape), f"the shapes of {name} differ"
             elsewhere.append(name)
@@ -153,7 +153,7 @@ def _outputs_of_layers(model: nn.Module, names: list[str], inputs: tuple[Tensor,
     return found
 
 
-def _difference(ours: Tensor, theirs: Tensor) -> float:
+def difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12))
 
 
@@ -171,4 +171,4 @@ def outputs(result: object) -> list[Tensor]:
 def largest_difference(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor, ...]) -> float:
     """Of the outputs of two models, relative to the largest value of each."""
     pairs = zip(outputs(ours(*inputs)), outputs(theirs(*inputs)), strict=True)
-    return max(_difference(a, b) for a, b in pairs)
+    return max(difference(a, b) for a, b in pairs)

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from support import toy_package
+
 from .checkpoint_server import CheckpointServer
 
 
@@ -14,6 +16,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("ZOO_OFFLINE", raising=False)
     monkeypatch.delenv("ZOO_MIRROR", raising=False)
     return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.fixture
+def toys(tmp_path: Path, cache: Path) -> Iterator[toy_package.ToyPackage]:
+    """The toy package, installed; the cache of checkpoints is empty."""
+    package = toy_package.write(tmp_path / "site")
+    with toy_package.installed(package.path):
+        yield package
 
 
 @pytest.fixture

@@ -12,13 +12,6 @@ from zoo_core.cli import main
 from zoo_core.declarations import DeclarationError, DeclarationWarning, Metric, declaration, read
 
 
-@pytest.fixture
-def toys(tmp_path, cache):
-    package = toy_package.write(tmp_path / "site")
-    with toy_package.installed(package.path):
-        yield package
-
-
 def test_what_a_package_from_outside_declares(toys):
     declared = declaration("toys")
     assert (declared.title, declared.images, declared.batch_size) == ("Telling day from night", 1, 8)

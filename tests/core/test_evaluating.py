@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from support import toy_package
 from zoo_core.data import DataError, Dataset, LabelledSample, share
 from zoo_core.evaluating import check, evaluate, score_share
 from zoo_core.predicting import load
@@ -13,13 +12,6 @@ from zoo_core.specs import find
 from zoo_core.tasks import task_class
 
 COUNT = 101
-
-
-@pytest.fixture
-def toys(tmp_path, cache):
-    package = toy_package.write(tmp_path / "site")
-    with toy_package.installed(package.path):
-        yield package
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from support import toy_package
 from zoo_core.cli import main
 from zoo_core.declarations import IMAGE_SUFFIXES, Declaration
 from zoo_core.predicting import Failure, Sources, fetched, lists, predict
@@ -20,13 +19,6 @@ from zoo_core.predicting.lists import names_in
 
 from .checkpoint_server import Fault
 from .cli.running import environment, run
-
-
-@pytest.fixture
-def toys(tmp_path, cache):
-    package = toy_package.write(tmp_path / "site")
-    with toy_package.installed(package.path):
-        yield package
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import pytest
 from PIL import Image
 
-from support import toy_package
 from zoo_core import evaluating
 from zoo_core.data import ClassFolders
 from zoo_core.evaluating import evaluate, score_share
@@ -19,13 +18,6 @@ from zoo_core.tasks import Score, task_class
 
 COUNT = 101
 EXPECTED = 100 * (COUNT - 15) / COUNT
-
-
-@pytest.fixture
-def toys(tmp_path, cache):
-    package = toy_package.write(tmp_path / "site")
-    with toy_package.installed(package.path):
-        yield package
 
 
 @pytest.fixture

@@ -13,20 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from support import toy_package
 from zoo_core import get_model, specs
 from zoo_core.checkpoints import CheckpointError, StateDictError
 from zoo_core.cli import main
 from zoo_core.predicting import predict
 
 from .cli.running import run
-
-
-@pytest.fixture
-def toys(tmp_path, cache):
-    package = toy_package.write(tmp_path / "site")
-    with toy_package.installed(package.path):
-        yield package
 
 
 @pytest.fixture

@@ -7,19 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from support import toy_package
 from zoo_core import predicting
 from zoo_core.predicting import Failure, Prediction, find_sources, predict
 from zoo_core.predicting.loop import run
 from zoo_core.specs import find
 from zoo_core.tasks import NonFiniteError, Task, check_finite, task_class
-
-
-@pytest.fixture
-def toys(tmp_path, cache):
-    package = toy_package.write(tmp_path / "site")
-    with toy_package.installed(package.path):
-        yield package
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from zoo_core.declarations import Declaration, Table
 from zoo_core.predicting.formats import Csv, JsonDocument, JsonLines, of_name, rows
 from zoo_core.predicting.journal import Journal, journal_of
 from zoo_core.predicting.merging import merge, parts_of
-from zoo_core.predicting.results import ResultFile, ResultFileError
+from zoo_core.predicting.results import ResultFile, ResultFileError, records_of
 from zoo_core.predicting.shards import Share
 
 RUN = {"model": "m", "options": {"topk": 2, "threshold": 0.5}}
@@ -244,7 +244,7 @@ def test_frames_of_a_video(tmp_path):
         assert list(file.remaining(sources)) == []
     assert [json.loads(line)["index"] for line in path.open()] == [0, 1, 2, 3, 0, 1, 2, 0]
     with ResultFile(path, JsonLines(), RUN, resume=True) as file:
-        assert [position for position, _ in file.records()] == [0, 0, 0, 0, 1, 1, 1, 2]
+        assert [position for position, _ in records_of(file.path)] == [0, 0, 0, 0, 1, 1, 1, 2]
 
 
 def test_a_full_disk_loses_no_finished_result(tmp_path):

@@ -7,18 +7,10 @@ import sys
 import pytest
 import torch
 
-from support import toy_package
 from zoo_core import specs
 from zoo_core.catalog import UnknownModelError
 from zoo_core.checkpoints import CheckpointError
 from zoo_core.specs import ModelSpec, build, find
-
-
-@pytest.fixture
-def toys(tmp_path, cache):
-    package = toy_package.write(tmp_path / "site")
-    with toy_package.installed(package.path):
-        yield package
 
 
 def parameters(model):

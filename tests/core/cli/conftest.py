@@ -5,18 +5,9 @@ import shutil
 
 import pytest
 
-from support import toy_package
 from zoo_core import catalog, declarations
 
 from .running import paint, write_models
-
-
-@pytest.fixture
-def toys(tmp_path, cache):
-    """The toy package, installed; the cache of checkpoints is empty."""
-    package = toy_package.write(tmp_path / "site")
-    with toy_package.installed(package.path):
-        yield package
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from zoo_core.processes import World, agreed, available_processors, gathered, jo
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Score, Task, task_class
 
-__all__ = ["Evaluation", "check", "evaluate", "open_data", "score_share"]
+__all__ = ["Evaluation", "check", "evaluate", "merged", "open_data", "score_share"]
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,7 @@ def evaluate(
                     kept.put_together()
     if found is None:
         return None
-    score = task.score()
-    bad = [str(fault) for fault in faults]
-    for part, problems in found:
-        score.merge(part)
-        bad += problems
-    if not len(score):
-        raise ValueError(f"no sample could be scored; the first of {len(bad)} faults: {bad[0]}")
+    score, bad = merged(task, found, [str(fault) for fault in faults])
     whole = count == len(samples) and not bad
     published = spec.facts.get("metrics", {}).get(samples.published_as, {}) if whole else {}
     return Evaluation(score.compute(), published, samples.published_as, len(score), tuple(bad), task.options)
@@ -199,7 +193,9 @@ def _scored(
 
     def prepared() -> tuple[tuple[Score[Any], list[str]], Engine | None]:
         before = (task.score(), []) if kept is None else kept.restored()
-        return before, load(task, _device(device, task, world)) if places else None
+        return before, load(
+            task, choose_device(device, task.declaration.devices, local_rank=world.gpu_rank)
+        ) if places else None
 
     before, engine = agreed(prepared, world)
     if engine is None:
@@ -315,19 +311,31 @@ def _in_whole_batches(places: Sequence[int], batch_size: int, count: int) -> lis
     return [place for batch in batches for place in range(batch * batch_size, min((batch + 1) * batch_size, count))]
 
 
+def merged(
+    task: Task[Any, Any], parts: Iterable[tuple[Score[Any], list[str]]], faults: Sequence[str] = ()
+) -> tuple[Score[Any], list[str]]:
+    """What all processes have found, of what :func:`score_share` gave in each of them.
+
+    Args:
+        task: made for scoring.
+        parts: a score and a list of faults of each process.
+        faults: what else is wrong with samples.
+
+    Raises:
+        ValueError: no sample could be scored.
+    """
+    score, bad = task.score(), list(faults)
+    for part, problems in parts:
+        score.merge(part)
+        bad += problems
+    if not len(score):
+        raise ValueError(f"no sample could be scored; the first of {len(bad)} faults: {bad[0]}")
+    return score, bad
+
+
 def default_workers() -> int:
     """How many threads prepare inputs where nobody says: as many as there are processors to use, up to 8."""
     return min(available_processors(), 8)
-
-
-def _device(name: str, task: Task[Any, Any], among: World) -> Any:
-    """The device of one process: of several on a machine with GPUs, each has its own."""
-    device = choose_device(name, task.declaration.devices)
-    if name == "auto" and device.type == "cuda" and among.size > 1:
-        import torch
-
-        return torch.device("cuda", among.local_rank % torch.cuda.device_count())
-    return device
 
 
 def check(task: Task[Any, Any], samples: Dataset, workers: int | None = None) -> Iterator[list[str]]:

@@ -9,11 +9,9 @@ the parts together in the end. All of them must see the same folder. A run that 
 that are there, whatever the number of processes that wrote them.
 """
 
-import hashlib
 import heapq
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,36 +19,15 @@ from zoo_core.data import Dataset, share
 from zoo_core.predicting.formats import JsonLines
 from zoo_core.predicting.journal import Journal, journal_of
 from zoo_core.predicting.merging import parts_of
-from zoo_core.predicting.results import ResultFile, ResultFileError, difference
+from zoo_core.predicting.recording import run_of
+from zoo_core.predicting.results import ResultFile, ResultFileError, difference, records_of
 from zoo_core.predicting.shards import Share
 from zoo_core.processes import World
 from zoo_core.tasks import Score, Task
 
-__all__ = ["KeptResults", "run_of"]
+__all__ = ["KeptResults"]
 
 _FORMAT: Any = JsonLines()
-
-
-def run_of(task: Task[Any, Any]) -> dict[str, Any]:
-    """What results of an evaluation depend on, in plain values."""
-    spec = task.spec
-    values = {
-        "verb": "evaluate",
-        "model": spec.name,
-        "weights": spec.weights,
-        "task": spec.task,
-        "arguments": {key: repr(value) for key, value in spec.arguments.items()},
-        "options": dict(task.options),
-        "labels": hashlib.sha256("\n".join(spec.labels).encode()).hexdigest()[:16],
-    }
-    if spec.weights is None and spec.file is not None:
-        values["checkpoint"] = _hash(Path(spec.file))
-    return values
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 class KeptResults:
@@ -144,7 +121,7 @@ class KeptResults:
         file = ResultFile(
             self._own_path,
             _FORMAT,
-            run_of(self.task),
+            run_of(self.task, "evaluate"),
             about={"labels": list(self.samples.labels), "data_set": self.samples.published_as},
             shard=self._shard,
             resume=self._own_path.exists(),
@@ -179,7 +156,7 @@ class KeptResults:
         others = {Share(index, self.among.size).part(self.path) for index in range(1, self.among.size)}
         for file in dict.fromkeys(self._owner.values()):
             if file == self._own_path or (self.among.is_first and file not in others):
-                for position, record in _records(file):
+                for position, record in records_of(file):
                     if self._owner[position] == file and position < self.count:
                         self._restore(file, position, record, score, bad)
         return score, bad
@@ -234,7 +211,7 @@ class KeptResults:
         try:
             with ResultFile(beside, _FORMAT, journal.run, about=journal.about) as whole:
                 last = -1
-                for position, record in heapq.merge(*map(_records, files), key=lambda found: found[0]):
+                for position, record in heapq.merge(*map(records_of, files), key=lambda found: found[0]):
                     if position > last:
                         whole.write(position, (self.samples.name(position),), record)
                     last = position
@@ -259,7 +236,7 @@ def _check_run(file: Path, task: Task[Any, Any]) -> None:
         )
     if not path.stat().st_size:
         return
-    found = difference(Journal.read(path).run, run_of(task))
+    found = difference(Journal.read(path).run, run_of(task, "evaluate"))
     if found is not None:
         name, before, now = found
         raise ResultFileError(
@@ -274,15 +251,3 @@ def _positions(file: Path) -> list[int]:
         return []
     size = file.stat().st_size
     return [entry.position for entry in Journal.read(path).entries() if entry.end <= size]
-
-
-def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The records that a file has whole, each with its position."""
-    journal = Journal.read(journal_of(file))
-    size = file.stat().st_size
-    with file.open("rb") as content:
-        content.seek(journal.start)
-        for entry in journal.entries():
-            if entry.end > size:
-                return
-            yield entry.position, json.loads(content.read(entry.end - entry.start))

@@ -57,6 +57,11 @@ class World:
         """Whether this is the process that speaks for all."""
         return self.rank == 0
 
+    @property
+    def gpu_rank(self) -> int | None:
+        """Number among the processes of this machine, each of which gets a GPU of its own; ``None`` for one alone."""
+        return self.local_rank if self.size > 1 else None
+
 
 def available_processors() -> int:
     """How many processors this process may use."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core import specs
-from zoo_core.cli import choosing, launching, output, task_options
+from zoo_core.cli import checking, choosing, launching, output, task_options
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, complete_models
 from zoo_core.cli.task_options import TaskCommand
@@ -38,19 +38,8 @@ evaluation that was interrupted goes on where it was when it is given --resume a
 """
 
 
-class _Evaluate(TaskCommand):
-    """Has the options of torchrun too."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        own = super().get_params(ctx)
-        return own if ctx.resilient_parsing else [*own, *launching.options()]
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_WORDS] = [ctx.info_name or "evaluate", *args]
-        return super().parse_args(ctx, args)
-
-
-_WORDS = "zoo_core.cli.evaluate.words"
+class _Evaluate(launching.LaunchedCommand, TaskCommand):
+    """Has the options of its task and those of torchrun."""
 
 
 def _declared(parsed: Mapping[str, Any]) -> Declaration:
@@ -157,7 +146,7 @@ def command(
     if flags and not is_launched():
         if not data.exists():  # the processes would say so too, a few seconds later
             raise ValueError(f"{data}: no such folder")
-        return launching.launch(flags, context.meta[_WORDS])
+        return launching.launch(flags, launching.words_of(context))
 
     from zoo_core import evaluating
 
@@ -243,17 +232,7 @@ def _check(
         for fault in error.faults:
             output.error(str(fault))
         return 1
-    faults = len(missing)
-    for fault in missing:
-        output.error(str(fault))
-    with output.progress("checking", len(samples)) as advance:
-        for found in evaluating.check(task, samples, workers):
-            advance(1)
-            for problem in found:
-                faults += 1
-                output.error(problem)
-    output.note(f"{output.counted(len(samples), 'sample')}, {output.counted(faults, 'fault')}")
-    return 1 if faults else 0
+    return checking.check_data(task, [samples], workers, missing)
 
 
 def _write(found: "Evaluation", declared: Declaration) -> None:

@@ -14,10 +14,29 @@ from zoo_core.cli.errors import UsageError
 from zoo_core.processes import available_processors
 
 _PREFIX = "launch_"
+_WORDS = "zoo_core.cli.launching.words"
 # What torchrun is to run, and how, is the command's own affair.
 _LEFT_OUT = frozenset({"help", "module", "no_python", "run_path", "training_script", "training_script_args"})
 # Flags that say how the processes find each other; without them they are all on this machine.
 _MEETING = ("nnodes", "rdzv_backend", "rdzv_endpoint", "rdzv_id", "node_rank", "master_addr", "master_port")
+
+
+class LaunchedCommand(click.Command):
+    """A command with the options of torchrun beside its own. :func:`launch` takes :func:`words_of` its line."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
+        return own if ctx.resilient_parsing else [*own, *options()]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = [ctx.info_name or "", *args]
+        return super().parse_args(ctx, args)
+
+
+def words_of(context: click.Context) -> list[str]:
+    """The words of a line behind ``zoo``, as they were given to a :class:`LaunchedCommand`."""
+    words: list[str] = context.meta[_WORDS]
+    return words
 
 
 def options() -> list[click.Option]:

@@ -158,9 +158,7 @@ def command(
 
     chosen = task_class(spec.task)(spec, options)
     among = world()
-    found_device = choose_device(
-        device, chosen.declaration.devices, local_rank=among.local_rank if among.size > 1 else None
-    )
+    found_device = choose_device(device, chosen.declaration.devices, local_rank=among.gpu_rank)
     with contextlib.ExitStack() as stack:
         stack.enter_context(predicting.until_interrupted())
         problems = Problems()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core import specs
-from zoo_core.cli import launching, output
+from zoo_core.cli import checking, launching, output
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, Command, complete_models, complete_weights, items
 from zoo_core.cli.recipes import complete_recipes
@@ -33,20 +33,11 @@ The classes are those of the data set. `zoo recipes` lists recipes, `zoo recipes
 of the run has best.pth, last.pth (to go on from), recipe.toml, metrics.jsonl and .csv, and curves.html and .png.
 """
 
-_WORDS = "zoo_core.cli.train.words"
 _INTERRUPTED = 130
 
 
-class _Train(Command):
+class _Train(launching.LaunchedCommand, Command):
     """Has the options of torchrun too."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        own = super().get_params(ctx)
-        return own if ctx.resilient_parsing else [*own, *launching.options()]
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_WORDS] = [ctx.info_name or "train", *args]
-        return super().parse_args(ctx, args)
 
 
 def _complete_keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
@@ -143,7 +134,7 @@ def command(
 
     from zoo_core import training
     from zoo_core.processes import LostProcessError, is_launched, world
-    from zoo_core.training.loop import LAST, fit
+    from zoo_core.training.loop import check_folder, fit
 
     job = training.prepare(
         model,
@@ -156,13 +147,11 @@ def command(
         labels=None if labels is None else specs.read_labels(labels),
     )
     if check_data:
-        return _check(job, workers)
-    if (folder / LAST).exists() and not resume and not is_launched():
-        raise ValueError(
-            f"{folder} has a run in it already: --resume goes on with it, another --output begins a new one"
-        )
+        return checking.check_data(job.task, [job.samples, job.held_out], workers)
+    if not is_launched():
+        check_folder(folder, resume=resume)
     if flags and not is_launched():  # what is wrong with the data set as a whole was said once by now
-        return launching.launch(flags, context.meta[_WORDS])
+        return launching.launch(flags, launching.words_of(context))
     try:
         with contextlib.ExitStack() as stack:
             outcome = fit(
@@ -218,22 +207,6 @@ class _Terminal(Observer):
             output.warning(f"{message}; not scored")
 
 
-def _check(job: "Job", workers: int | None) -> int:
-    from zoo_core import evaluating
-
-    faults = 0
-    count = len(job.samples) + len(job.held_out)
-    with output.progress("checking", count) as advance:
-        for samples in (job.samples, job.held_out):
-            for found in evaluating.check(job.task, samples, workers):
-                advance(1)
-                for fault in found:
-                    faults += 1
-                    output.error(fault)
-    output.note(f"{output.counted(count, 'sample')}, {output.counted(faults, 'fault')}")
-    return 1 if faults else 0
-
-
 def _finish(context: click.Context, job: "Job", folder: Path, outcome: "Outcome", as_json: bool) -> int:
     if as_json:
         output.write_json(
@@ -252,7 +225,7 @@ def _finish(context: click.Context, job: "Job", folder: Path, outcome: "Outcome"
         rows = [[name, f"{value:.3f}"] for name, value in outcome.metrics.items()]
         output.write_table([output.Column("metric"), output.Column("held out", right=True)], rows)
     if outcome.interrupted:
-        words = [word for word in context.meta[_WORDS] if word != "--resume"]
+        words = [word for word in launching.words_of(context) if word != "--resume"]
         done = f"stopped after step {outcome.steps} of {outcome.of_steps}, which is saved"
         output.note(f"{done}; go on with: zoo {shlex.join([*words, '--resume'])}")
         return _INTERRUPTED

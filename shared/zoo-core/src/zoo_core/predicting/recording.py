@@ -14,7 +14,7 @@ from zoo_core.predicting.shards import Share
 from zoo_core.predicting.sources import Source
 from zoo_core.tasks import Task
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "run_of"]
 
 
 class Recorder:
@@ -53,7 +53,7 @@ class Recorder:
         self.file = ResultFile(
             path if share is None else share.part(path),
             of_name(format or path.suffix.lower(), task.declaration),
-            _run_of(task) | dict(given or {}),
+            run_of(task, "predict") | dict(given or {}),
             about={"zoo": zoo_core.__version__},
             shard=share,
             resume=resume or share is not None,
@@ -102,11 +102,11 @@ class Recorder:
         self.file.close()
 
 
-def _run_of(task: Task[Any, Any]) -> dict[str, Any]:
-    """What the results of a task depend on, in plain values."""
+def run_of(task: Task[Any, Any], verb: str) -> dict[str, Any]:
+    """What the results of a task, by a verb, depend on, in plain values."""
     spec = task.spec
     run = {
-        "verb": "predict",
+        "verb": verb,
         "model": spec.name,
         "weights": spec.weights,
         "task": spec.task,

@@ -43,7 +43,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["ResultFile", "ResultFileError", "difference"]
+__all__ = ["ResultFile", "ResultFileError", "difference", "records_of"]
 
 _SYNC_S = 5.0
 
@@ -255,13 +255,6 @@ class ResultFile:
         except (ValueError, StopIteration):  # it was changed since
             return "another"
 
-    def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The position and the record of each result that is there, of a file of JSON lines."""
-        with self.path.open("rb") as file:
-            file.seek(self.journal.start)
-            for entry in self.journal.entries():
-                yield entry.position, json.loads(file.read(entry.end - entry.start))
-
     def write(self, position: int, files: Sequence[str], record: Mapping[str, Any]) -> None:
         """Appends a record.
 
@@ -364,3 +357,15 @@ def difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | 
                 return found
         return None
     return None if before == now else (name, before, now)
+
+
+def records_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records that a file of JSON lines has whole, each with the position of its input."""
+    journal = Journal.read(journal_of(path))
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(journal.start)
+        for entry in journal.entries():
+            if entry.end > size:
+                return
+            yield entry.position, json.loads(file.read(entry.end - entry.start))

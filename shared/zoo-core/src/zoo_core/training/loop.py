@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from zoo_core.data import DataError, share
 from zoo_core.engines import EagerEngine, choose_device
-from zoo_core.evaluating import score_share
+from zoo_core.evaluating import merged, score_share
 from zoo_core.processes import LostProcessError, World, agreed, available_processors, gathered, joined
 from zoo_core.specs import ModelSpec
 from zoo_core.training import randomness
@@ -141,7 +141,7 @@ def fit(
         Interruption() as interruption,
         contextlib.ExitStack() as stack,
     ):
-        where = _own_device(device, job, world)
+        where = choose_device(device, job.task.declaration.devices, local_rank=world.gpu_rank)
         order = Order(len(job.samples), recipe, world.size)
         state = agreed(lambda: _begin(job, order, where, folder, resume, world), world)
         records = Records(folder, state.history, f"{job.spec.name}, {recipe.name}") if world.is_first else None
@@ -229,8 +229,8 @@ def fit(
 # Parts of it ---------------------------------------------------------------------------------------------------------
 
 
-def _open_folder(folder: Path, resume: bool) -> None:
-    """Makes the folder of the run.
+def check_folder(folder: Path, *, resume: bool) -> None:
+    """Checks that a run may go into a folder.
 
     Raises:
         ValueError: there is another run in it.
@@ -239,15 +239,6 @@ def _open_folder(folder: Path, resume: bool) -> None:
         raise ValueError(
             f"{folder} has a run in it already: --resume goes on with it, another --output begins a new one"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-
-
-def _own_device(name: str, job: Job, world: World) -> torch.device:
-    """The device of this process: of several on a machine with GPUs, each has its own."""
-    device = choose_device(name, job.task.declaration.devices)
-    if name == "auto" and device.type == "cuda" and world.size > 1:
-        return torch.device("cuda", world.local_rank % torch.cuda.device_count())
-    return device
 
 
 def _own_workers() -> int:
@@ -259,7 +250,8 @@ def _begin(job: Job, order: Order, device: torch.device, folder: Path, resume: b
     """The model and all that it is trained with, before the first step or after the last that was saved."""
     recipe = job.recipe
     if world.is_first:
-        _open_folder(folder, resume)
+        check_folder(folder, resume=resume)
+        folder.mkdir(parents=True, exist_ok=True)
     model = job.build().to(device)
     if recipe.sync_bn:
         if device.type == "cpu":
@@ -370,13 +362,7 @@ def _evaluate(
     found = gathered(score_share(job.task, engine, job.held_out, places, size, workers), world)
     if found is None:
         return {}, []
-    score = job.task.score()
-    bad: list[str] = []
-    for part, faults in found:
-        score.merge(part)
-        bad += faults
-    if not len(score):
-        raise ValueError(f"no held-out sample could be scored; the first of {len(bad)} faults: {bad[0]}")
+    score, bad = merged(job.task, found)
     return score.compute(), bad
 
 
