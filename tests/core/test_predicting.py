@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from support.painted import encode
 from zoo_core import predicting
 from zoo_core.predicting import Failure, Prediction, find_sources, predict
 from zoo_core.predicting.loop import run
@@ -290,3 +291,20 @@ def test_devices(toys):
     with pytest.raises(ValueError, match="run on cpu only, not on meta"):
         choose_device("meta", {"cpu"})
     assert predicting.load(toy_task(), "cpu").device.type == "cpu"
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a.mp4", "b.mp4"], [("a.mp4", 2), ("a.mp4", 3), *(("b.mp4", index) for index in range(4))]),
+        (["00.png", "a.mp4"], [("a.mp4", index) for index in range(4)]),
+    ],
+)
+def test_inputs_of_the_first_source_alone_are_left_out(toys, images, names, expected, workers):
+    for name in ("a.mp4", "b.mp4"):
+        encode(images / name, count=4)
+    task = toy_task()
+    sources, _ = find_sources(task.declaration, names)
+    found = list(run(task, Engine(), sources, workers=workers, skip=2))
+    assert [(item.source.names[0], item.index) for item in found] == expected

@@ -1,5 +1,6 @@
 """Where the results of a command go: the options for that, and what writes them to stdout or into a file."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -190,7 +191,7 @@ class Problems:
             writer.write(Failure(None, None, self._unwritten.popleft()[1]), [])
 
 
-class Writer:
+class Writer(ABC):
     """Takes what comes out, in a ``with`` block, and is then finished.
 
     Attributes:
@@ -205,6 +206,7 @@ class Writer:
         """The sources that are still to be done, each with the number of its inputs that are done."""
         return ((source, 0) for source in sources)
 
+    @abstractmethod
     def write(self, outcome: "Prediction | Failure", written: list[Path]) -> None:
         """Writes an outcome.
 
@@ -212,7 +214,6 @@ class Writer:
             outcome: what came out; a failure was told on stderr already.
             written: the files that were written for it.
         """
-        raise NotImplementedError
 
     def finish(self) -> int:
         """Called when all is done. Returns an exit code."""
@@ -224,7 +225,7 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        pass
+        return  # most have nothing to close
 
 
 class Printed(Writer):

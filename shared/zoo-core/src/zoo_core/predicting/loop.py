@@ -232,11 +232,11 @@ def _released(input: Any, source: Source) -> Any:
 
 def _outcomes(runner: "_Runner", sources: Iterable[Source], reading: _Reading) -> Iterator[Prediction | Failure]:
     batch_size, workers = reading.batch_size, reading.workers
-    skips = itertools.chain([reading.skip], itertools.repeat(0))
 
-    def read(source: Source) -> Iterable[_Item]:
+    def read(item: tuple[Source, int]) -> Iterable[_Item]:
+        source, skip = item
         # Of a video, frames are made when they are asked for.
-        found = reading.items(source, next(skips) if source.numbered else 0)
+        found = reading.items(source, skip)
         if source.numbered:
             return found
         with reading.balance.reading():
@@ -246,7 +246,8 @@ def _outcomes(runner: "_Runner", sources: Iterable[Source], reading: _Reading) -
         yield from outcome()
 
     batch: list[_Item] = []
-    for source, outcome in ahead(read, sources, workers, depth=workers + batch_size):
+    skips = itertools.chain([reading.skip], itertools.repeat(0))
+    for (source, _), outcome in ahead(read, zip(sources, skips, strict=False), workers, depth=workers + batch_size):
         if batch and reading.together(source) != reading.together(batch[0].source):
             yield from runner.run(batch)
             batch = []
