@@ -11,8 +11,19 @@ import torch
 from torch import Tensor
 
 from zoo_core.engines.eager import EagerEngine, choose_device
+from zoo_core.engines.names import ENGINES, PRECISIONS
+from zoo_core.engines.programs import Program, ProgramError, open_file
 
-__all__ = ["EagerEngine", "Engine", "choose_device"]
+__all__ = [
+    "ENGINES",
+    "PRECISIONS",
+    "EagerEngine",
+    "Engine",
+    "Program",
+    "ProgramError",
+    "choose_device",
+    "open_file",
+]
 
 
 class Engine(Protocol):
