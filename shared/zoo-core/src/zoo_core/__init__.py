@@ -39,6 +39,7 @@ _MODULES = (
     "declarations",
     "drawing",
     "engines",
+    "exporting",
     "features",
     "images",
     "inference",

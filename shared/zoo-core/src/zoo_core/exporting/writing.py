@@ -1,0 +1,213 @@
+"""Recorded models as files: ONNX, OpenVINO's, torch's own. Nothing of a file is there before all of it is."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo_core import extras
+from zoo_core.exporting.recording import ExportError, Program
+
+__all__ = ["FORMATS", "companions", "format_of", "placed", "require_writers", "write"]
+
+FORMATS: Mapping[str, str] = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
+"""The endings of files, by format."""
+
+# Protobuf, which ONNX files are, ends at 2 GB: of larger ones the tensors lie in a file beside.
+_MOST_BYTES_IN_ONE_FILE = 1_900_000_000
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The format that a file's ending says.
+
+    Raises:
+        ValueError: it says none.
+    """
+    suffix = Path(path).suffix.lower()
+    for name, ending in FORMATS.items():
+        if suffix == ending:
+            return name
+    known = ", ".join(f"{ending} ({name})" for name, ending in FORMATS.items())
+    raise ValueError(f"{os.fspath(path)}: exported models end in {known}")
+
+
+def companions(path: Path) -> tuple[Path, ...]:
+    """The files that may lie beside an exported model and belong to it."""
+    if path.suffix.lower() == ".xml":
+        return (path.with_suffix(".bin"),)
+    return (path.with_name(f"{path.name}.data"),) if path.suffix.lower() == ".onnx" else ()
+
+
+@contextlib.contextmanager
+def placed(path: Path) -> Iterator[Path]:
+    """Has a file and its companions written in a folder beside their place, and moves them there in the end.
+
+    What was there before stays until then, and if something is raised. The file itself is moved last, so that it never
+    lies without its companions.
+
+    Args:
+        path: where the file belongs.
+
+    Yields:
+        Where to write it, under the same name.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(2, "there is no such folder", str(folder))
+    if path.is_dir():
+        raise IsADirectoryError(21, "there is a folder of that name", str(path))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=folder))
+    try:
+        yield temporary / path.name
+        written = {file.name for file in temporary.iterdir()}
+        for companion in companions(path):
+            if companion.name in written:
+                os.replace(temporary / companion.name, companion)
+        os.replace(temporary / path.name, path)
+        for companion in companions(path):  # of what was there before
+            if companion.name not in written:
+                companion.unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write(
+    program: Program, path: Path, format: str, *, metadata: Mapping[str, str] | None = None, opset: int | None = None
+) -> None:
+    """Writes a recorded model.
+
+    Args:
+        program: what to write.
+        path: where to; see :func:`placed`.
+        format: one of :data:`FORMATS`.
+        metadata: what the file is to say about itself.
+        opset: the version of ONNX's operators; by default torch's.
+
+    Raises:
+        zoo_core.extras.MissingExtraError: what writes the format is not installed.
+        ExportError: an operator has no counterpart there.
+        OSError: the file cannot be written.
+    """
+    writers: dict[str, Callable[[], None]] = {
+        "onnx": lambda: _write_onnx(program, path, dict(metadata or {}), opset),
+        "openvino": lambda: _write_openvino(program, path, dict(metadata or {}), opset),
+        "pt2": lambda: _write_pt2(program, path, dict(metadata or {})),
+    }
+    if format not in writers:
+        raise ValueError(f"unknown format {format!r}; there are {', '.join(FORMATS)}")
+    writers[format]()
+
+
+def require_writers(format: str) -> None:
+    """Raises MissingExtraError if what writes a format is not installed."""
+    if format in ("onnx", "openvino"):
+        for module in ("onnx", "onnxscript"):
+            extras.require(module, extra=format, purpose=f"to export to {_TITLES[format]}")
+    if format == "openvino":
+        extras.require("openvino", extra="openvino", purpose="to export to OpenVINO")
+
+
+_TITLES = {"onnx": "ONNX", "openvino": "OpenVINO", "pt2": "torch.export"}
+
+
+def _write_pt2(program: Program, path: Path, metadata: dict[str, str]) -> None:
+    exported = program.exported
+    # Files hold the inputs that they were recorded with otherwise.
+    exported._example_inputs = None
+    extra = {"zoo.json": json.dumps(metadata)} if metadata else {}
+    torch.export.save(exported, path, extra_files=extra)
+
+
+def _write_onnx(program: Program, path: Path, metadata: dict[str, str], opset: int | None) -> None:
+    require_writers("onnx")
+    made = _onnx_program(program, opset)
+    made.model.metadata_props.clear()
+    made.model.metadata_props.update(metadata)
+    made.model.producer_name = "zoo"
+    made.save(str(path), external_data=_bytes(program) > _MOST_BYTES_IN_ONE_FILE)
+
+
+def _bytes(program: Program) -> int:
+    tensors = [*program.exported.state_dict.values(), *program.exported.constants.values()]
+    return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor))
+
+
+def _onnx_program(program: Program, opset: int | None) -> Any:
+    """torch's own export, without the traces of this machine, and with names for dimensions."""
+    names = program.signature
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            made = torch.onnx.export(
+                program.exported,
+                input_names=[tensor.name for tensor in names.inputs],
+                output_names=[tensor.name for tensor in names.outputs],
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter wraps whatever goes wrong in errors of its own
+            cause = error.__cause__ or error
+            raise ExportError(f"it has no form in ONNX: {_last_line(cause)}") from error
+    assert made is not None
+    _tidy(made.model, program)
+    return made
+
+
+def _tidy(model: Any, program: Program) -> None:
+    """Removes what tells of the machine (paths of sources, in each node), and names the open dimensions."""
+    onnx_ir: Any = extras.require("onnx_ir", extra="onnx", purpose="to export to ONNX")
+    pattern = re.compile("|".join(rf"\b{re.escape(symbol)}\b" for symbol in program.dimensions) or r"(?!)")
+    values = [*model.graph.inputs]
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        graph.metadata_props.clear()
+        for node in onnx_ir.traversal.RecursiveGraphIterator(graph):
+            node.metadata_props.clear()
+            node.doc_string = None
+            values += node.outputs
+    for value in [*values, *model.graph.initializers.values()]:
+        value.metadata_props.clear()
+        if value.shape is not None:
+            for dim, size in enumerate(value.shape):
+                if isinstance(size, onnx_ir.SymbolicDim) and size.value is not None and not value.shape.frozen:
+                    value.shape[dim] = pattern.sub(lambda match: program.dimensions[match[0]], str(size.value))
+    for tensor, value in [
+        *zip(program.signature.inputs, model.graph.inputs, strict=True),
+        *zip(program.signature.outputs, model.graph.outputs, strict=True),
+    ]:
+        value.shape = onnx_ir.Shape(tensor.shape)
+
+
+def _write_openvino(program: Program, path: Path, metadata: dict[str, str], opset: int | None) -> None:
+    require_writers("openvino")
+    openvino: Any = extras.require("openvino", extra="openvino", purpose="to export to OpenVINO")
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        source = Path(folder) / "model.onnx"
+        _write_onnx(program, source, {}, opset)
+        try:
+            model = openvino.convert_model(str(source))
+        except Exception as error:
+            raise ExportError(f"OpenVINO does not take it: {_last_line(error)}") from error
+        for tensor, port in [
+            *zip(program.signature.inputs, model.inputs, strict=True),
+            *zip(program.signature.outputs, model.outputs, strict=True),
+        ]:
+            port.set_names({tensor.name})
+        for key, text in metadata.items():
+            model.set_rt_info(text, ["zoo", key])
+        openvino.save_model(model, str(path), compress_to_fp16=False)
+        del model  # maps the file that goes now
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
