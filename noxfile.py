@@ -190,6 +190,14 @@ def sanitize(session: nox.Session) -> None:
     )
 
 
+@nox.session(name="test-gpu", requires=["torch"])
+def test_gpu(session: nox.Session) -> None:
+    """What needs a CUDA device: the kernels, every model beside the CPU, mixed precision, NCCL."""
+    install_packages(session, *(name for name in FOLDERS if name != "core"), ZOO_WITH_CUDA="1")
+    session.install(*group("test"), *group("test-detection"))
+    session.run("pytest", "tests/gpu", "tests/detection/test_ops_cuda.py", *session.posargs)
+
+
 @nox.session
 def minimums(session: nox.Session) -> None:
     """All tests with the oldest versions that the packages allow, torch 2.10 for one: `-- [PACKAGE...]`, a short name.

@@ -1,6 +1,6 @@
 """NMS and RoIAlign against torchvision's kernels, on the CPU and, where there is one, on a GPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -92,10 +92,10 @@ def multiscale(device: torch.device) -> Comparison:
     )
 
 
-def main() -> None:
+def main(kinds: Sequence[str] = ("cpu", "cuda")) -> None:
     theirs = torchvision_operators()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, operators: {ops.backend()}")
-    devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
+    devices = [torch.device(kind) for kind in kinds if kind != "cuda" or torch.cuda.is_available()]
     layouts = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
     for device in devices:
         results = {f"nms of {count:,} boxes": nms(theirs, count, device) for count in (1_000, 10_000, 30_000)}
