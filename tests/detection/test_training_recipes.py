@@ -9,7 +9,7 @@ from PIL import Image
 
 from zoo_core import catalog, specs
 from zoo_core.evaluating import evaluate
-from zoo_core.training import prepare, recipes, train
+from zoo_core.training import RecipeError, prepare, recipes, train
 
 LABELS = ("__background__", "square", "bar")
 
@@ -101,6 +101,36 @@ def test_an_image_without_objects_is_one_to_find_nothing_in(data):
     loss = job.training.loss(job.build(), batch)
     assert loss.ndim == 0
     assert loss.requires_grad
+
+
+def test_objects_are_pasted_between_the_images_of_a_batch(data):
+    """Objects are added or covered, never crowds; masks stay within the boxes, and the model takes the batch."""
+    settings = {"use_copypaste": True, "data_augmentation": "lsj", "train_crop_size": 64}
+    job = prepare("maskrcnn_resnet50_fpn", data, from_scratch=True, recipe="finetune", settings=settings)
+    samples = []
+    for number in range(2):
+        sample = job.samples.sample(number)
+        with Image.open(sample.files[0]) as file:
+            samples.append(job.training.sample(file.convert("RGB"), sample.truth, random.Random(number)))
+    before = [(image.clone(), len(target["boxes"])) for image, target in samples]
+    images, targets = job.training.collate(samples, random.Random(1))
+    changed = [not torch.equal(image, old) for image, (old, _) in zip(images, before, strict=True)]
+    assert any(changed)
+    for target in targets:
+        assert len({len(value) for value in target.values()}) == 1
+        assert target["masks"].dtype == torch.uint8
+        for (x1, y1, x2, y2), mask in zip(target["boxes"].round().int().tolist(), target["masks"], strict=True):
+            inside = int(mask[max(y1 - 1, 0) : y2 + 1, max(x1 - 1, 0) : x2 + 1].sum())
+            assert inside == int(mask.sum()) > 0
+    again, _ = job.training.collate(samples, random.Random(1))
+    assert all(torch.equal(one, other) for one, other in zip(images, again, strict=True))
+    assert job.training.loss(job.build(), (images, targets)).isfinite()
+
+
+def test_only_models_with_masks_take_pasted_objects(data):
+    settings = {"use_copypaste": True}
+    with pytest.raises(RecipeError, match="use_copypaste is for models with masks, and ssd300_vgg16 has none"):
+        prepare("ssd300_vgg16", data, from_scratch=True, recipe="finetune", settings=settings)
 
 
 @pytest.mark.parametrize("recipe", [r for r in recipes.recipes() if r.task == "detection"], ids=lambda r: r.name)

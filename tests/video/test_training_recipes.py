@@ -9,6 +9,7 @@ import torch
 from zoo_core import catalog, specs
 from zoo_core.evaluating import evaluate
 from zoo_core.training import prepare, recipes, train
+from zoo_core.training.optimization import apart, make_optimizer
 from zoo_video.reading import read_clips
 
 SMALL = {"train_crop_size": 16, "val_crop_size": 16, "val_resize_size": 16, "train_resize_size": [18], "batch_size": 2}
@@ -72,6 +73,34 @@ def test_where_a_single_clip_is_taken(data):
     assert times[1.0][-1] == pytest.approx(23 / 15)
     with pytest.raises(ValueError, match=r"place must lie in 0\.\.1, not be 2"):
         read_clips(path, 8, place=2)
+
+
+def test_a_random_crop_with_a_policy_and_erasing(data):
+    """As MViT is trained; all frames of a clip are changed alike."""
+    settings = SMALL | {"train_crop_mode": "rrc", "scale": [0.1, 0.3], "auto_augment": "ra", "ra_num_ops": 4}
+    job = prepare("mc3_18", data, from_scratch=True, recipe="finetune", settings=settings | {"random_erase": 1.0})
+    assert "RandAugment" in repr(job.training.augment)
+    assert "RandomErasing" in repr(job.training.augment)
+    sample = job.samples.sample(0)
+    clips = [
+        job.training.sample(job.task.read(sample.files[0]), sample.truth, random.Random(seed))[0] for seed in (3, 3, 4)
+    ]
+    assert clips[0].shape == (3, 16, 16, 16)
+    assert torch.equal(clips[0], clips[1])
+    assert not torch.equal(clips[0], clips[2])
+    erased = (clips[0] == 0).all(0)
+    assert erased.any()
+    assert torch.equal(erased.all(0), erased.any(0))
+
+
+def test_the_rate_of_the_body(data, tmp_path):
+    """A tenth of the head's, in the recipes of Video Swin."""
+    job = prepare("swin3d_t", data, from_scratch=True, recipe="swin3d")
+    layers = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 2))
+    groups = apart(job.training.parameter_groups(layers), layers[0].parameters(), job.recipe.body_lr_factor)
+    optimizer = make_optimizer(job.recipe, groups, 0.5)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert [rates[id(p)] for p in layers.parameters()] == [0.05, 0.05, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("recipe", [r for r in recipes.recipes() if r.task == "video"], ids=lambda r: r.name)

@@ -44,6 +44,7 @@ class ClassificationTraining(Training):
             color_jitter=recipe.color_jitter,
             auto_augment=recipe.auto_augment or None,
             ra_magnitude=recipe.ra_magnitude,
+            ra_num_ops=recipe.ra_num_ops,
             augmix_severity=recipe.augmix_severity,
             random_erase=recipe.random_erase,
         )

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from zoo_core.data.coco import decode_mask
 from zoo_core.tasks import Task
 from zoo_core.training.contract import Training
-from zoo_core.training.recipes import Recipe
-from zoo_core.training.transforms import COCO_KEYPOINT_PAIRS, Sample, pipelines
+from zoo_core.training.recipes import Recipe, RecipeError
+from zoo_core.training.transforms import COCO_KEYPOINT_PAIRS, CopyPaste, Sample, pipelines
 
 __all__ = ["DetectionTraining"]
 
@@ -22,12 +22,20 @@ _LSJ_SIZE = 1024
 class DetectionTraining(Training):
     """Trains detectors. Crowds are left out; an image without objects is one to find nothing in."""
 
-    keys = frozenset({"data_augmentation", "hflip", "train_crop_size", "trainable_backbone_layers", "weights_backbone"})
+    keys = frozenset(
+        {
+            *("data_augmentation", "hflip", "train_crop_size", "use_copypaste"),
+            *("trainable_backbone_layers", "weights_backbone"),
+        }
+    )
 
     def __init__(self, task: Task[Any, Any], recipe: Recipe) -> None:
         super().__init__(task, recipe)
         self.has_masks = task.spec.name.startswith("maskrcnn")
         self.has_keypoints = task.spec.name.startswith("keypointrcnn")
+        self.paste = CopyPaste() if recipe.use_copypaste else None
+        if self.paste is not None and not self.has_masks:
+            raise RecipeError(f"use_copypaste is for models with masks, and {task.spec.name} has none")
         is_coco = len(task.spec.facts.get("keypoint_names") or ()) == 17
         self.augment = pipelines.detection(
             data_augmentation=recipe.data_augmentation,
@@ -68,8 +76,19 @@ class DetectionTraining(Training):
         self, samples: Sequence[tuple[Tensor, dict[str, Tensor]]], rng: random.Random
     ) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
         """Lists of the images, which differ in size, and of their targets."""
+        if self.paste is not None:
+            samples = self._pasted(samples, self.paste, rng)
         images, targets = zip(*samples, strict=True)
         return list(images), list(targets)
+
+    def _pasted(
+        self, samples: Sequence[tuple[Tensor, dict[str, Tensor]]], paste: CopyPaste, rng: random.Random
+    ) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        found = []
+        for sample in paste.on_batch([Sample(image, **target) for image, target in samples], rng):
+            assert isinstance(sample.image, Tensor)
+            found.append((sample.image, {name: getattr(sample, name) for name in samples[0][1]}))
+        return found
 
     def loss(self, model: nn.Module, batch: tuple[list[Tensor], list[dict[str, Tensor]]]) -> Tensor:
         """The sum of the detector's losses."""

@@ -17,6 +17,7 @@ import torch.ao.nn.intrinsic.quantized as nniq
 import torch.ao.nn.quantized as nnq
 from torch import Tensor, nn
 from torch.ao import quantization as ao
+from torch.ao.nn.intrinsic.qat import freeze_bn_stats
 from torch.ao.nn.quantized import FloatFunctional
 from torch.ao.quantization import DeQuantStub, QuantStub
 
@@ -189,6 +190,16 @@ def convert(model: Model, *, inplace: bool = False) -> Model:
     # torch makes int8 layers on the default device.
     with quiet(), torch.device("cpu"):
         return ao.convert(model.eval().cpu(), inplace=True)
+
+
+def freeze_ranges(model: nn.Module) -> None:
+    """Leaves the ranges of a prepared model's outputs and weights as they are: observers take no more notice."""
+    model.apply(ao.disable_observer)
+
+
+def freeze_batch_norms(model: nn.Module) -> None:
+    """Leaves the statistics of a prepared model's batch norms as they are, and trains with them."""
+    model.apply(freeze_bn_stats)
 
 
 def fuse(module: nn.Module, groups: Sequence[Sequence[str]], is_qat: bool | None) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from zoo_core.presets import SemanticSegmentation
 from zoo_core.tasks import Task
 from zoo_core.training.contract import Training
-from zoo_core.training.optimization import by_decay
+from zoo_core.training.optimization import apart, by_decay
 from zoo_core.training.recipes import Recipe, RecipeError
 from zoo_core.training.transforms import Sample, pipelines
 
@@ -84,15 +84,8 @@ class SegmentationTraining(Training):
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
         """By weight decay; the auxiliary classifier apart, for its own factor of the rate."""
         groups = by_decay(model, self.recipe)
-        if self.recipe.aux_lr_factor == 1:
-            return groups
-        auxiliary = {id(p) for name, p in model.named_parameters() if name.startswith(_AUXILIARY)}
-        divided = []
-        for group in groups:
-            for is_auxiliary, factor in ((False, 1.0), (True, self.recipe.aux_lr_factor)):
-                chosen = [p for p in group["params"] if (id(p) in auxiliary) is is_auxiliary]
-                divided.append({**group, "params": chosen, "lr_scale": factor})
-        return [group for group in divided if group["params"]]
+        auxiliary = [p for name, p in model.named_parameters() if name.startswith(_AUXILIARY)]
+        return apart(groups, auxiliary, self.recipe.aux_lr_factor)
 
     def building(self, *, from_scratch: bool) -> Mapping[str, Any]:
         arguments: dict[str, Any] = {}

@@ -25,7 +25,8 @@ class VideoTraining(Training):
     keys = frozenset(
         {
             *("train_resize_size", "train_crop_size", "val_crop_size", "val_resize_size", "hflip", "color_jitter"),
-            *("label_smoothing", "mixup_alpha", "cutmix_alpha"),
+            *("train_crop_mode", "scale", "ratio", "auto_augment", "ra_magnitude", "ra_num_ops", "augmix_severity"),
+            *("random_erase", "label_smoothing", "mixup_alpha", "cutmix_alpha"),
         }
     )
 
@@ -42,6 +43,13 @@ class VideoTraining(Training):
             train_crop_size=recipe.train_crop_size or preset.crop_size,
             hflip_prob=recipe.hflip,
             color_jitter=recipe.color_jitter,
+            scale=recipe.scale if recipe.train_crop_mode == "rrc" else None,
+            ratio=recipe.ratio,
+            auto_augment=recipe.auto_augment or None,
+            ra_magnitude=recipe.ra_magnitude,
+            ra_num_ops=recipe.ra_num_ops,
+            augmix_severity=recipe.augmix_severity,
+            random_erase=recipe.random_erase,
             mean=preset.mean,
             std=preset.std,
         )

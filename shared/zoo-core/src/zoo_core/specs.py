@@ -18,7 +18,7 @@ from zoo_core.catalog import Checkpoint, Model
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CHECKPOINT_SUFFIXES", "ModelSpec", "build", "find", "read_labels"]
+__all__ = ["CHECKPOINT_SUFFIXES", "ModelSpec", "build", "find", "read_labels", "read_parameters"]
 
 CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
 """Endings, in lower case, of the files that hold a state dict."""
@@ -234,10 +234,23 @@ def _from_checkpoint(path: Path, overrides: Mapping[str, Any]) -> ModelSpec:
         raise ValueError(f"{path} does not say which model it is for; give the model's name beside it")
     entry = catalog.model(overrides["name"].lower())
     default = _from_catalog(entry, entry.checkpoint())
+    if isinstance(described, dict):  # of a relative of the model: a float one, for its int8 form
+        default = _with_data_of(default, described)
     arguments = _arguments(entry.name, path, content, default, overrides.get("arguments", {}))
     values |= {"facts": {}, **values, "name": entry.name, "arguments": arguments}
     values |= _labels(entry.name, path, overrides, arguments.get("num_classes"), default.labels)
     return dataclasses.replace(default, **values)
+
+
+def _with_data_of(spec: ModelSpec, described: Mapping[str, Any]) -> ModelSpec:
+    """A spec with the labels and the preprocessing that a file of another model tells, where they suit it."""
+    try:
+        other = ModelSpec.from_dict(described)
+    except ValueError:
+        return spec
+    if other.preset != spec.preset:
+        return spec
+    return dataclasses.replace(spec, labels=other.labels, preset_arguments=dict(other.preset_arguments))
 
 
 def _arguments(name: str, path: Path, content: object, default: ModelSpec, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -329,6 +342,18 @@ def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "to
             f"is most like {', '.join(map(str, found))}" if found else "is like no model of the installed packages"
         )
         raise checkpoints.StateDictError(f"{error}\n  The file {likeness}.") from None
+
+
+def read_parameters(spec: ModelSpec) -> "Mapping[str, Any]":
+    """The state dict in the file of a spec, with the names that the model has itself.
+
+    Raises:
+        zoo_core.checkpoints.CheckpointError: it cannot be obtained, or read.
+        ValueError: the spec has no file.
+    """
+    if spec.file is None:
+        raise ValueError(f"{spec} has fresh parameters, and no file to read them from")
+    return _OfFile(spec).get_state_dict()
 
 
 def _check_labels(spec: ModelSpec) -> None:

@@ -317,6 +317,15 @@ class Task(ABC, Generic[Input, Result]):
         """
         return None
 
+    @classmethod
+    def trained_from(cls, spec: ModelSpec) -> ModelSpec:
+        """The model with whose parameters training begins, for the one that the user names: the same, as a rule.
+
+        Raises:
+            ValueError: training cannot begin with those parameters.
+        """
+        return spec
+
     def training(self, recipe: "Recipe") -> "Training":
         """What training of this task takes: augmentation, batches, the loss; see :mod:`zoo_core.training.contract`.
 

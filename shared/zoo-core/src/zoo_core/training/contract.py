@@ -2,7 +2,7 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -92,6 +92,31 @@ class Training(ABC):
 
         return by_decay(model, self.recipe)
 
+    @property
+    def devices(self) -> Collection[str] | None:
+        """The types of device that the model can be trained on; ``None`` for any."""
+        return self.task.declaration.devices
+
+    def prepared(self, model: nn.Module) -> nn.Module:
+        """The model as it is trained, of the one that the builder has made, which may be changed."""
+        return model
+
+    def begin_epoch(self, model: nn.Module, epoch: int) -> None:  # noqa: B027 - as a rule there is nothing to change
+        """Changes the model as an epoch asks for. Called before its first step, and when a run goes on within it.
+
+        Args:
+            model: in training mode.
+            epoch: from 0 on.
+        """
+
+    def finished(self, model: nn.Module) -> nn.Module:
+        """The model in the form in which it is evaluated and used, or the model itself where that is the same.
+
+        Args:
+            model: as it is trained; stays as it is.
+        """
+        return model
+
     def building(self, *, from_scratch: bool) -> Mapping[str, Any]:
         """Arguments of the builder that training wants, beside the number of classes: which layers are trained, ...
 
@@ -108,7 +133,15 @@ class Training(ABC):
 IMAGE_KEYS = frozenset(
     {
         *("train_crop_size", "val_crop_size", "val_resize_size", "interpolation", "scale", "ratio", "hflip"),
-        *("color_jitter", "label_smoothing", "auto_augment", "ra_magnitude", "augmix_severity", "random_erase"),
+        *(
+            "color_jitter",
+            "label_smoothing",
+            "auto_augment",
+            "ra_magnitude",
+            "ra_num_ops",
+            "augmix_severity",
+            "random_erase",
+        ),
         *("mixup_alpha", "cutmix_alpha"),
     }
 )
@@ -118,7 +151,8 @@ _OTHER_KEYS = frozenset(
     {
         *("base_size", "resize_scale", "aux_loss", "aux_lr_factor"),
         *("data_augmentation", "trainable_backbone_layers", "weights_backbone"),
-        *("train_resize_size", "crop_size", "min_scale", "max_scale", "gamma"),
+        *("train_resize_size", "train_crop_mode", "crop_size", "min_scale", "max_scale", "gamma"),
+        *("use_copypaste", "backend", "num_observer_update_epochs", "num_batch_norm_update_epochs"),
     }
 )
 

@@ -72,11 +72,20 @@ class Job:
             model = specs.build(_with_arguments(self.origin, wanted), train=True)
         else:
             model = _with_new_head(_with_arguments(self.origin, wanted), _with_arguments(self.spec, wanted))
+        model = self.training.prepared(model)
         if self.recipe.freeze_body:
-            head = _head(self.spec)
-            for name, parameter in model.named_parameters():
-                parameter.requires_grad_(name.rpartition(".")[0] in head)
+            for parameter in self.body(model):
+                parameter.requires_grad_(False)
         return model.train()
+
+    def body(self, model: nn.Module) -> list[nn.Parameter]:
+        """The parameters of a model that :meth:`build` has made, but for those that depend on the number of classes.
+
+        Raises:
+            ValueError: none depend on it.
+        """
+        head = _head(self.spec)
+        return [parameter for name, parameter in model.named_parameters() if name.rpartition(".")[0] not in head]
 
 
 def prepare(
@@ -119,7 +128,7 @@ def prepare(
 
     kind = task_class(found.task)
     samples, names, is_same = _open(kind, found, Path(data), labels)
-    origin = None if from_scratch else found
+    origin = None if from_scratch else kind.trained_from(found)
     spec = dataclasses.replace(
         found,
         weights=None,
@@ -202,14 +211,13 @@ def _with_new_head(origin: ModelSpec, spec: ModelSpec) -> nn.Module:
                 new_head=True,
                 **origin.arguments,
             )
-    assert origin.file is not None
     model = specs.build(spec, train=True)
     head = _head(spec)
-    trained = checkpoints.read_own_state_dict(origin.file)
+    trained = specs.read_parameters(origin)
     fresh = model.state_dict()
     kept = {name: value for name, value in trained.items() if name.rpartition(".")[0] not in head}
     new = {name: value for name, value in fresh.items() if name.rpartition(".")[0] in head}
-    checkpoints.assign_state_dict(model, kept | new, source=origin.file)
+    checkpoints.assign_state_dict(model, kept | new, source=str(origin))
     return model
 
 

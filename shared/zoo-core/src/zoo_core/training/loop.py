@@ -25,7 +25,7 @@ from zoo_core.training.contract import Batch
 from zoo_core.training.interruption import Interruption
 from zoo_core.training.job import Job, prepare
 from zoo_core.training.observer import Observer
-from zoo_core.training.optimization import average, learning_rate, make_optimizer, make_schedule
+from zoo_core.training.optimization import apart, average, learning_rate, make_optimizer, make_schedule
 from zoo_core.training.recipes import Recipe
 from zoo_core.training.records import Records
 from zoo_core.training.samples import Order, Unusable, batches
@@ -141,7 +141,7 @@ def fit(
         Interruption() as interruption,
         contextlib.ExitStack() as stack,
     ):
-        where = choose_device(device, job.task.declaration.devices, local_rank=world.gpu_rank)
+        where = choose_device(device, training.devices, local_rank=world.gpu_rank)
         order = Order(len(job.samples), recipe, world.size)
         state = agreed(lambda: _begin(job, order, where, folder, resume, world), world)
         records = Records(folder, state.history, f"{job.spec.name}, {recipe.name}") if world.is_first else None
@@ -157,8 +157,12 @@ def fit(
         stack.enter_context(contextlib.closing(loader))
         began_epoch = saved = time.monotonic()
         asked = 0.0
+        epoch = -1
         is_done = state.step == order.steps or _has_waited(recipe, state)
         while not is_done and not asked:
+            if epoch != (epoch := state.step // order.steps_per_epoch):
+                training.begin_epoch(model, epoch)
+
             # A step: the gradients of one or several batches.
             loss = 0.0
             for part in range(recipe.grad_accum_steps):
@@ -261,6 +265,8 @@ def _begin(job: Job, order: Order, device: torch.device, folder: Path, resume: b
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _train_mode(model, recipe.freeze_batch_norm)  # evaluation takes a copy, so it stays in it
     groups = job.training.parameter_groups(model)
+    if recipe.body_lr_factor != 1:
+        groups = apart(groups, job.body(model), recipe.body_lr_factor)
     optimizer = make_optimizer(recipe, groups, learning_rate(recipe, order.samples_per_step))
     state = State(
         _spec_of(job, model),
@@ -269,6 +275,7 @@ def _begin(job: Job, order: Order, device: torch.device, folder: Path, resume: b
         make_schedule(recipe, optimizer, order.steps_per_epoch),
         average(model, recipe) if recipe.model_ema else None,
         torch.amp.GradScaler(device.type, enabled=recipe.amp and recipe.amp_dtype == "float16"),
+        job.training.finished,
         _identity(job, order),
     )
     if resume and (folder / LAST).exists():
@@ -355,7 +362,10 @@ def _evaluate(
     if world.size > 1:
         for buffer in state.kept.buffers():  # each process has seen other samples
             distributed.broadcast(buffer, 0)
-    engine = EagerEngine(copy.deepcopy(state.kept), device, job.task.forward_arguments)
+    supported = job.task.declaration.devices
+    if supported is not None and device.type not in supported:
+        device = choose_device("auto", supported)
+    engine = EagerEngine(copy.deepcopy(state.used()), device, job.task.forward_arguments)
     places = share(len(job.held_out), world.rank, world.size)
     # Where one image runs at a time, it is because a batch would change results.
     size = None if job.task.declaration.batch_size == 1 else job.recipe.batch_size

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from zoo_core.training.recipes import Recipe, RecipeError
 
-__all__ = ["average", "by_decay", "learning_rate", "make_optimizer", "make_schedule"]
+__all__ = ["apart", "average", "by_decay", "learning_rate", "make_optimizer", "make_schedule"]
 
 _NORMS = (
     *(nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm),
@@ -40,6 +40,24 @@ def by_decay(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
                 decay = recipe.transformer_embedding_decay
             groups.setdefault(recipe.weight_decay if decay is None else decay, []).append(parameter)
     return [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()]
+
+
+def apart(groups: Iterable[dict[str, Any]], chosen: Iterable[nn.Parameter], factor: float) -> list[dict[str, Any]]:
+    """Groups of parameters, divided so that some parameters have another rate.
+
+    Args:
+        groups: as :mod:`torch.optim` takes them.
+        chosen: the parameters in question.
+        factor: of their rate.
+    """
+    ids = {id(parameter) for parameter in chosen}
+    divided = []
+    for group in groups:
+        for is_chosen, scale in ((False, 1.0), (True, factor)):
+            parameters = [p for p in group["params"] if (id(p) in ids) is is_chosen]
+            if parameters:
+                divided.append({**group, "params": parameters, "lr_scale": group.get("lr_scale", 1.0) * scale})
+    return divided
 
 
 def learning_rate(recipe: Recipe, samples: int) -> float:

@@ -120,6 +120,7 @@ class Recipe:
     sync_bn: bool = _key(False, "Batch norm over the batches of all processes (GPUs only).")
     channels_last: bool = _key(True, "Lay out images and convolutions with channels last.")
     freeze_batch_norm: bool = _key(False, "Keep the statistics of batch norms as they are.")
+    body_lr_factor: float = _key(1.0, "Factor of lr for all but the layers that depend on the classes.", minimum=0)
     freeze_body: bool = _key(False, "Train the new head only.")
 
     train_crop_size: int = _key(0, "Side of the images in training; 0: as the model's preset.", minimum=0)
@@ -131,8 +132,11 @@ class Recipe:
     hflip: float = _key(0.5, "Probability of mirroring.", minimum=0, maximum=1)
     color_jitter: float = _key(0.0, "Change of brightness, contrast and saturation.", minimum=0)
     label_smoothing: float = _key(0.0, "Share of the truth that is spread over all classes.", minimum=0, maximum=1)
-    auto_augment: str = _key("", "Policy of augmentation.", choices=("", "ra", "ta_wide", "imagenet", "augmix"))
+    auto_augment: str = _key(
+        "", "Policy of augmentation.", choices=("", "ra", "ta_wide", "augmix", "imagenet", "cifar10", "svhn")
+    )
     ra_magnitude: int = _key(9, "Magnitude of ra.", minimum=0, maximum=30)
+    ra_num_ops: int = _key(2, "How many operations ra applies.", minimum=1)
     augmix_severity: int = _key(3, "Severity of augmix.", minimum=1, maximum=10)
     random_erase: float = _key(0.0, "Probability of erasing a rectangle.", minimum=0, maximum=1)
     mixup_alpha: float = _key(0.0, "Mixing of images; 0: none.", minimum=0)
@@ -142,8 +146,12 @@ class Recipe:
     aux_loss: bool = _key(False, "Of segmentation from scratch: an auxiliary classifier, of half the weight.")
     aux_lr_factor: float = _key(1.0, "Factor of lr for the auxiliary classifier.", minimum=0)
     data_augmentation: str = _key("hflip", "Of detection.", choices=("hflip", "lsj", "multiscale", "ssd", "ssdlite"))
+    use_copypaste: bool = _key(False, "Of instance segmentation: paste objects of other images of the batch.")
     trainable_backbone_layers: int = _key(-1, "Of detection: how many; -1: as the builder has it.", minimum=-1)
     weights_backbone: str = _key("", "Weights of the backbone of a model from scratch; empty: fresh ones.")
+    train_crop_mode: str = _key(
+        "rc", "Of video: rc resizes and crops, rrc takes a random crop of scale and ratio.", choices=("rc", "rrc")
+    )
     train_resize_size: tuple[int, ...] = _key(
         (), "Of video: shorter side, or height and width, before the crop; empty: as the preset.", minimum=1
     )
@@ -151,6 +159,11 @@ class Recipe:
     min_scale: float = _key(-0.2, "Of flow: least scale of the images, as its logarithm to base 2.")
     max_scale: float = _key(0.5, "Of flow: greatest scale, likewise.")
     gamma: float = _key(0.8, "Of flow: weight of a prediction relative to the next one.", minimum=0, maximum=1)
+    backend: str = _key(
+        "qnnpack", "Of int8: what the model is quantized for.", choices=("fbgemm", "x86", "qnnpack", "onednn")
+    )
+    num_observer_update_epochs: int = _key(4, "Of int8: epochs after which ranges stay as they are.", minimum=1)
+    num_batch_norm_update_epochs: int = _key(3, "Of int8: the same of batch norms' statistics.", minimum=1)
     ra_reps: int = _key(1, "How often an image is in an epoch, each time augmented anew.", minimum=1)
 
     @classmethod
@@ -214,12 +227,16 @@ def recipes() -> Sequence[Recipe]:
     return sorted(found, key=lambda recipe: (recipe.task, recipe.name))
 
 
+# What models are trained with where nobody says, the first that a task has.
+_USUAL = ("finetune", "qat")
+
+
 def choose(name: str | None, task: str, model: str, *, from_scratch: bool = False) -> Recipe:
     """The recipe that a user means.
 
     Args:
-        name: of a recipe, or the path of a file (it ends in ``.toml``); ``None`` for the task's ``finetune``, or, from
-            scratch, for the one that names the model most exactly.
+        name: of a recipe, or the path of a file (it ends in ``.toml``); ``None`` for the task's ``finetune`` (of
+            int8 models ``qat``), or, from scratch, for the one that names the model most exactly.
         task: of the model.
         model: its name.
         from_scratch: whether training begins with fresh parameters.
@@ -233,10 +250,11 @@ def choose(name: str | None, task: str, model: str, *, from_scratch: bool = Fals
     if not of_task:
         raise RecipeError(f"the installed packages have no recipe for the task {task}; give a file, --recipe my.toml")
     if name is None and from_scratch:
-        fitting = [recipe for recipe in of_task if recipe.closeness(model) and recipe.name != "finetune"]
+        fitting = [recipe for recipe in of_task if recipe.closeness(model) and recipe.name not in _USUAL]
         if fitting:
             return max(fitting, key=lambda recipe: recipe.closeness(model))
-    wanted = name or "finetune"
+    there = {recipe.name for recipe in of_task}
+    wanted = name or next((usual for usual in _USUAL if usual in there), _USUAL[0])
     for recipe in of_task:
         if recipe.name == wanted:
             return recipe

@@ -6,6 +6,7 @@ A checkpoint is written while the next step runs. What it holds is copied first,
 import contextlib
 import errno
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -100,7 +101,12 @@ def snapshot(value: Any) -> Any:
                 copies[key] = value.detach().to("cpu", copy=True)
             return copies[key]
         if isinstance(value, Mapping):
-            return {key: copy(item) for key, item in value.items()}
+            copied = ((key, copy(item)) for key, item in value.items())
+            if not hasattr(value, "_metadata"):
+                return dict(copied)
+            state_dict = OrderedDict(copied)
+            state_dict._metadata = value._metadata  # type: ignore[attr-defined]  # versions of its modules
+            return state_dict
         if isinstance(value, list | tuple):
             return type(value)(map(copy, value))
         return value

@@ -1,13 +1,13 @@
 """All that a run has to remember: written into its checkpoints, and read from the last to go on."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
@@ -25,6 +25,8 @@ class State:
     Args:
         spec: the model.
         model, optimizer, schedule, averaged, scaler: what is trained, and with what.
+        finished: makes of the model the form in which it is used, see
+            :meth:`~zoo_core.training.contract.Training.finished`.
         identity: what must be the same for a run to go on: recipe, data, samples of a step.
         step: how many are done.
         loss: sum of the losses of this epoch's steps.
@@ -39,12 +41,15 @@ class State:
     schedule: LRScheduler
     averaged: AveragedModel | None
     scaler: torch.amp.GradScaler
+    finished: Callable[[nn.Module], nn.Module]
     identity: Mapping[str, Any]
     step: int = 0
     loss: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best: float | None = None
     best_epoch: int = 0
+
+    _used: tuple[int, nn.Module] | None = None
 
     _PROGRESS = ("step", "loss", "history", "best", "best_epoch")
     _PARTS = ("optimizer", "schedule", "averaged", "scaler")
@@ -54,6 +59,12 @@ class State:
         """The model that is evaluated and saved to be used: the average, if there is one."""
         return self.model if self.averaged is None else self.averaged.module
 
+    def used(self) -> nn.Module:
+        """The kept model in the form in which it is used; not to be changed."""
+        if self._used is None or self._used[0] != self.step:
+            self._used = self.step, self.finished(self.kept)
+        return self._used[1]
+
     def result(self, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
         """A copy of the kept model, and what it is: the content of a file for use.
 
@@ -61,7 +72,10 @@ class State:
             metrics: figures by name, by data set.
         """
         spec = dataclasses.replace(self.spec, facts={**self.spec.facts, "metrics": metrics})
-        parameters = {name: value.contiguous() for name, value in self.kept.state_dict().items()}
+        parameters = self.used().state_dict()
+        for name, value in parameters.items():
+            if isinstance(value, Tensor):  # of int8 layers there are other values too
+                parameters[name] = value.contiguous()
         return snapshot({"model": parameters, "spec": spec.as_dict()})
 
     def content(self) -> dict[str, Any]:
@@ -69,9 +83,11 @@ class State:
         progress = {name: getattr(self, name) for name in self._PROGRESS}
         parts = {name: part.state_dict() for name in self._PARTS if (part := getattr(self, name)) is not None}
         training = {"identity": self.identity, "progress": progress, "parts": parts, "model": {}}
-        if self.averaged is not None:
-            training["model"] = self.model.state_dict()
-        return snapshot({"model": self.kept.state_dict(), "spec": self.spec.as_dict(), "training": training})
+        used = self.used().state_dict()
+        own = self.model.state_dict()
+        if self.averaged is not None or used.keys() != own.keys():
+            training["model"] = own
+        return snapshot({"model": used, "spec": self.spec.as_dict(), "training": training})
 
     def load(self, path: Path) -> None:
         """Goes on from a file.
@@ -86,7 +102,7 @@ class State:
             raise ValueError(f"{path} is not a file that training goes on from")
         if differences := _differences(training["identity"], self.identity):
             raise ValueError(f"{path} is of another run: {'; '.join(differences)}. Give another --output for a new run")
-        self.model.load_state_dict(content["model"] if self.averaged is None else training["model"])
+        self.model.load_state_dict(training["model"] or content["model"])
         for name, saved in training["parts"].items():
             getattr(self, name).load_state_dict(saved)
         for name, value in training["progress"].items():

@@ -52,6 +52,7 @@ def classification(
     color_jitter: float | Sequence[float] = 0.0,
     auto_augment: str | None = None,
     ra_magnitude: int = 9,
+    ra_num_ops: int = 2,
     augmix_severity: int = 3,
     random_erase: float = 0.0,
 ) -> Compose:
@@ -66,7 +67,7 @@ def classification(
         color_jitter: brightness, contrast and saturation of :class:`ColorJitter`, one number for the three; or up to
             four, with the hue.
         auto_augment: ``"ta_wide"``, ``"ra"``, ``"augmix"``, or the policy ``"imagenet"``, ``"cifar10"`` or ``"svhn"``.
-        ra_magnitude: magnitude of ``"ra"``.
+        ra_magnitude, ra_num_ops: magnitude of ``"ra"``, and how many operations it applies.
         augmix_severity: severity of ``"augmix"``.
         random_erase: probability of :class:`RandomErasing`.
 
@@ -83,7 +84,7 @@ def classification(
         steps.append(RandomVerticalFlip(vflip))
     steps += _jitter(color_jitter)
     if auto_augment is not None:
-        steps.append(automatic(auto_augment, interpolation, ra_magnitude, augmix_severity))
+        steps.append(automatic(auto_augment, interpolation, ra_magnitude, ra_num_ops, augmix_severity))
     steps.append(ToTensor(mean, std))
     if random_erase > 0:
         steps.append(RandomErasing(random_erase))
@@ -94,6 +95,7 @@ def automatic(
     name: str,
     interpolation: InterpolationMode | str = InterpolationMode.BILINEAR,
     ra_magnitude: int = 9,
+    ra_num_ops: int = 2,
     augmix_severity: int = 3,
 ) -> Transform:
     """The policy of a name.
@@ -101,7 +103,7 @@ def automatic(
     Args:
         name: one of ``AUTO_AUGMENTS``.
         interpolation: how pixels are interpolated where they move.
-        ra_magnitude: magnitude of ``"ra"``.
+        ra_magnitude, ra_num_ops: magnitude of ``"ra"``, and how many operations it applies.
         augmix_severity: severity of ``"augmix"``.
 
     Raises:
@@ -111,7 +113,7 @@ def automatic(
         case "ta_wide":
             return TrivialAugmentWide(interpolation=interpolation)
         case "ra":
-            return RandAugment(magnitude=ra_magnitude, interpolation=interpolation)
+            return RandAugment(ra_num_ops, ra_magnitude, interpolation=interpolation)
         case "augmix":
             return AugMix(severity=augmix_severity, interpolation=interpolation)
     if name in POLICIES:
@@ -221,6 +223,7 @@ def video(
     ratio: Sequence[float] = (3 / 4, 4 / 3),
     auto_augment: str | None = None,
     ra_magnitude: int = 9,
+    ra_num_ops: int = 2,
     augmix_severity: int = 3,
     random_erase: float = 0.0,
     mean: Sequence[float] | None = _VIDEO_MEAN,
@@ -237,7 +240,7 @@ def video(
         color_jitter: as for :func:`classification`.
         scale, ratio: area and aspect ratio of a crop as :class:`RandomResizedCrop` takes it, as MViT and Video Swin are
             trained; ``train_resize_size`` then has no effect. ``None``: a crop of the resized clip.
-        auto_augment, ra_magnitude, augmix_severity, random_erase: as for :func:`classification`.
+        auto_augment, ra_magnitude, ra_num_ops, augmix_severity, random_erase: as for :func:`classification`.
         mean, std: of each channel, for levels in [0, 1]; ``None`` for levels in [0, 1] as they are.
 
     Returns:
@@ -254,7 +257,9 @@ def video(
         steps = [RandomResizedCrop(train_crop_size, scale, ratio)]
     steps += [RandomHorizontalFlip(hflip_prob), *_jitter(color_jitter)]
     if auto_augment is not None:
-        steps.append(automatic(auto_augment, ra_magnitude=ra_magnitude, augmix_severity=augmix_severity))
+        steps.append(
+            automatic(auto_augment, ra_magnitude=ra_magnitude, ra_num_ops=ra_num_ops, augmix_severity=augmix_severity)
+        )
     steps.append(ToTensor(mean, std))
     if random_erase > 0:
         steps.append(RandomErasing(random_erase))
