@@ -81,18 +81,24 @@ def _file_name(label: str) -> str:
     return label.lower().replace("/", "-").replace(" ", "-")
 
 
-def write_folders(directory: Path, limit: int | None = None, splits: Collection[str] = ("train", "t10k")) -> None:
+def write_folders(
+    directory: Path,
+    limit: int | None = None,
+    splits: Collection[str] = ("train", "t10k"),
+    source: Path = DIRECTORY,
+) -> None:
     """Writes the data set with a folder for each class: ``train/bag/00035.png``, and ``val`` for what is held out.
 
     Args:
         directory: where to write.
         limit: write only the first so many images of each split.
         splits: write only these.
+        source: folder of the data set as it is installed.
     """
     for split, name in (("train", "train"), ("t10k", "val")):
         if split not in splits:
             continue
-        images, classes = load(split)
+        images, classes = load(split, source)
         for label in CLASSES:
             (directory / name / _file_name(label)).mkdir(parents=True, exist_ok=True)
         for place, (image, index) in enumerate(zip(images[:limit], classes[:limit].tolist(), strict=True)):
