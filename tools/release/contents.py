@@ -19,6 +19,7 @@ _PACKAGE = (
     r"([a-z_][a-z0-9_]*/)*[a-z_][a-z0-9_]*\.py",
     r"py\.typed",
     r"published_models\.toml",
+    r"licences\.toml",
     r"task\.toml",
     r"catalog/[a-z0-9_]+\.toml",
     r"recipes/[a-z0-9_]+\.toml",

@@ -103,7 +103,8 @@ class Checkpoint:
         url: where the file is; schemes ``https:``, ``http:``, ``file:`` and ``package:``.
         sha256_prefix: first hex digits of the file's SHA-256, ``None`` where they are not known.
         recipe: how the weights were trained, usually a url.
-        license: licence of the weights.
+        license: licence of the weights, where it is stated; :mod:`zoo_core.catalog.licences` says more.
+        trained_on: the data sets that the weights were trained on, those of the first weights included.
         backend: the engine that int8 weights were made for.
         unquantized: full name of the weights that int8 ones were made from.
         docs: what else there is to say.
@@ -139,7 +140,8 @@ class Checkpoint:
     url: str = _key(values.url, meta=None, brief=True)
     sha256_prefix: str | None = _key(values.sha256_prefix, meta=None, brief=True, title=None, default=None)
     recipe: str | None = _key(values.text, default=None)
-    license: str | None = _key(values.text, default=None)
+    license: str | None = _key(values.text, title=None, default=None)
+    trained_on: tuple[str, ...] | None = _key(values.titles, meta=None, title=None, default=None)
     backend: str | None = _key(values.text, default=None)
     unquantized: str | None = _key(values.text, default=None)
     docs: str | None = _key(

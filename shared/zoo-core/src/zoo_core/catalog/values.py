@@ -185,6 +185,15 @@ def metrics(value: Any) -> Mapping[str, Mapping[str, float]]:
     return value
 
 
+def titles(value: Any) -> tuple[str, ...]:
+    """Names of data sets, at least one."""
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        raise WrongValueError("must be a list of names")
+    for name in value:
+        _title(name)
+    return tuple(value)
+
+
 def _title(key: str) -> None:
     if not key or len(key) > MAX_NAME or printable(key) != key:
         raise WrongValueError(

@@ -1,11 +1,13 @@
 """``zoo info``: what is known about one model."""
 
+import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from zoo_core import catalog, checkpoints
-from zoo_core.catalog import Checkpoint, Model
+from zoo_core.catalog import Checkpoint, Model, licences
 from zoo_core.cli import facts, output
 from zoo_core.cli.parser import Argument, Command, complete_models, complete_weights
 
@@ -56,9 +58,9 @@ def command(name: str, weights: str | None, as_json: bool) -> None:
         default = "  (default)" if checkpoint.name == model.default else ""
         output.write("")
         output.write(output.Bold(f"{model.weights}.{checkpoint.name}"), default)
-        facts_by_title = _facts(checkpoint)
-        width = max(map(len, facts_by_title))
-        for title, text in facts_by_title.items():
+        lines = list(_facts(checkpoint))
+        width = max(len(title) for title, _ in lines)
+        for title, text in lines:
             output.write(f"  {title.ljust(width)}  {text}")
     output.write("")
     output.write(output.Bold("In Python"))
@@ -70,15 +72,25 @@ def command(name: str, weights: str | None, as_json: bool) -> None:
 
 
 def _as_json(checkpoint: Checkpoint) -> dict[str, Any]:
-    return facts.describe(checkpoint, brief=False) | {"path": str(checkpoints.locate(checkpoint.url))}
+    terms = {
+        "weights": dataclasses.asdict(licences.of_weights(checkpoint)),
+        "data": {name: dataclasses.asdict(terms) for name, terms in licences.of_data(checkpoint).items()},
+    }
+    place = str(checkpoints.locate(checkpoint.url))
+    return facts.describe(checkpoint, brief=False) | {"terms": terms, "path": place}
 
 
-def _facts(checkpoint: Checkpoint) -> dict[str, str]:
-    """Title -> text, without what is not known."""
+def _facts(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    """Title and text of each, without what is not known."""
     size = None if checkpoint.file_size is None else output.size(checkpoint.file_size * 2**20)
     place = facts.place(checkpoint)
     where = f"{place}: {checkpoints.locate(checkpoint.url)}" if place else "not downloaded yet"
-    return checkpoint.described() | {"file": ", ".join(filter(None, (size, where)))}
+    yield from (checkpoint.described() | {"file": ", ".join(filter(None, (size, where)))}).items()
+    yield "licence", str(licences.of_weights(checkpoint))
+    title = "trained on"
+    for data_set, terms in licences.of_data(checkpoint).items():
+        yield title, f"{data_set}: {terms}"
+        title = ""
 
 
 def _usage(model: Model, weights: str | None) -> list[str]:
