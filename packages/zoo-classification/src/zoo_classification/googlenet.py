@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.input_channels import per_channel
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -109,7 +110,9 @@ class GoogLeNet(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _transform_input(self, x: Tensor) -> Tensor:
-        return imagenet_to_inception_range(x) if self.transform_input else x
+        if not self.transform_input:
+            return x
+        return imagenet_to_inception_range(x, getattr(self.conv1.conv, "in_channels", 3))
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Logits, and in training those of the second and of the first auxiliary head if they are there."""
@@ -242,17 +245,21 @@ class InceptionAux(nn.Module):
         return self.fc2(self.dropout(x))
 
 
-def imagenet_to_inception_range(x: Tensor) -> Tensor:
+def imagenet_to_inception_range(x: Tensor, channels: int = 3) -> Tensor:
     """Undoes the usual normalisation with ImageNet's mean and deviation, and scales [0, 1] to [-1, 1] instead.
 
     The checkpoints that came from TensorFlow were trained with the latter.
 
     Args:
-        x: Tensor[N, 3, H, W].
+        x: Tensor[N, channels, H, W].
+        channels: of other channels than three, mean and deviation are as :mod:`zoo_core.input_channels` says.
     """
-    statistics = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
-    channels = [x[:, i] * (std / 0.5) + (mean - 0.5) / 0.5 for i, (mean, std) in enumerate(statistics)]
-    return torch.stack(channels, 1)
+    means = per_channel((0.485, 0.456, 0.406), channels)
+    deviations = per_channel((0.229, 0.224, 0.225), channels)
+    scaled = [
+        x[:, i] * (std / 0.5) + (mean - 0.5) / 0.5 for i, (mean, std) in enumerate(zip(means, deviations, strict=True))
+    ]
+    return torch.stack(scaled, 1)
 
 
 def set_published_form(kwargs: dict[str, Any], weights: WeightsEnum) -> None:

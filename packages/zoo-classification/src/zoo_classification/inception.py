@@ -118,7 +118,9 @@ class Inception3(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _transform_input(self, x: Tensor) -> Tensor:
-        return imagenet_to_inception_range(x) if self.transform_input else x
+        if not self.transform_input:
+            return x
+        return imagenet_to_inception_range(x, getattr(self.Conv2d_1a_3x3.conv, "in_channels", 3))
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits, and in training those of the auxiliary head if it is there."""

@@ -40,6 +40,8 @@ class BackboneSpec:
     """Its parameters are trained ones: from this checkpoint, or from that of the whole detector."""
     trainable_layers: int
     """How many of its stages train, the last ones first."""
+    in_channels: int | None = None
+    """How many channels the images have; ``None`` for three."""
 
     @property
     def norm_layer(self) -> NormLayer:
@@ -261,7 +263,8 @@ def resnet50_p3_to_p7(spec: BackboneSpec, p6_channels: int, *, body_norm: NormLa
 
 
 def _resnet50(spec: BackboneSpec, norm_layer: NormLayer | None) -> ResNet:
-    return resnet50(weights=spec.weights, progress=spec.progress, norm_layer=norm_layer or spec.norm_layer)
+    norm_layer = norm_layer or spec.norm_layer
+    return resnet50(weights=spec.weights, progress=spec.progress, norm_layer=norm_layer, in_channels=spec.in_channels)
 
 
 def channels_of(backbone: nn.Module) -> int:

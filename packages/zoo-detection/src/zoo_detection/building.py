@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.builders import build
+from zoo_core.input_channels import check_channels, per_channel
 from zoo_core.layers import scale_and_bias
 from zoo_core.weights import WeightsEnum
 from zoo_detection.backbones import BackboneSpec, validate_trainable_layers
@@ -25,6 +26,7 @@ def build_detector(
     /,
     *,
     num_classes: int | None = None,
+    in_channels: int | None = None,
     **kwargs: Any,
 ) -> Detector:
     """Makes a detector: with the weights of a checkpoint, with a pretrained backbone, or with random parameters.
@@ -38,16 +40,32 @@ def build_detector(
         trainable_backbone_layers: how many stages of the backbone train; ``None`` for the default.
         layers: how many there are, and the default.
         num_classes: number of classes; ``None`` for those of the weights, or COCO's 91.
+        in_channels: how many channels the images have; 3 by default. ``image_mean`` and ``image_std`` follow, unless
+            they are given; see :mod:`zoo_core.input_channels`.
         **kwargs: further arguments of ``construct``, and of :func:`zoo_core.builders.build`.
     """
     if weights is not None:
         weights_backbone = None
     is_trained = weights is not None or weights_backbone is not None
     trainable_layers = validate_trainable_layers(is_trained, trainable_backbone_layers, *layers)
-    backbone = BackboneSpec(weights_backbone, progress, is_trained, trainable_layers)
     if num_classes is not None:
         kwargs["num_classes"] = num_classes
-    return build(construct, weights, progress, backbone=backbone, **kwargs)
+    if in_channels is None:
+        backbone = BackboneSpec(weights_backbone, progress, is_trained, trainable_layers)
+        return build(construct, weights, progress, backbone=backbone, **kwargs)
+    check_channels(in_channels)
+    for name in ("image_mean", "image_std"):
+        values = kwargs.get(name)
+        if values is not None and len(values) not in (1, in_channels):
+            raise ValueError(f"{name} must have a value for each of in_channels={in_channels} channels, not {values}")
+    # A whole detector's checkpoint is loaded before its first layer is made another.
+    of_backbone, of_detector = (in_channels, None) if weights is None else (None, in_channels)
+    backbone = BackboneSpec(weights_backbone, progress, is_trained, trainable_layers, of_backbone)
+    model: Any = build(construct, weights, progress, backbone=backbone, in_channels=of_detector, **kwargs)
+    for name in ("image_mean", "image_std"):
+        if kwargs.get(name) is None:
+            setattr(model.transform, name, per_channel(getattr(model.transform, name), in_channels))
+    return model
 
 
 def set_frozen_eps(model: nn.Module, eps: float) -> None:

@@ -295,6 +295,7 @@ def _mobilenet_v3_large_fpn(backbone: BackboneSpec, num_classes: int = 91, **kwa
         fpn=True,
         norm_layer=backbone.norm_layer,
         trainable_layers=backbone.trainable_layers,
+        in_channels=backbone.in_channels,
     )
     anchors = AnchorGenerator(((32, 64, 128, 256, 512),) * 3, ((0.5, 1.0, 2.0),) * 3)
     defaults: dict[str, Any] = {"rpn_anchor_generator": anchors, "rpn_score_thresh": 0.05}

@@ -369,7 +369,8 @@ class SSD300_VGG16_Weights(WeightsEnum):
 
 
 def _vgg16(backbone: BackboneSpec, num_classes: int = 91, **kwargs: Any) -> SSD:
-    features = cast(nn.Sequential, vgg16(weights=backbone.weights, progress=backbone.progress).features)
+    vgg = vgg16(weights=backbone.weights, progress=backbone.progress, in_channels=backbone.in_channels)
+    features = cast(nn.Sequential, vgg.features)
     pools = [index for index, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
     freeze_before_stage(features, [0, *pools[:-1]], backbone.trainable_layers)
     boxes = DefaultBoxGenerator(

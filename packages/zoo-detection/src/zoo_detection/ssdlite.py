@@ -184,7 +184,11 @@ def _mobilenet_v3_large(
     weights = backbone.weights
     # The ImageNet checkpoint has the full tail; the one trained on COCO, the reduced one.
     features: nn.Sequential = mobilenet_v3_large(
-        weights=weights, progress=backbone.progress, norm_layer=norm_layer, reduced_tail=weights is None
+        weights=weights,
+        progress=backbone.progress,
+        norm_layer=norm_layer,
+        reduced_tail=weights is None,
+        in_channels=backbone.in_channels,
     ).features
     if weights is None:
         features.apply(_initialize_normal)

@@ -60,6 +60,14 @@ class RAFT(nn.Module):
         self.update_block = update_block
         self.mask_predictor = mask_predictor
 
+    @property
+    def input_layers(self) -> list[str]:
+        """Names of the layers that see the images: the first convolution of each encoder."""
+        return [
+            f"{part}.{next(name for name, layer in encoder.named_modules() if isinstance(layer, nn.Conv2d))}"
+            for part, encoder in (("feature_encoder", self.feature_encoder), ("context_encoder", self.context_encoder))
+        ]
+
     def forward(
         self, image1: Tensor, image2: Tensor, num_flow_updates: int = 12, last_only: bool = False
     ) -> list[Tensor]:

@@ -8,8 +8,9 @@ from torch import nn
 
 from zoo_core import builders
 from zoo_core.builder_docs import describe_arguments
+from zoo_core.input_channels import check_channels
 from zoo_core.weights import WeightsEnum
-from zoo_quantized.quantization import load_quantized, quantize_model, quiet
+from zoo_quantized.quantization import load_quantized, quantize_model, quiet, replace_quantized_input
 
 Model = TypeVar("Model", bound=nn.Module)
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
@@ -71,6 +72,7 @@ def build(
     *,
     default_backend: str = "fbgemm",
     backend: str | None = None,
+    in_channels: int | None = None,
     **kwargs: Any,
 ) -> Model:
     """Makes a model.
@@ -84,6 +86,8 @@ def build(
         default_backend: quantized engine of an int8 model without weights.
         backend: run the int8 model by another engine than ``default_backend`` or that of the weights: a faster one, or
             the only one that this machine has. Results then differ by rounding errors.
+        in_channels: how many channels the images have, see :func:`zoo_core.builders.build`. The trained int8 weights of
+            the first layer are rounded anew where they are summed.
         **kwargs: arguments of ``model_class``; for the float model also those of :func:`zoo_core.builders.build`.
 
     Raises:
@@ -94,7 +98,7 @@ def build(
     if not quantize:
         if backend is not None:
             raise ValueError(f"backend={backend!r} goes with quantize=True: float models need no quantized engine")
-        model = builders.build(model_class, weights, progress, **kwargs)
+        model = builders.build(model_class, weights, progress, in_channels=in_channels, **kwargs)
         for module in model.modules():
             if type(module) is nn.ReLU:
                 # What observers and hooks keep of the layer before it stays as it was.
@@ -109,12 +113,18 @@ def build(
     # Whatever the default device: int8 models are on the CPU.
     with torch.device("cpu"):
         if weights is None:
-            model = model_class(**kwargs)
-            return quantize_model(model, [torch.rand(1, 3, 299, 299)], backend=backend or default_backend, inplace=True)
+            model = builders.build(model_class, None, in_channels=in_channels, **kwargs)
+            image = torch.rand(1, in_channels or 3, 299, 299)
+            return quantize_model(model, [image], backend=backend or default_backend, inplace=True)
         builders.set_from_weights(kwargs, weights, "num_classes", len(weights.meta["categories"]))
         with builders.without_storage():
             model = model_class(**kwargs)
         with quiet():
             state_dict = weights.get_state_dict(progress=progress, check_hash=True)
         made_for = weights.meta["backend"]
-        return load_quantized(model, state_dict, made_for=made_for, backend=backend or made_for, source=str(weights))
+        model = load_quantized(model, state_dict, made_for=made_for, backend=backend or made_for, source=str(weights))
+        if in_channels is not None:
+            check_channels(in_channels)
+            with quiet():
+                builders.with_channels(model, in_channels, str(weights), replace=replace_quantized_input)
+        return model

@@ -23,6 +23,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 
 from zoo_core.checkpoints import assign_state_dict
 from zoo_core.checkpoints.errors import StateDictError
+from zoo_core.input_channels import adapt_weight, input_layers
 
 __all__ = ["convert", "prepare_qat", "quantize_model", "select_engine"]
 
@@ -276,6 +277,42 @@ def load_quantized(model: Model, state_dict: Mapping[str, Any], *, made_for: str
         assign_state_dict(model, _with_versions(state_dict), source=source)
         _check_shapes(model, source)
     return model
+
+
+def replace_quantized_input(model: nn.Module, in_channels: int) -> list[str]:
+    """Gives the first layer of an int8 model weights for another number of channels, made from those that are there.
+
+    Repeated weights keep their integers, and their scales change; sums are rounded to a scale of their own.
+
+    Args:
+        model: is changed.
+        in_channels: how many channels.
+
+    Returns:
+        Names of the layers.
+    """
+    names = input_layers(model)
+    for name in names:
+        layer: Any = model.get_submodule(name)
+        if layer.in_channels == in_channels:
+            continue
+        old, bias = layer._weight_bias()
+        weight = adapt_weight(old.dequantize(), in_channels)
+        per_channel = old.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric)
+        if in_channels == 1:
+            largest = weight.abs().flatten(1).amax(1) if per_channel else weight.abs().max()
+            scale = (largest / 127).clamp(min=torch.finfo(torch.float32).eps)
+        else:
+            scale = old.q_per_channel_scales() if per_channel else torch.tensor(old.q_scale())
+            scale = scale * (layer.in_channels / in_channels)
+        if per_channel:
+            zeros = torch.zeros(len(scale), dtype=torch.int64)
+            new = torch.quantize_per_channel(weight, scale.double(), zeros, 0, torch.qint8)
+        else:
+            new = torch.quantize_per_tensor(weight, float(scale), 0, torch.qint8)
+        layer.in_channels = in_channels
+        layer.set_weight_bias(new, bias)
+    return names
 
 
 def _check_quantizable(model: nn.Module) -> None:

@@ -145,16 +145,21 @@ def _deeplabv3_resnet(
     progress: bool,
     aux_loss: bool,
     num_classes: int = DEFAULT_CLASSES,
+    in_channels: int | None = None,
 ) -> DeepLabV3:
-    backbone = resnet_backbone(builder, weights_backbone, progress, aux_loss)
+    backbone = resnet_backbone(builder, weights_backbone, progress, aux_loss, in_channels)
     return DeepLabV3(backbone, DeepLabHead(2048, num_classes), FCNHead(1024, num_classes) if aux_loss else None)
 
 
 def _deeplabv3_mobilenet(
-    weights_backbone: WeightsEnum | None, progress: bool, aux_loss: bool, num_classes: int = DEFAULT_CLASSES
+    weights_backbone: WeightsEnum | None,
+    progress: bool,
+    aux_loss: bool,
+    num_classes: int = DEFAULT_CLASSES,
+    in_channels: int | None = None,
 ) -> DeepLabV3:
     layers = {"4": "aux", "16": "out"} if aux_loss else {"16": "out"}
-    backbone = mobilenet_backbone(mobilenet_v3_large, weights_backbone, progress, layers)
+    backbone = mobilenet_backbone(mobilenet_v3_large, weights_backbone, progress, layers, in_channels)
     return DeepLabV3(backbone, DeepLabHead(960, num_classes), FCNHead(40, num_classes) if aux_loss else None)
 
 

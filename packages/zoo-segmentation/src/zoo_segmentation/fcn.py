@@ -70,8 +70,9 @@ def _fcn(
     progress: bool,
     aux_loss: bool,
     num_classes: int = DEFAULT_CLASSES,
+    in_channels: int | None = None,
 ) -> FCN:
-    backbone = resnet_backbone(builder, weights_backbone, progress, aux_loss)
+    backbone = resnet_backbone(builder, weights_backbone, progress, aux_loss, in_channels)
     return FCN(backbone, FCNHead(2048, num_classes), FCNHead(1024, num_classes) if aux_loss else None)
 
 

@@ -99,8 +99,14 @@ class LRASPPHead(nn.Module):
         return self.low_classifier(low) + scores
 
 
-def _lraspp(weights_backbone: WeightsEnum | None, progress: bool, num_classes: int = DEFAULT_CLASSES) -> LRASPP:
-    backbone = mobilenet_backbone(mobilenet_v3_large, weights_backbone, progress, {"4": "low", "16": "high"})
+def _lraspp(
+    weights_backbone: WeightsEnum | None,
+    progress: bool,
+    num_classes: int = DEFAULT_CLASSES,
+    in_channels: int | None = None,
+) -> LRASPP:
+    layers = {"4": "low", "16": "high"}
+    backbone = mobilenet_backbone(mobilenet_v3_large, weights_backbone, progress, layers, in_channels)
     return LRASPP(backbone, low_channels=40, high_channels=960, num_classes=num_classes)
 
 

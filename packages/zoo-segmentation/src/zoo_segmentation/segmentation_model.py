@@ -78,7 +78,11 @@ def upsample_to(x: Tensor, scores: Tensor) -> Tensor:
 
 
 def resnet_backbone(
-    builder: Callable[..., ResNet], weights: WeightsEnum | None, progress: bool, aux: bool
+    builder: Callable[..., ResNet],
+    weights: WeightsEnum | None,
+    progress: bool,
+    aux: bool,
+    in_channels: int | None = None,
 ) -> IntermediateLayerGetter:
     """A ResNet whose last two stages dilate, so that the features have 1/8 of the input's height and width.
 
@@ -87,13 +91,23 @@ def resnet_backbone(
         weights: its checkpoint.
         progress: show a progress bar for a download.
         aux: also give the features of the last stage but one, as ``"aux"``.
+        in_channels: how many channels the images have; 3 by default.
     """
-    resnet = builder(weights=weights, progress=progress, replace_stride_with_dilation=(False, True, True))
+    resnet = builder(
+        weights=weights,
+        progress=progress,
+        replace_stride_with_dilation=(False, True, True),
+        in_channels=in_channels,
+    )
     return IntermediateLayerGetter(resnet, {"layer3": "aux", "layer4": "out"} if aux else {"layer4": "out"})
 
 
 def mobilenet_backbone(
-    builder: Callable[..., MobileNetV3], weights: WeightsEnum | None, progress: bool, layers: Mapping[str, str]
+    builder: Callable[..., MobileNetV3],
+    weights: WeightsEnum | None,
+    progress: bool,
+    layers: Mapping[str, str],
+    in_channels: int | None = None,
 ) -> IntermediateLayerGetter:
     """A MobileNetV3-Large whose last stage dilates, so that its features have 1/16 of the input's height and width.
 
@@ -103,8 +117,10 @@ def mobilenet_backbone(
         progress: show a progress bar for a download.
         layers: index of a block -> name of its features. Block 4 is the first of those with 1/8 of the input's height
             and width, and has 40 channels; 16 is the last one, and has 960.
+        in_channels: how many channels the images have; 3 by default.
     """
-    return IntermediateLayerGetter(builder(weights=weights, progress=progress, dilated=True).features, layers)
+    mobilenet = builder(weights=weights, progress=progress, dilated=True, in_channels=in_channels)
+    return IntermediateLayerGetter(mobilenet.features, layers)
 
 
 Model = TypeVar("Model", bound=nn.Module)

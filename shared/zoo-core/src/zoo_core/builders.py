@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from zoo_core import user_warnings
+from zoo_core.input_channels import check_channels, input_layers, replace_input, what_was_done
 from zoo_core.weights import WeightsEnum
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -23,6 +24,7 @@ def build(
     *,
     new_head: bool = False,
     freeze_body: bool = False,
+    in_channels: int | None = None,
     **kwargs: Any,
 ) -> Model:
     """Makes a model, with the tensors of a checkpoint if ``weights`` are given.
@@ -37,6 +39,8 @@ def build(
         new_head: for fine-tuning: keep the body of the checkpoint, and put fresh parameters wherever their shape
             depends on ``num_classes``, which may then be any number.
         freeze_body: with ``new_head``, let only the head's parameters require gradients.
+        in_channels: how many channels the images have; 3 by default. With weights, the first layer is made from the
+            trained one: see :mod:`zoo_core.input_channels`, for the normalisation too.
         **kwargs: arguments of ``model_class``.
 
     Raises:
@@ -45,22 +49,60 @@ def build(
     """
     if freeze_body and not new_head:
         raise ValueError("freeze_body=True goes with new_head=True: without a new head nothing would be left to train")
+    if in_channels is not None:
+        check_channels(in_channels)
     if weights is None:
         if new_head:
             raise ValueError("new_head=True needs weights whose body it keeps; give weights, or leave out new_head")
-        return model_class(**kwargs)
+        if in_channels is None:
+            return model_class(**kwargs)
+        if "in_channels" in _parameters(model_class):
+            return model_class(in_channels=in_channels, **kwargs)
+        model = model_class(**kwargs)
+        replace_input(model, in_channels, initialize=_initialize)
+        return model
 
     classes = weights.meta.get("categories")
     takes_classes = bool(classes) and "num_classes" in _parameters(model_class)
     if new_head:
         if not takes_classes:
             raise ValueError(f"new_head=True: {weights} has no classifier that could be replaced")
-        return _with_new_head(model_class, weights, progress, freeze_body, kwargs)
-    if classes and takes_classes:
-        set_from_weights(kwargs, weights, "num_classes", len(classes))
-    with without_storage():
-        model = model_class(**kwargs)
-    return load(model, weights, progress)
+        model = _with_new_head(model_class, weights, progress, freeze_body, kwargs)
+    else:
+        if classes and takes_classes:
+            set_from_weights(kwargs, weights, "num_classes", len(classes))
+        with without_storage():
+            model = model_class(**kwargs)
+        load(model, weights, progress)
+    return model if in_channels is None else with_channels(model, in_channels, str(weights))
+
+
+def with_channels(
+    model: Model,
+    in_channels: int,
+    source: str,
+    replace: Callable[[nn.Module, int], list[str]] = replace_input,
+) -> Model:
+    """A trained model for images of another number of channels, made as :mod:`zoo_core.input_channels` says.
+
+    Args:
+        model: is changed.
+        in_channels: how many.
+        source: where its parameters come from, for the warning that says what was done.
+        replace: changes the first layers.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: there is no such first layer.
+    """
+    first: Any = model.get_submodule(input_layers(model)[0])
+    before = first.in_channels
+    names = replace(model, in_channels)
+    if before != in_channels:
+        user_warnings.warn(what_was_done(source, names, before, in_channels))
+    return model
 
 
 @contextlib.contextmanager

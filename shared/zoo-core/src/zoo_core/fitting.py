@@ -39,7 +39,8 @@ def fitting_arguments(
 
     Returns:
         ``num_classes`` and ``num_keypoints`` where the model has them, ``aux_loss`` or ``aux_logits`` where the default
-        does not fit, and ``quantize`` where it can be; nothing of a model that is quite another one.
+        does not fit, ``in_channels`` where it is not three, and ``quantize`` where it can be; nothing of a model that
+        is quite another one.
     """
     shapes = dict(_shapes(state_dict))
     base = {name: None for name in ("weights", "weights_backbone") if name in inspect.signature(builder).parameters}
@@ -48,6 +49,10 @@ def fitting_arguments(
     own = _built(builder, base)
     if own is None:
         return found
+    channels = _channels(builder, base, own, shapes)
+    if channels is not None:
+        found["in_channels"] = channels
+        own = _built(builder, base | found) or own
     if own.keys() != shapes.keys():
         for switch in _SWITCHES:
             other = _switched(builder, base | found, switch, own, shapes)
@@ -71,6 +76,19 @@ def _shapes(state_dict: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...
                 yield key, tuple(value.shape)
         elif key.endswith(_PACKED) and isinstance(value, tuple) and value and isinstance(value[0], torch.Tensor):
             yield f"{key.removesuffix(_PACKED)}.weight", tuple(value[0].shape)
+
+
+def _channels(
+    builder: "Callable[..., torch.nn.Module]", arguments: Mapping[str, Any], own: Shapes, shapes: Shapes
+) -> int | None:
+    """How many channels the first layer takes, if they are others than those that the model has."""
+    if all(shape == own.get(key, shape) for key, shape in shapes.items()):
+        return None
+    other = _built(builder, {**arguments, "in_channels": arguments.get("in_channels", 3) + 1})
+    first = next((key for key, shape in (other or {}).items() if key in shapes and own.get(key) != shape), None)
+    if first is None or len(shapes[first]) != len(own[first]) or shapes[first][1] == own[first][1]:
+        return None
+    return shapes[first][1]
 
 
 def _built(builder: "Callable[..., torch.nn.Module]", arguments: Mapping[str, Any]) -> Shapes | None:

@@ -122,22 +122,22 @@ def find(
             raise ValueError("give weights= or checkpoint=, not both: each has all the parameters of the model")
         if model is not None:
             overrides["name"] = catalog.model(os.fspath(model).lower()).name
-        return _from_checkpoint(Path(checkpoint), overrides)
+        return _for_its_channels(_from_checkpoint(Path(checkpoint), overrides))
     if model is None:
         raise ValueError("give the name of a model, or a checkpoint that says what it is")
     if isinstance(model, ModelSpec):
         if weights is not None:
             raise ValueError("weights= goes with the name of a model; a spec has its own")
-        return dataclasses.replace(model, **overrides)
+        return _for_its_channels(dataclasses.replace(model, **overrides))
     if not is_file(model):
         entry = catalog.model(os.fspath(model).lower())
         found = _from_catalog(entry, entry.checkpoint(weights or "DEFAULT"))
         if labels is not None and not found.labels:
             raise _without_classes(entry.name)
-        return dataclasses.replace(found, **overrides)
+        return _for_its_channels(dataclasses.replace(found, **overrides))
     if weights is not None:
         raise ValueError(f"weights= goes with the name of a model, and {os.fspath(model)} is a file")
-    return _from_checkpoint(Path(model), overrides)
+    return _for_its_channels(_from_checkpoint(Path(model), overrides))
 
 
 def is_file(model: str | os.PathLike[str]) -> bool:
@@ -253,6 +253,16 @@ def _with_data_of(spec: ModelSpec, described: Mapping[str, Any]) -> ModelSpec:
     return dataclasses.replace(spec, labels=other.labels, preset_arguments=dict(other.preset_arguments))
 
 
+def _for_its_channels(spec: ModelSpec) -> ModelSpec:
+    """The spec with a normalisation for as many channels as the model takes."""
+    channels = spec.arguments.get("in_channels")
+    if channels is None:
+        return spec
+    from zoo_core.input_channels import preset_arguments
+
+    return dataclasses.replace(spec, preset_arguments=preset_arguments(spec.preset, spec.preset_arguments, channels))
+
+
 def _arguments(name: str, path: Path, content: object, default: ModelSpec, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the builder with which the model takes what is in the file."""
     from zoo_core.checkpoints.own_files import choose
@@ -331,13 +341,13 @@ def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "to
         return builder(weights=None, **arguments).train(train)
     with builders.without_storage():
         model = builder(weights=None, **arguments)
-    file = _OfFile(spec)
+    file = _OfFile(spec, model)
     try:
         return builders.load(model, file, progress).train(train)  # type: ignore[arg-type]
     except checkpoints.StateDictError as error:
         from zoo_core.recognition import recognize
 
-        found = recognize(file.get_state_dict(progress=False))
+        found = recognize(_OfFile(spec).get_state_dict(progress=False))
         likeness = (
             f"is most like {', '.join(map(str, found))}" if found else "is like no model of the installed packages"
         )
@@ -370,15 +380,21 @@ def _check_labels(spec: ModelSpec) -> None:
 class _OfFile:
     """A file with a state dict, where :func:`zoo_core.builders.load` takes weights."""
 
-    def __init__(self, spec: ModelSpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: ModelSpec, model: "torch.nn.Module | None" = None) -> None:
+        self._spec, self._model = spec, model
 
     def get_state_dict(self, **options: Any) -> Any:
         assert self._spec.file is not None
         if "://" in self._spec.file or self._spec.file.startswith(("file:", "package:")):
             progress = options.get("progress", True)
-            return checkpoints.without_wrappers(checkpoints.get_state_dict(self._spec.file, progress=progress))
-        return checkpoints.read_own_state_dict(self._spec.file)
+            found: Any = checkpoints.without_wrappers(checkpoints.get_state_dict(self._spec.file, progress=progress))
+        else:
+            found = checkpoints.read_own_state_dict(self._spec.file)
+        if self._model is not None and self._spec.arguments.get("in_channels") is not None:
+            from zoo_core.input_channels import adapt_state_dict
+
+            return adapt_state_dict(self._model, found, source=str(self))
+        return found
 
     def __str__(self) -> str:
         return str(self._spec)

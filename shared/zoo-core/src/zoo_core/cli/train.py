@@ -82,6 +82,12 @@ def _complete_keys(context: click.Context, parameter: click.Parameter, incomplet
     metavar="FILE",
     help="Names of the data set's classes, one a line, where it has only numbers (masks).",
 )
+@click.option(
+    "--in-channels",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Channels of the images: 1 for grey ones, 4 for RGBA, ...; 3 by default.",
+)
 @click.option("--from-scratch", is_flag=True, help="Begin with fresh parameters.")
 @click.option(
     "--output",
@@ -113,6 +119,7 @@ def command(
     weights: str | None,
     checkpoint: Path | None,
     labels: Path | None,
+    in_channels: int | None,
     from_scratch: bool,
     folder: Path,
     resume: bool,
@@ -145,6 +152,7 @@ def command(
         from_scratch=from_scratch,
         settings=settings,
         labels=None if labels is None else specs.read_labels(labels),
+        in_channels=in_channels,
     )
     if check_data:
         return checking.check_data(job.task, [job.samples, job.held_out], workers)

@@ -16,6 +16,7 @@ from torch import nn
 from zoo_core import builders, checkpoints, specs
 from zoo_core.data import DataError, Dataset, MissingSplitError
 from zoo_core.data.coco import NO_CATEGORY
+from zoo_core.input_channels import adapt_state_dict
 from zoo_core.registry import get_model_builder, get_model_weights
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task, task_class
@@ -98,6 +99,7 @@ def prepare(
     from_scratch: bool = False,
     settings: Mapping[str, Any] | None = None,
     labels: Sequence[str] | None = None,
+    in_channels: int | None = None,
 ) -> Job:
     """Puts together what is to be trained: reads lists and annotations, but no image and no parameters.
 
@@ -113,6 +115,8 @@ def prepare(
         settings: changes to the recipe, by key.
         labels: name of each class, for data sets that have none (masks); by default those that the data set has, or
             else the model's.
+        in_channels: how many channels the images have, if not those that the model was trained on; see
+            :mod:`zoo_core.input_channels`.
 
     Raises:
         zoo_core.data.DataError: the data set cannot be used.
@@ -121,7 +125,8 @@ def prepare(
     """
     if sum((weights is not None, checkpoint is not None, from_scratch)) > 1:
         raise ValueError("weights, a checkpoint and fresh parameters exclude each other; give one of them")
-    found = specs.find(model, weights=weights, checkpoint=checkpoint)
+    arguments: dict[str, Any] = {} if in_channels is None else {"arguments": {"in_channels": in_channels}}
+    found = specs.find(model, weights=weights, checkpoint=checkpoint, **arguments)
     if not isinstance(recipe, Recipe):
         recipe = recipe_files.choose(recipe, found.task, found.name, from_scratch=from_scratch)
     recipe = recipe.with_settings(settings or {})
@@ -213,7 +218,9 @@ def _with_new_head(origin: ModelSpec, spec: ModelSpec) -> nn.Module:
             )
     model = specs.build(spec, train=True)
     head = _head(spec)
-    trained = specs.read_parameters(origin)
+    trained: Mapping[str, Any] = specs.read_parameters(origin)
+    if spec.arguments.get("in_channels") is not None:
+        trained = adapt_state_dict(model, trained, source=str(origin))
     fresh = model.state_dict()
     kept = {name: value for name, value in trained.items() if name.rpartition(".")[0] not in head}
     new = {name: value for name, value in fresh.items() if name.rpartition(".")[0] in head}

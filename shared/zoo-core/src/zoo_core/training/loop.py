@@ -73,13 +73,14 @@ def train(
     from_scratch: bool = False,
     settings: Mapping[str, Any] | None = None,
     labels: Sequence[str] | None = None,
+    in_channels: int | None = None,
     output: str | os.PathLike[str] = "run",
     **options: Any,
 ) -> Outcome:
     """Trains a model on a data set: :func:`~zoo_core.training.prepare` and :func:`fit` in one.
 
     Args:
-        model, data, recipe, weights, checkpoint, from_scratch, settings, labels: see
+        model, data, recipe, weights, checkpoint, from_scratch, settings, labels, in_channels: see
             :func:`~zoo_core.training.prepare`.
         output: folder for the files of the run.
         **options: see :func:`fit`.
@@ -92,6 +93,7 @@ def train(
         from_scratch=from_scratch,
         settings=settings,
         labels=labels,
+        in_channels=in_channels,
     )
     return fit(job, output, **options)
 
