@@ -99,6 +99,8 @@ def test_reads_what_is_in_the_file(tmp_path):
             r"'no_such_set' is no label set: .*no_such_set\.txt nor .*no_such_set\.txt",
         ),
         ("min_size = [32, 64]", "num_params = true", r"num_params = True must be int"),
+        ("min_size = [32, 64]", "trained_on = []", r"trained_on = \[\] must be a list of names"),
+        ("min_size = [32, 64]", 'trained_on = "Data"', r"trained_on = 'Data' must be a list of names"),
         ("[net.checkpoints.B]", "[net.checkpoints.B", r"not valid TOML"),
     ],
 )
@@ -312,7 +314,7 @@ def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
     text = GOOD.replace(
         "min_size = [32, 64]",
         "min_size = [32, 64]\nmin_temporal_size = 8\nclip_length = 16\nclips_per_video = 5\n"
-        "frame_rate = 7.5\nops = 1.5\nfile_size = 2.25\n"
+        'frame_rate = 7.5\nops = 1.5\nfile_size = 2.25\ntrained_on = ["Data"]\n'
         'num_params = 1234567\nrecipe = "by hand"\nlicense = "MIT"\nbackend = "fbgemm"\nunquantized = "Net_Weights.A"\n'
         'docs = """Two\n  lines."""\nkeypoint_names = ["nose"]\ncategories = ["a", "b", "c", "d", "e", "f"]',
     )
@@ -371,7 +373,6 @@ def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
         "file": "2.25 MB",
         "url": "package:pack/net.pth",
         "recipe": "by hand",
-        "license": "MIT",
         "backend": "fbgemm",
         "unquantized": "Net_Weights.A",
         "notes": "Two lines.",
