@@ -290,6 +290,13 @@ def docs(session: nox.Session) -> None:
     )
 
 
+@nox.session(requires=["torch"])
+def surface(session: nox.Session) -> None:
+    """Writes the files that hold the public names, signatures and options of all packages anew."""
+    install_packages(session, "core")
+    session.run("python", "-m", "tools.surface", *session.posargs)
+
+
 @nox.session
 def tables(session: nox.Session) -> None:
     """Writes the lists of models in the READMEs and in zoo-core anew, from the catalogues."""
