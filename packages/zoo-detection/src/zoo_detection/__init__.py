@@ -21,3 +21,4 @@ from zoo_detection.rpn import *
 from zoo_detection.ssd import *
 from zoo_detection.ssdlite import *
 from zoo_detection.transform import *
+from zoo_detection.validation import *

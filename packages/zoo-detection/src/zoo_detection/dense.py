@@ -10,8 +10,9 @@ from zoo_core.sizes import smaller
 from zoo_detection.anchors import check_predictions
 from zoo_detection.backbones import feature_maps_of
 from zoo_detection.building import initialize_part
+from zoo_detection.image_list import ImageList
 from zoo_detection.ops import batched_nms
-from zoo_detection.targets import check_images, check_labels, checked_targets
+from zoo_detection.targets import check_images, check_labels, checked_targets, sizes_of
 from zoo_detection.transform import GeneralizedRCNNTransform
 
 
@@ -89,20 +90,44 @@ class DenseDetector(nn.Module):
         check_images(images)
         if self.training:
             targets = checked_targets(images, targets)
-        original_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        original_sizes = sizes_of(images)
         batch, batch_targets = self.transform(images, targets)
+        predicted = self._predict(batch)
+        if self.training:
+            return self._losses(batch_targets, *predicted)
+        head_outputs, anchors, anchors_per_level = predicted
+        detections = self.postprocess_detections(head_outputs, anchors, batch.image_sizes, anchors_per_level)
+        return self.transform.postprocess(detections, batch.image_sizes, original_sizes)
+
+    def _validate(
+        self, images: Sequence[Tensor], targets: list[dict[str, Tensor]]
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """The detections of eval mode and the losses of training mode, from one pass of the model."""
+        batch, batch_targets = self.transform(images, targets)
+        head_outputs, anchors, anchors_per_level = self._predict(batch)
+        losses = self._losses(batch_targets, head_outputs, anchors, anchors_per_level)
+        detections = self.postprocess_detections(head_outputs, anchors, batch.image_sizes, anchors_per_level)
+        return self.transform.postprocess(detections, batch.image_sizes, sizes_of(images)), losses
+
+    def _predict(self, batch: ImageList) -> tuple[dict[str, Tensor], list[Tensor], list[int]]:
+        """What the head gives, the anchors of each image, and how many of them each feature map has."""
         feature_maps = list(feature_maps_of(self.backbone, batch.tensors).values())
         head_outputs = self.head(feature_maps)
         anchors = self.anchor_generator(batch, feature_maps)
         check_predictions(head_outputs["cls_logits"].shape[1], anchors)
-        anchors_per_level = self._anchors_per_level(feature_maps, anchors)
-        if self.training:
-            assert batch_targets is not None
-            # The head may have been replaced by one for other classes.
-            check_labels(batch_targets, head_outputs["cls_logits"].shape[-1], background=self._background)
-            return self.compute_loss(batch_targets, head_outputs, anchors, anchors_per_level)
-        detections = self.postprocess_detections(head_outputs, anchors, batch.image_sizes, anchors_per_level)
-        return self.transform.postprocess(detections, batch.image_sizes, original_sizes)
+        return head_outputs, anchors, self._anchors_per_level(feature_maps, anchors)
+
+    def _losses(
+        self,
+        targets: list[dict[str, Tensor]] | None,
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        anchors_per_level: list[int],
+    ) -> dict[str, Tensor]:
+        assert targets is not None
+        # The head may have been replaced by one for other classes.
+        check_labels(targets, head_outputs["cls_logits"].shape[-1], background=self._background)
+        return self.compute_loss(targets, head_outputs, anchors, anchors_per_level)
 
 
 def normalized_transform(

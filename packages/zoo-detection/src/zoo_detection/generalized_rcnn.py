@@ -1,12 +1,13 @@
 """The frame of two-stage detectors."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from zoo_detection.backbones import feature_maps_of
 from zoo_detection.building import initialize_part
-from zoo_detection.targets import check_images, checked_targets
+from zoo_detection.targets import check_images, checked_targets, sizes_of
 from zoo_detection.transform import GeneralizedRCNNTransform
 
 __all__ = ["GeneralizedRCNN"]
@@ -55,7 +56,7 @@ class GeneralizedRCNN(nn.Module):
         check_images(images)
         if self.training:
             targets = checked_targets(images, targets)
-        original_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        original_sizes = sizes_of(images)
         batch, batch_targets = self.transform(images, targets)
         features = feature_maps_of(self.backbone, batch.tensors)
         proposals, proposal_losses = self.rpn(batch, features, batch_targets)
@@ -63,3 +64,17 @@ class GeneralizedRCNN(nn.Module):
         if self.training:
             return {**detector_losses, **proposal_losses}
         return self.transform.postprocess(detections, batch.image_sizes, original_sizes)
+
+    def _validate(
+        self, images: Sequence[Tensor], targets: list[dict[str, Tensor]]
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """The detections of eval mode and the losses of training mode, from one pass of the backbone."""
+        rpn: Any = self.rpn
+        roi_heads: Any = self.roi_heads
+        batch, batch_targets = self.transform(images, targets)
+        features = feature_maps_of(self.backbone, batch.tensors)
+        proposals, of_training, proposal_losses = rpn.validate(batch, features, batch_targets)
+        detections, _ = roi_heads(features, proposals, batch.image_sizes)
+        detector_losses = roi_heads.losses(features, of_training, batch.image_sizes, batch_targets)
+        found = self.transform.postprocess(detections, batch.image_sizes, sizes_of(images))
+        return found, {**detector_losses, **proposal_losses}

@@ -138,7 +138,7 @@ class RoIHeads(nn.Module):
             ValueError: a label is not a class of the predictor, or masks or keypoints are missing in the targets.
         """
         if self.training:
-            return [], self._losses(features, proposals, image_shapes, targets)
+            return [], self.losses(features, proposals, image_shapes, targets)
         class_logits, box_regression = self._predict_boxes(features, proposals, image_shapes)
         detections = self.postprocess_detections(class_logits, box_regression, proposals, image_shapes)
         result = [
@@ -225,13 +225,14 @@ class RoIHeads(nn.Module):
             all_labels.append(label[keep])
         return all_boxes, all_scores, all_labels
 
-    def _losses(
+    def losses(
         self,
         features: Mapping[str, Tensor],
         proposals: list[Tensor],
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]] | None,
     ) -> dict[str, Tensor]:
+        """The losses by name: what :meth:`forward` gives in training mode, for the same arguments. Draws regions."""
         if targets is None:
             raise ValueError("in training mode RoIHeads need targets")
         for key, wanted in (("masks", self.has_mask()), ("keypoints", self.has_keypoint())):

@@ -126,25 +126,63 @@ class RegionProposalNetwork(nn.Module):
             For each image its proposals, Tensor[n, 4], best first; and in training mode the losses
             ``loss_objectness`` and ``loss_rpn_box_reg``.
         """
+        predicted = self._predict(images, features)
+        boxes = self._propose(*predicted, images.image_sizes)
+        if not self.training:
+            return boxes, {}
+        if targets is None:
+            raise ValueError("in training mode the region proposal network needs targets")
+        return boxes, self._losses(*predicted, targets)
+
+    def validate(
+        self, images: ImageList, features: Mapping[str, Tensor], targets: list[dict[str, Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
+        """The proposals that eval mode makes, those that training would learn from, and the losses.
+
+        Args:
+            images, features, targets: see :meth:`forward`. The network is in eval mode.
+        """
+        predicted = self._predict(images, features)
+        boxes = self._propose(*predicted, images.image_sizes)
+        self.training = True  # the numbers of proposals, and nothing that the head does
+        try:
+            of_training = self._propose(*predicted, images.image_sizes)
+        finally:
+            self.training = False
+        return boxes, of_training, self._losses(*predicted, targets)
+
+    def _predict(
+        self, images: ImageList, features: Mapping[str, Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """For each feature map the logits, Tensor[N, A], and offsets, Tensor[N, A, 4]; the anchors of each image."""
         feature_maps = list(features.values())
         logits, offsets = self.head(feature_maps)
         anchors = self.anchor_generator(images, feature_maps)
         objectness = [anchors_last(level, 1)[..., 0] for level in logits]
         deltas = [anchors_last(level, 4) for level in offsets]
         check_predictions(sum(level.shape[1] for level in objectness), anchors)
-        boxes = self.filter_proposals(
-            [level.detach() for level in objectness], [level.detach() for level in deltas], anchors, images.image_sizes
+        return objectness, deltas, anchors
+
+    def _propose(
+        self, objectness: list[Tensor], deltas: list[Tensor], anchors: list[Tensor], sizes: list[tuple[int, int]]
+    ) -> list[Tensor]:
+        return self.filter_proposals(
+            [level.detach() for level in objectness], [level.detach() for level in deltas], anchors, sizes
         )
-        if not self.training:
-            return boxes, {}
-        if targets is None:
-            raise ValueError("in training mode the region proposal network needs targets")
+
+    def _losses(
+        self,
+        objectness: list[Tensor],
+        deltas: list[Tensor],
+        anchors: list[Tensor],
+        targets: list[dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
         labels, matched_gt_boxes = self.assign_targets_to_anchors(anchors, targets)
         regression_targets = self.box_coder.encode(matched_gt_boxes, anchors)
         loss_objectness, loss_box = self.compute_loss(
             torch.cat(objectness, 1), torch.cat(deltas, 1), labels, regression_targets
         )
-        return boxes, {"loss_objectness": loss_objectness, "loss_rpn_box_reg": loss_box}
+        return {"loss_objectness": loss_objectness, "loss_rpn_box_reg": loss_box}
 
     def filter_proposals(
         self,

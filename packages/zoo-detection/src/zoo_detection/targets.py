@@ -7,7 +7,7 @@ from torch import Tensor
 
 from zoo_detection.precision import in_single_or_better
 
-__all__ = ["check_images", "check_labels", "checked_targets"]
+__all__ = ["check_images", "check_labels", "checked_targets", "sizes_of"]
 
 
 _TO_TENSOR = (
@@ -43,6 +43,11 @@ def check_images(images: Sequence[Tensor]) -> None:
                 f"images[{index}] must have values in [0, 1] of a floating dtype, not {image.dtype}; convert it as the "
                 "weights' transforms() do"
             )
+
+
+def sizes_of(images: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Height and width of each image."""
+    return [(image.shape[-2], image.shape[-1]) for image in images]
 
 
 def checked_targets(

@@ -4,6 +4,7 @@ from zoo_core.registry import get_model, get_model_builder, get_model_weights, g
 from zoo_core.weights import Weights, WeightsEnum
 from zoo_segmentation.deeplabv3 import *
 from zoo_segmentation.fcn import *
+from zoo_segmentation.losses import *
 from zoo_segmentation.lraspp import *
 from zoo_segmentation.masks import *
 from zoo_segmentation.metrics import *

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo_core.presets import SemanticSegmentation
 from zoo_core.tasks import Task
@@ -15,13 +14,11 @@ from zoo_core.training.contract import Training
 from zoo_core.training.optimization import apart, by_decay
 from zoo_core.training.recipes import Recipe, RecipeError
 from zoo_core.training.transforms import Sample, pipelines
+from zoo_segmentation.losses import segmentation_losses
 
 __all__ = ["SegmentationTraining"]
 
-_VOID = 255
 _CROP = 480
-# Of the loss of the auxiliary classifier.
-_AUXILIARY_WEIGHT = 0.5
 _AUXILIARY = "aux_classifier."
 
 
@@ -71,15 +68,8 @@ class SegmentationTraining(Training):
         """The mean cross-entropy over the pixels that count; that of the auxiliary classifier has half its weight."""
         images, truths = batch
         outputs = model(images)
-        total = self._cross_entropy(outputs["out"], truths)
-        if "aux" in outputs:
-            total = total + _AUXILIARY_WEIGHT * self._cross_entropy(outputs["aux"], truths)
-        return total
-
-    def _cross_entropy(self, logits: Tensor, truths: Tensor) -> Tensor:
-        if not bool((truths != _VOID).any()):
-            return logits.sum() * 0  # the mean over no pixel would be NaN
-        return F.cross_entropy(logits, truths, ignore_index=_VOID, label_smoothing=self.recipe.label_smoothing)
+        losses = segmentation_losses(outputs, truths, label_smoothing=self.recipe.label_smoothing)
+        return sum(losses.values(), start=torch.zeros((), device=truths.device))
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
         """By weight decay; the auxiliary classifier apart, for its own factor of the rate."""

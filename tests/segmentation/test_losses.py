@@ -1,0 +1,52 @@
+"""Losses of segmentation models, and scores and losses of one pass."""
+
+import pytest
+import torch
+from torch import nn
+
+import zoo_core
+from zoo_segmentation import scores_and_losses, segmentation_losses
+
+
+def test_losses_by_hand():
+    """Two pixels of two classes; a third one is void."""
+    scores = torch.tensor([[[[0.0, 2.0, 5.0]], [[0.0, 0.0, 5.0]]]])
+    truths = torch.tensor([[[0, 1, 255]]])
+    first, second = torch.log(torch.tensor(2.0)), torch.log1p(torch.tensor(2.0).exp())
+    losses = segmentation_losses({"out": scores, "aux": scores}, truths)
+    torch.testing.assert_close(losses["out"], (first + second) / 2)
+    torch.testing.assert_close(losses["aux"], (first + second) / 4)
+    assert segmentation_losses({"out": scores}, torch.full_like(truths, 255))["out"] == 0
+
+
+@pytest.mark.parametrize("name", ["fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large"])
+def test_scores_and_losses_of_one_pass(name):
+    torch.manual_seed(0)
+    aux = {} if "lraspp" in name else {"aux_loss": True}
+    model = zoo_core.get_model(name, weights=None, weights_backbone=None, num_classes=4, **aux).train()
+    images, truths = torch.rand(2, 3, 48, 64), torch.randint(0, 4, (2, 48, 64))
+    truths[0, :8] = 255
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    outputs, losses = scores_and_losses(model, images, truths)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(module.training for module in model.modules())
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert losses.keys() == outputs.keys()
+    assert not any(loss.requires_grad for loss in losses.values())
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.Dropout):
+            module.eval()
+    of_training = model(images)
+    for key, loss in segmentation_losses(of_training, truths).items():
+        torch.testing.assert_close(losses[key], loss.detach())
+        torch.testing.assert_close(outputs[key], of_training[key].detach())
+    _, losses = scores_and_losses(model, images, truths, with_grad=True)
+    assert sum(losses.values()).requires_grad
+
+
+def test_a_class_for_each_pixel():
+    model = zoo_core.get_model("lraspp_mobilenet_v3_large", weights=None, weights_backbone=None)
+    with pytest.raises(ValueError, match=r"here shape \[1, 32, 32\], not \[1, 16, 32\]"):
+        scores_and_losses(model, torch.rand(1, 3, 32, 32), torch.zeros(1, 16, 32, dtype=torch.int64))
