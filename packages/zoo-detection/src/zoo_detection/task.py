@@ -13,7 +13,8 @@ from torch import Tensor
 from zoo_core.data import Dataset
 from zoo_core.drawing import enlarged
 from zoo_core.engines import Engine
-from zoo_core.tasks import Sample, Score, Task, check_finite
+from zoo_core.exporting import Example
+from zoo_core.tasks import Sample, Score, Task, check_finite, example_images
 from zoo_core.training.recipes import Recipe
 from zoo_detection.average_precision import AveragePrecision
 from zoo_detection.coco import records
@@ -65,6 +66,12 @@ class ObjectDetectionTask(Task[Image.Image, Detections]):
 
     def record(self, result: Detections) -> dict[str, Any]:
         return {"detections": records(result)}
+
+    def example(self, size: Sequence[int] | None = None, batch_size: int = 1) -> Example:
+        """A list of images of one size, whose number a file does not leave open."""
+        height, width = (480, 640) if size is None else self.check_size(size, ("height", "width"))
+        images = list(example_images(self.preprocess, batch_size, height, width))
+        return Example((images,), dynamic=({2: "height", 3: "width"},))
 
     def check_truth(self, input: Image.Image, truth: Mapping[str, Any]) -> None:
         if "size" in truth and tuple(truth["size"]) != (input.height, input.width):

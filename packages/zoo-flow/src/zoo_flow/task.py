@@ -11,7 +11,8 @@ from torch import Tensor
 
 from zoo_core.data import Dataset
 from zoo_core.drawing import draw_flow
-from zoo_core.tasks import Sample, Score, Task
+from zoo_core.exporting import Example
+from zoo_core.tasks import Sample, Score, Task, example_images
 from zoo_core.training.recipes import Recipe
 from zoo_flow.data import open_flow_data
 from zoo_flow.flo import read_flow, write_flo
@@ -98,6 +99,28 @@ class OpticalFlowTask(Task[tuple[Image.Image, Image.Image], Flow]):
             "mean_length": float(lengths.mean()),
             "max_length": float(lengths.max()),
         }
+
+    def example(self, size: Sequence[int] | None = None, batch_size: int = 1) -> Example:
+        """Two batches of images, whose height and width are multiples of 8 and at least 128."""
+        height, width = (256, 320) if size is None else self.check_size(size, ("height", "width"))
+        if (padded := Padding(height, width)).left + padded.right + padded.top + padded.bottom:
+            raise ValueError(f"the size must be multiples of 8, at least 128, not {height} x {width}")
+        first, second = (
+            2 * example_images(self.preprocess, batch_size, height, width, seed=0).roll(motion, (-2, -1)) - 1
+            for motion in ((0, 0), (2, 3))
+        )
+        return Example(
+            (first, second),
+            names=("image1", "image2"),
+            dynamic=({0: "batch", 2: "height", 3: "width"},) * 2,
+            output_name="flow",
+            forward_arguments=self.forward_arguments,
+        )
+
+    def example_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Multiples of 8."""
+        height, width = size
+        return [(max(height - 64, 128), width + 24), (height + 40, max(width - 72, 128))]
 
     def check_truth(self, input: tuple[Image.Image, Image.Image], truth: Tensor) -> None:
         if tuple(truth.shape[1:]) != (input[0].height, input[0].width):

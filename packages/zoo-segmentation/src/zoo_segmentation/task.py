@@ -1,5 +1,6 @@
 """Semantic segmentation: which parts of an image show what."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from zoo_core.data import Dataset
 from zoo_core.drawing import class_color, draw_labels, enlarged, overlay_labels, paint_classes
+from zoo_core.exporting import Example
 from zoo_core.tasks import Sample, Score, Task
 from zoo_core.training.recipes import Recipe
 from zoo_segmentation.data import open_segmentation_data
@@ -100,6 +102,11 @@ class SemanticSegmentationTask(Task[Image.Image, Segmentation]):
         return {
             "classes": [{"index": index, "label": label, "share": share} for index, label, share in result.shares()]
         }
+
+    def example(self, size: Sequence[int] | None = None, batch_size: int = 1) -> Example:
+        """As of other images; what the models call ``out`` is ``logits`` in a file."""
+        found = super().example(size, batch_size)
+        return dataclasses.replace(found, renamed={"out": "logits", "aux": "aux_logits"})
 
     def check_truth(self, input: Image.Image, truth: Tensor) -> None:
         if tuple(truth.shape) != (input.height, input.width):

@@ -15,9 +15,10 @@ from zoo_core.data import Dataset
 from zoo_core.drawing import draw_labels
 from zoo_core.drawing.fonts import Lettering
 from zoo_core.engines import Engine
+from zoo_core.exporting import Example
 from zoo_core.images import to_pil_image
 from zoo_core.specs import ModelSpec
-from zoo_core.tasks import Sample, Task, check_finite
+from zoo_core.tasks import Sample, Task, check_finite, example_images
 from zoo_core.training.recipes import Recipe
 from zoo_core.videos import VideoFile
 from zoo_video.data import labels_in, open_video_data
@@ -163,16 +164,21 @@ class VideoClassificationTask(Task[Video, ClassifiedVideo]):
         super().__init__(spec, ({"clips": published} if published else {}) | dict(options or {}), scoring=scoring)
 
     def read(self, path: Path) -> Video:
-        facts = self.spec.facts
         with VideoFile(path):  # says now what cannot be opened
             pass
         return Video(
             path,
-            self.options["frames"] or facts.get("clip_length") or facts.get("min_temporal_size") or 16,
+            self.clip_length,
             self.options["clips"],
-            self.options["frame_rate"] or facts.get("frame_rate"),
+            self.options["frame_rate"] or self.spec.facts.get("frame_rate"),
             self._prepare_frame,
         )
+
+    @property
+    def clip_length(self) -> int:
+        """Frames of a clip."""
+        facts = self.spec.facts
+        return self.options["frames"] or facts.get("clip_length") or facts.get("min_temporal_size") or 16
 
     def _prepare_frame(self, frame: Tensor) -> Tensor:
         """Large frames are not kept: only what the model takes of them."""
@@ -225,6 +231,20 @@ class VideoClassificationTask(Task[Video, ClassifiedVideo]):
             "labels": result.record(topk),
             "clips": [{"start": clip.start, "end": clip.end, "labels": clip.record(topk)} for clip in result.clips],
         }
+
+    def example(self, size: Sequence[int] | None = None, batch_size: int = 1) -> Example:
+        """A batch of clips of so many frames, height and width."""
+        frames, height, width = (
+            self.example_size if size is None else self.check_size(size, ("frames", "height", "width"))
+        )
+        clips = example_images(self.preprocess, batch_size, frames, height, width)
+        dynamic = {0: "batch", 2: "frames", 3: "height", 4: "width"}
+        return Example((clips,), names=("clips",), dynamic=(dynamic,), output_name="logits")
+
+    @property
+    def example_size(self) -> tuple[int, ...]:
+        """Frames, height and width of the clips that the weights were made for."""
+        return (self.clip_length, *super().example_size)
 
     def score(self) -> Accuracy[ClassifiedVideo]:
         return Accuracy()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo_core import catalog, checkpoints, declarations
 from zoo_core.catalog import Checkpoint, Model
+from zoo_core.exported_files import ModelFacts, format_of, is_exported, read_metadata
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,7 @@ class ModelSpec:
         task: ``"classification"``, ``"detection"``, ...
         weights: which published weights, ``"IMAGENET1K_V1"``; ``None`` for others.
         file: url or path of the file with the parameters; ``None`` for fresh ones.
-        format: what that file is: ``"state_dict"``.
+        format: what that file is: ``"state_dict"``, or of an exported model ``"onnx"``, ``"openvino"`` or ``"pt2"``.
         arguments: of the builder, beside ``weights``.
         preset: class in :mod:`zoo_core.presets` that prepares inputs; ``preset_arguments`` are its arguments.
         labels: name of each class; empty where they have none.
@@ -91,8 +92,8 @@ def find(
     """What a model's name, or a file with its parameters, stands for.
 
     Args:
-        model: a name (letter case does not matter), the path of a checkpoint, or a spec; ``None`` for a ``checkpoint``
-            that says what it is.
+        model: a name (letter case does not matter), the path of a checkpoint or of an exported model, or a spec;
+            ``None`` for a ``checkpoint`` that says what it is.
         weights: which published weights of a model that is named: a member's name with or without its class, or
             ``"DEFAULT"``, which is the default.
         checkpoint: a file with parameters of your own for the model that is named: what :func:`torch.save` or
@@ -145,6 +146,26 @@ def is_file(model: str | os.PathLike[str]) -> bool:
     return not isinstance(model, str) or (model.lower() not in catalog.models() and names_file(model))
 
 
+def _from_exported(path: Path, overrides: Mapping[str, Any]) -> ModelSpec:
+    """An exported file says what it is; nothing but its labels can be another."""
+    facts = ModelFacts.from_metadata(read_metadata(path), path)
+    changed = overrides.keys() - {"labels", "facts"}
+    if overrides.get("name", facts.model) != facts.model or changed - {"name"}:
+        raise ValueError(f"{path} is {facts.model}, exported; only the names of its classes can be changed")
+    count = facts.arguments.get("num_classes", len(facts.labels)) or None
+    return ModelSpec(
+        name=facts.model,
+        task=facts.task,
+        file=os.fspath(path),
+        format=format_of(path),
+        arguments=dict(facts.arguments),
+        preset=facts.preset,
+        preset_arguments=dict(facts.preset_arguments),
+        facts=overrides.get("facts", dict(facts.facts)),
+        **_labels(facts.model, path, overrides, count, facts.labels),
+    )
+
+
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The names of classes in a file, in the order of the model's outputs.
 
@@ -193,7 +214,7 @@ def _labels_of_json(path: str, text: str) -> tuple[str, ...]:
 
 def names_file(word: str) -> bool:
     """Whether a word means a file with a model rather than the name of one."""
-    return Path(word).suffix.lower() in CHECKPOINT_SUFFIXES
+    return Path(word).suffix.lower() in CHECKPOINT_SUFFIXES or is_exported(word)
 
 
 def _from_catalog(model: Model, checkpoint: Checkpoint) -> ModelSpec:
@@ -214,6 +235,8 @@ def _from_catalog(model: Model, checkpoint: Checkpoint) -> ModelSpec:
 
 def _from_checkpoint(path: Path, overrides: Mapping[str, Any]) -> ModelSpec:
     """A checkpoint that says what it is has a spec's fields under ``"spec"``, beside its state dict."""
+    if is_exported(path):
+        return _from_exported(path, overrides)
     try:
         content = checkpoints.read_content(path, map_location="meta")  # without their data, tensors cost nothing
     except checkpoints.UnreadableCheckpointError:  # of int8 tensors perhaps, which torch has with data only
@@ -321,7 +344,10 @@ def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "to
     from zoo_core.registry import get_model_builder, get_model_weights
 
     if spec.format != "state_dict":
-        raise ValueError(f"{spec}: a file of the format {spec.format!r} is run as it is; there is no model to build")
+        raise ValueError(
+            f"{spec}: a file of the format {spec.format!r} is run as it is; there is no module to build. Use the "
+            "checkpoint that it was exported from"
+        )
     builder = get_model_builder(spec.name)
     parameters = inspect.signature(builder).parameters
     arguments = dict(spec.arguments)

@@ -12,12 +12,14 @@ its input, :meth:`Task.result` makes a *result* of that, which can be described,
 """
 
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -25,6 +27,7 @@ from zoo_core import presets
 from zoo_core.data import Dataset
 from zoo_core.declarations import ENTRY_POINT_GROUP, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Option, declaration
 from zoo_core.engines import Engine
+from zoo_core.exporting.recording import Example
 from zoo_core.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ __all__ = [
     "Score",
     "Task",
     "check_finite",
+    "example_images",
     "task_class",
 ]
 
@@ -282,6 +286,55 @@ class Task(ABC, Generic[Input, Result]):
     def score(self) -> Score[Result]:
         """A new score, which compares results of this task with the ground truth."""
 
+    def example(self, size: Sequence[int] | None = None, batch_size: int = 1) -> Example:
+        """What the model is exported with: a batch of images, as :meth:`prepare` makes them.
+
+        Args:
+            size: height and width; by default those that the weights were made for.
+            batch_size: how many images.
+
+        Raises:
+            ValueError: the task's models take inputs of another form, or such a size cannot be.
+        """
+        if self.declaration.images != 1:
+            raise ValueError(f"models of the task {self.spec.task} are not exported: its example() says with what")
+        height, width = self.check_size(size, ("height", "width")) if size is not None else self.example_size
+        images = example_images(self.preprocess, batch_size, height, width)
+        return Example((images,), dynamic=({0: "batch", 2: "height", 3: "width"},), output_name="logits")
+
+    @property
+    def example_size(self) -> tuple[int, ...]:
+        """Height and width of the images that the weights were made for."""
+        for name in ("crop_size", "resize_size"):
+            if sides := getattr(self.preprocess, name, None):
+                return sides[0], sides[-1]
+        return 224, 224
+
+    def example_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Other sizes that a model may take that takes this one, the likeliest to show a difference first."""
+        *frames, height, width = size
+        longer = [frames, [count + 4 for count in frames], [2 * count for count in frames]]
+        return [
+            (*more, *sides)
+            for more, sides in zip(
+                [longer[1], longer[0], longer[0], longer[1], longer[2]],
+                [
+                    (height * 3 // 4 + 1, width + 19),
+                    (height + 33, width * 3 // 4),
+                    (_multiple(height * 3 / 4, 32), _multiple(width * 5 / 4, 32)),
+                    (_multiple(height * 5 / 4, 32), _multiple(width * 3 / 4, 32)),
+                    (2 * height, 2 * width),
+                ],
+                strict=True,
+            )
+        ]
+
+    def check_size(self, size: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
+        """The size, if it has these sides. Raises ValueError if not."""
+        if len(size) != len(names) or not all(type(side) is int and side > 0 for side in size):
+            raise ValueError(f"the size must be {', '.join(names)}, each at least 1, not {tuple(size)}")
+        return tuple(size)
+
     def check_truth(self, input: Input, truth: Any) -> None:
         """Checks what can be told without a model: whether the truth of a sample goes with its input.
 
@@ -333,6 +386,39 @@ class Task(ABC, Generic[Input, Result]):
             ValueError: models of the task cannot be trained, or the recipe is not one for them.
         """
         raise ValueError(f"`zoo train` does not train models of the task {self.spec.task} yet")
+
+
+def example_images(preset: Any, *shape: int, seed: int = 0) -> Tensor:
+    """Images with edges and surfaces of all sizes, each level one of 256, normalised as a preset does.
+
+    Args:
+        preset: gives channels, mean and std.
+        *shape: N, H, W, or N, T, H, W for clips.
+        seed: of the images.
+
+    Returns:
+        float32 Tensor[N, C, H, W] or Tensor[N, C, T, H, W].
+    """
+    mean, std = getattr(preset, "mean", [0.0] * 3), getattr(preset, "std", [1.0] * 3)
+    count, *frames, height, width = shape
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.zeros(count * math.prod(frames), len(mean), height, width)
+    for cells, strength in ((3, 0.3), (9, 0.25), (27, 0.2), (81, 0.15)):
+        coarse = torch.rand(count, len(mean), cells, cells, generator=generator) - 0.5
+        coarse = coarse.repeat_interleave(math.prod(frames), 0)
+        images += strength * F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+    levels = ((images + 0.5).clamp(0, 1) * 255).round()
+    statistics = torch.tensor((mean, std))[..., None, None]
+    values = (levels / 255 - statistics[0]) / statistics[1]
+    if not frames:
+        return values
+    # Frames of a clip move to the right.
+    clips = values.unflatten(0, (count, *frames)).transpose(1, 2)
+    return torch.stack([clips[:, :, t].roll(3 * t, -1) for t in range(frames[0])], 2)
+
+
+def _multiple(length: float, of: int) -> int:
+    return max(round(length / of), 1) * of
 
 
 def _of_one_shape(samples: Sequence[Sample]) -> Iterator[list[int]]:

@@ -1,17 +1,51 @@
-"""Models as files for other runtimes: ONNX, OpenVINO, torch's own ``.pt2``."""
+"""Models as files for other runtimes: ONNX, OpenVINO, torch's own ``.pt2``.
+
+``zoo export`` is a thin face over :func:`~zoo_core.exporting.job.export`, which takes a model of the zoo::
+
+    from zoo_core.exporting import export
+
+    exported = export("resnet50", "resnet50.onnx")
+
+:func:`export_module` writes any module, with an :class:`Example` of what it is called with.
+"""
 
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from zoo_core.exported_files import FORMATS, format_of
 from zoo_core.exporting.recording import Example, ExportError, Program, record
 from zoo_core.exporting.structure import NamedTensor, Signature
-from zoo_core.exporting.writing import FORMATS, format_of, placed, require_writers, write
+from zoo_core.exporting.writing import placed, require_writers, write
 
-__all__ = ["FORMATS", "Example", "ExportError", "NamedTensor", "Program", "Signature", "export_module", "format_of"]
+if TYPE_CHECKING:
+    from zoo_core.exporting.job import Exported, export
+
+__all__ = [
+    "FORMATS",
+    "Example",
+    "ExportError",
+    "Exported",
+    "NamedTensor",
+    "Program",
+    "Signature",
+    "export",
+    "export_module",
+    "format_of",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # These know tasks, which know engines, which write files.
+    if name in ("Exported", "export"):
+        from zoo_core.exporting import job
+
+        return getattr(job, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def export_module(

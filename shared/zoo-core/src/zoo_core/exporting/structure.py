@@ -53,6 +53,12 @@ class NamedTensor:
         """A tensor's name, dtype and shape."""
         return cls(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
 
+    def fits(self, tensor: Tensor) -> bool:
+        """Whether a tensor has this shape."""
+        return len(self.shape) == tensor.ndim and all(
+            isinstance(size, str) or size == found for size, found in zip(self.shape, tensor.shape, strict=True)
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """As plain data."""
         return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}

@@ -15,36 +15,17 @@ from typing import Any
 import torch
 
 from zoo_core import extras
+from zoo_core.exported_files import FORMATS, companions
 from zoo_core.exporting.recording import ExportError, Program
 
-__all__ = ["FORMATS", "companions", "format_of", "placed", "require_writers", "write"]
-
-FORMATS: Mapping[str, str] = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
-"""The endings of files, by format."""
+__all__ = ["onnx_to_openvino", "placed", "require_writers", "write"]
 
 # Protobuf, which ONNX files are, ends at 2 GB: of larger ones the tensors lie in a file beside.
 _MOST_BYTES_IN_ONE_FILE = 1_900_000_000
 
-
-def format_of(path: str | os.PathLike[str]) -> str:
-    """The format that a file's ending says.
-
-    Raises:
-        ValueError: it says none.
-    """
-    suffix = Path(path).suffix.lower()
-    for name, ending in FORMATS.items():
-        if suffix == ending:
-            return name
-    known = ", ".join(f"{ending} ({name})" for name, ending in FORMATS.items())
-    raise ValueError(f"{os.fspath(path)}: exported models end in {known}")
-
-
-def companions(path: Path) -> tuple[Path, ...]:
-    """The files that may lie beside an exported model and belong to it."""
-    if path.suffix.lower() == ".xml":
-        return (path.with_suffix(".bin"),)
-    return (path.with_name(f"{path.name}.data"),) if path.suffix.lower() == ".onnx" else ()
+# Tensors of fewer numbers, biases for instance, are not worth a loss of digits.
+_FEW = 1024
+_LARGEST_HALF = 65504.0
 
 
 @contextlib.contextmanager
@@ -81,7 +62,13 @@ def placed(path: Path) -> Iterator[Path]:
 
 
 def write(
-    program: Program, path: Path, format: str, *, metadata: Mapping[str, str] | None = None, opset: int | None = None
+    program: Program,
+    path: Path,
+    format: str,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    opset: int | None = None,
+    half: bool = False,
 ) -> None:
     """Writes a recorded model.
 
@@ -91,6 +78,7 @@ def write(
         format: one of :data:`FORMATS`.
         metadata: what the file is to say about itself.
         opset: the version of ONNX's operators; by default torch's.
+        half: store large tensors in float16; ONNX files convert them back when they are loaded. Not for ``.pt2``.
 
     Raises:
         zoo_core.extras.MissingExtraError: what writes the format is not installed.
@@ -98,8 +86,8 @@ def write(
         OSError: the file cannot be written.
     """
     writers: dict[str, Callable[[], None]] = {
-        "onnx": lambda: _write_onnx(program, path, dict(metadata or {}), opset),
-        "openvino": lambda: _write_openvino(program, path, dict(metadata or {}), opset),
+        "onnx": lambda: _write_onnx(program, path, dict(metadata or {}), opset, half),
+        "openvino": lambda: _write_openvino(program, path, dict(metadata or {}), opset, half),
         "pt2": lambda: _write_pt2(program, path, dict(metadata or {})),
     }
     if format not in writers:
@@ -127,18 +115,43 @@ def _write_pt2(program: Program, path: Path, metadata: dict[str, str]) -> None:
     torch.export.save(exported, path, extra_files=extra)
 
 
-def _write_onnx(program: Program, path: Path, metadata: dict[str, str], opset: int | None) -> None:
+def _write_onnx(program: Program, path: Path, metadata: dict[str, str], opset: int | None, half: bool) -> None:
     require_writers("onnx")
     made = _onnx_program(program, opset)
+    if half:
+        _halve(made.model)
     made.model.metadata_props.clear()
     made.model.metadata_props.update(metadata)
     made.model.producer_name = "zoo"
-    made.save(str(path), external_data=_bytes(program) > _MOST_BYTES_IN_ONE_FILE)
+    size = sum(value.const_value.nbytes for value in made.model.graph.initializers.values())
+    made.save(str(path), external_data=size > _MOST_BYTES_IN_ONE_FILE)
 
 
-def _bytes(program: Program) -> int:
-    tensors = [*program.exported.state_dict.values(), *program.exported.constants.values()]
-    return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor))
+def _halve(model: Any) -> None:
+    """Stores weights in float16, each with a Cast behind it, which runtimes carry out while they load the file."""
+    ir: Any = extras.require("onnx_ir", extra="onnx", purpose="to export to ONNX")
+    graph = model.graph
+    for name, value in list(graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size < _FEW or not value.uses():
+            continue
+        halved = torch.from_numpy(tensor.numpy().copy()).clamp(-_LARGEST_HALF, _LARGEST_HALF).half()
+        stored = ir.Value(
+            name=f"{name}_half",
+            shape=ir.Shape(tensor.shape),
+            type=ir.TensorType(ir.DataType.FLOAT16),
+            const_value=ir.tensor(halved.numpy(), name=f"{name}_half"),
+        )
+        uses = list(value.uses())
+        del graph.initializers[name]
+        graph.initializers[stored.name] = stored
+        cast = ir.Node("", "Cast", [stored], [ir.AttrInt64("to", ir.DataType.FLOAT)], num_outputs=1)
+        cast.outputs[0].name = name
+        cast.outputs[0].shape = ir.Shape(tensor.shape)
+        cast.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+        for user, place in uses:
+            user.replace_input_with(place, cast.outputs[0])
+        graph.insert_before(graph[0], cast)
 
 
 def _onnx_program(program: Program, opset: int | None) -> Any:
@@ -187,25 +200,26 @@ def _tidy(model: Any, program: Program) -> None:
         value.shape = onnx_ir.Shape(tensor.shape)
 
 
-def _write_openvino(program: Program, path: Path, metadata: dict[str, str], opset: int | None) -> None:
+def _write_openvino(program: Program, path: Path, metadata: dict[str, str], opset: int | None, half: bool) -> None:
     require_writers("openvino")
-    openvino: Any = extras.require("openvino", extra="openvino", purpose="to export to OpenVINO")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source = Path(folder) / "model.onnx"
-        _write_onnx(program, source, {}, opset)
-        try:
-            model = openvino.convert_model(str(source))
-        except Exception as error:
-            raise ExportError(f"OpenVINO does not take it: {_last_line(error)}") from error
-        for tensor, port in [
-            *zip(program.signature.inputs, model.inputs, strict=True),
-            *zip(program.signature.outputs, model.outputs, strict=True),
-        ]:
-            port.set_names({tensor.name})
-        for key, text in metadata.items():
-            model.set_rt_info(text, ["zoo", key])
-        openvino.save_model(model, str(path), compress_to_fp16=False)
-        del model  # maps the file that goes now
+        _write_onnx(program, source, {}, opset, half=False)
+        onnx_to_openvino(source, path, metadata, half=half)
+
+
+def onnx_to_openvino(source: Path, path: Path, metadata: Mapping[str, str], *, half: bool = False) -> None:
+    """Writes an ONNX file in OpenVINO's form, with the same names of inputs and outputs."""
+    openvino: Any = extras.require("openvino", extra="openvino", purpose="to export to OpenVINO")
+    try:
+        model = openvino.Core().read_model(str(source))
+    except Exception as error:
+        raise ExportError(f"OpenVINO does not take it: {_last_line(error)}") from error
+    if model.has_rt_info(["framework"]):  # what the ONNX file says, which is said below
+        model.set_rt_info("onnx", ["framework"])
+    for key, text in metadata.items():
+        model.set_rt_info(text, ["zoo", key])
+    openvino.save_model(model, str(path), compress_to_fp16=half)
 
 
 def _last_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo_core import specs
-from zoo_core.engines import EagerEngine, choose_device
+from zoo_core.engines import EagerEngine, Engine, choose_device
 from zoo_core.predicting.files import find_files, make_output_directory
 from zoo_core.predicting.loop import Failure, Prediction, run
 from zoo_core.predicting.saving import Saver
@@ -114,12 +114,18 @@ def _predict(problems: deque[str], outcomes: Iterator[Prediction | Failure]) -> 
         yield outcome
 
 
-def load(task: Task[Any, Any], device: Any = "cpu") -> EagerEngine:
-    """Builds the model of a task, ready to run.
+def load(task: Task[Any, Any], device: Any = "cpu") -> Engine:
+    """The model of a task, ready to run: built, or opened in its runtime if it is an exported file.
 
     Raises:
         zoo_core.checkpoints.CheckpointError: its weights cannot be obtained, read, or do not fit.
+        zoo_core.extras.MissingExtraError: the runtime is not installed.
+        ValueError: the file is none that its runtime takes, or was exported with other options of the task.
     """
+    if task.spec.format != "state_dict":
+        from zoo_core.exporting.running import open_exported
+
+        return open_exported(task, device)
     return EagerEngine(specs.build(task.spec), device, task.forward_arguments)
 
 
