@@ -310,25 +310,33 @@ class _Export:
         if normalization is not None:
             wrapped = WithNormalization(wrapped, normalization)
             example = dataclasses.replace(example, arguments=_levels(example.arguments, normalization))
-        attempts = [example.dynamic]
-        if self.asked.dynamic == "auto":  # what cannot be recorded for all sizes can be for some
-            attempts.append(tuple({dim: n for dim, n in dims.items() if n == "batch"} for dims in example.dynamic))
-            attempts.append(tuple({} for _ in example.dynamic))
-        error: ExportError | None = None
-        for dynamic in dict.fromkeys(map(_frozen, attempts)):
-            try:
-                program = record(wrapped.eval(), dataclasses.replace(example, dynamic=tuple(map(dict, dynamic))))
-                break
-            except ExportError as failure:
-                error = error or failure
-        else:
-            assert error is not None
-            raise error
+        program = self._recorded(wrapped.eval(), example)
         if self.asked.max_detections is None:
             return program
         names = [tensor.name for tensor in program.signature.outputs if tensor.name != FixedDetections.COUNT]
         template = {"padded": {name: name for name in names}, "count": FixedDetections.COUNT}
         return dataclasses.replace(program, signature=dataclasses.replace(program.signature, result=template))
+
+    def _recorded(self, model: nn.Module, example: Example) -> Program:
+        """With as many open dimensions as can be recorded, of those that the example lets change."""
+        attempts = [example.dynamic]
+        if self.asked.dynamic == "auto":  # what cannot be recorded for all sizes can be for some
+            attempts.append(tuple({dim: n for dim, n in dims.items() if n == "batch"} for dims in example.dynamic))
+            attempts.append(tuple({} for _ in example.dynamic))
+        error: ExportError | None = None
+        for dynamic in attempts:
+            try:
+                program = record(model, dataclasses.replace(example, dynamic=dynamic))
+                # A forward that takes another way above some size has that size as a bound.
+                bounded = program.bounded
+                if bounded:
+                    open_ = tuple({dim: n for dim, n in dims.items() if n not in bounded} for dims in dynamic)
+                    program = record(model, dataclasses.replace(example, dynamic=open_))
+                return program
+            except ExportError as failure:
+                error = error or failure
+        assert error is not None
+        raise error
 
     def _facts(self, task: Task[Any, Any], program: Program, images: Path | None) -> ModelFacts:
         spec = self.spec
@@ -352,10 +360,6 @@ class _Export:
             export=exported | ({"int8": True} if images is not None else {}),
             versions=_versions(spec, self.format),
         )
-
-
-def _frozen(dims: Sequence[Mapping[int, str]]) -> tuple[tuple[tuple[int, str], ...], ...]:
-    return tuple(tuple(d.items()) for d in dims)
 
 
 def _levels(arguments: Sequence[Any], normalization: Normalization) -> tuple[Any, ...]:

@@ -16,6 +16,10 @@ from zoo_core.exporting.structure import NamedTensor, Signature
 __all__ = ["Example", "ExportError", "FlatModel", "Program", "record"]
 
 
+# Sizes up to this are as good as any.
+_NO_BOUND = 2**16
+
+
 class ExportError(ValueError):
     """A model could not be exported, or what was exported does not compute the same."""
 
@@ -79,6 +83,16 @@ class Program:
     signature: Signature
     inputs: tuple[Tensor, ...]
     dimensions: Mapping[str, str]
+
+    @property
+    def bounded(self) -> frozenset[str]:
+        """The names of open dimensions that may not be larger than some size."""
+        constraints = {str(symbol): bounds for symbol, bounds in self.exported.range_constraints.items()}
+        return frozenset(
+            name
+            for symbol, name in self.dimensions.items()
+            if symbol in constraints and constraints[symbol].upper < _NO_BOUND
+        )
 
 
 def record(model: nn.Module, example: Example) -> Program:

@@ -112,7 +112,9 @@ def _write_pt2(program: Program, path: Path, metadata: dict[str, str]) -> None:
     # Files hold the inputs that they were recorded with otherwise.
     exported._example_inputs = None
     extra = {"zoo.json": json.dumps(metadata)} if metadata else {}
-    torch.export.save(exported, path, extra_files=extra)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tensors that share memory, which is as it should be
+        torch.export.save(exported, path, extra_files=extra)
 
 
 def _write_onnx(program: Program, path: Path, metadata: dict[str, str], opset: int | None, half: bool) -> None:
