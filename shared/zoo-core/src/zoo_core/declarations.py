@@ -81,6 +81,7 @@ _OPTION_KEYS: dict[str, tuple[type, ...]] = {
     "minimum": _NUMBER,
     "maximum": _NUMBER,
     "scoring": (int, float, str, bool),
+    "exported": (bool,),
 }
 
 
@@ -103,6 +104,7 @@ class Option:
         help: one line for the help text.
         minimum, maximum: the least and the greatest value of a number.
         scoring: the value while results are scored, where that is another than ``default``.
+        exported: whether it is part of an exported model, and so an option of ``zoo export`` as well.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
     scoring: Any = None
+    exported: bool = False
 
     @property
     def key(self) -> str:
@@ -385,6 +388,7 @@ def _options(file: str, tables: Mapping[str, Any]) -> dict[str, Option]:
             table.get("minimum"),
             table.get("maximum"),
             table.get("scoring"),
+            table.get("exported", False),
         )
         if kind is bool and option.default:
             raise DeclarationError(f"{where}: default = true: a bool is false where the option is not given")

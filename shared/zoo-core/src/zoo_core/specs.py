@@ -162,7 +162,7 @@ def _from_exported(path: Path, overrides: Mapping[str, Any]) -> ModelSpec:
         preset=facts.preset,
         preset_arguments=dict(facts.preset_arguments),
         facts=overrides.get("facts", dict(facts.facts)),
-        **_labels(facts.model, path, overrides, count, facts.labels),
+        labels=_labels(facts.model, path, overrides, count, facts.labels)["labels"],
     )
 
 

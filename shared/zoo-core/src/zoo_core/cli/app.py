@@ -26,6 +26,7 @@ COMMANDS = {
     "merge": "zoo_core.cli.merge",
     "evaluate": "zoo_core.cli.evaluate",
     "train": "zoo_core.cli.train",
+    "export": "zoo_core.cli.export",
     "recipes": "zoo_core.cli.recipes",
     "demo": "zoo_core.cli.demo",
     "download": "zoo_core.cli.download",

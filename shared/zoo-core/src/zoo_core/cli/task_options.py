@@ -21,16 +21,24 @@ class TaskCommand(Command):
     Args:
         declared: tells from what was parsed so far, by the names of the command's parameters, what the task declares.
             Raises ``ValueError`` where the line does not tell the task.
+        exported: take only those options that are part of an exported model.
     """
 
-    def __init__(self, *args: Any, declared: Callable[[Mapping[str, Any]], Declaration], **settings: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        declared: Callable[[Mapping[str, Any]], Declaration],
+        exported: bool = False,
+        **settings: Any,
+    ) -> None:
         super().__init__(*args, **settings)
         self.declared = declared
+        self.exported = exported
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         own = super().get_params(ctx)
         taken = {name for parameter in own for name in parameter.opts}
-        return [*own, *untyped(taken)]
+        return [*own, *untyped(taken, exported=self.exported)]
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         names = self.get_help_option_names(ctx)
@@ -39,15 +47,16 @@ class TaskCommand(Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)
         declared = ctx.meta.get(_DECLARATION)
-        if declared is not None and declared.options:
+        options = [] if declared is None else typed(declared, exported=self.exported)
+        if declared is not None and options:
             with formatter.section(f"Options of {declared.title.lower()}"):
-                formatter.write_dl([record for option in typed(declared) if (record := option.get_help_record(ctx))])
+                formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         found = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("-"):
             with contextlib.suppress(ValueError):
-                options = self.declared(ctx.params).options.values()
+                options = _taken(self.declared(ctx.params), self.exported)
                 found += items((o.name, o.help) for o in options if o.name.startswith(incomplete))
         return found
 
@@ -67,7 +76,11 @@ class _Help(click.Option):
         return None, args
 
 
-def untyped(taken: Collection[str]) -> list[click.Option]:
+def _taken(declared: Declaration, exported: bool) -> list[Option]:
+    return [option for option in declared.options.values() if option.exported or not exported]
+
+
+def untyped(taken: Collection[str], *, exported: bool = False) -> list[click.Option]:
     """The options of all tasks, for the parser, which does not know yet which of them is meant.
 
     Values are words until :func:`convert` knows the task: ``--frames`` may be a number of one task and a list of
@@ -76,10 +89,11 @@ def untyped(taken: Collection[str]) -> list[click.Option]:
     Args:
         taken: names that the command has for options of its own. A task's option of such a name is left out, as is one
             that takes a value where another task's takes none.
+        exported: only those that are part of an exported model.
     """
     found: dict[str, tuple[bool, click.Option]] = {}
     for declared in declarations().values():
-        for option in declared.options.values():
+        for option in _taken(declared, exported):
             is_flag = option.type is bool
             if option.name in taken or (option.name in found and found[option.name][0] is not is_flag):
                 warnings.warn(
@@ -93,9 +107,9 @@ def untyped(taken: Collection[str]) -> list[click.Option]:
     return [option for _, option in found.values()]
 
 
-def typed(declared: Declaration) -> list[click.Option]:
-    """The options of one task, with their types, bounds, defaults and help."""
-    return [_typed(option) for option in declared.options.values()]
+def typed(declared: Declaration, *, exported: bool = False) -> list[click.Option]:
+    """The options of one task, with their types, bounds, defaults and help; or those that are part of a file."""
+    return [_typed(option) for option in _taken(declared, exported)]
 
 
 def _typed(option: Option) -> click.Option:

@@ -88,7 +88,7 @@ def labelled(task: Task[Any, Any], folder: Path) -> Dataset | None:
 
 
 def _reader(quantization: Any, signature: Signature, samples: Iterator[Sequence[torch.Tensor]]) -> Any:
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:
             self.following = next(samples, None)
 
