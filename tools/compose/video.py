@@ -83,7 +83,7 @@ def _paste(image: Image.Image, layer: Image.Image, pose: Pose) -> None:
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
     x, y, middle = pose.x * image.width, pose.y * image.height, layer.width / 2
     # From a place in the frame to one in the layer.
-    matrix = (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)
+    matrix = (cos, -sin, middle - cos * x + sin * y, sin, cos, middle - sin * x - cos * y)
     moved = layer.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
     image.paste(moved, (0, 0), moved)
 
