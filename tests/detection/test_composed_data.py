@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from support import composed
-from tools import fashion_mnist
+from tools import fashion_mnist, train
 from tools.compose import garments, grounds, scenes
 from tools.compose.kinds import compose
 from zoo_core import specs
@@ -54,7 +54,8 @@ def test_it_is_read(parts, tmp_path):
     entries = json.loads((tmp_path / "annotations" / "instances_train.json").read_text())["annotations"]
     assert [entry["id"] for entry in entries] == list(range(1, len(entries) + 1))
     assert all(entry["area"] == sum(entry["segmentation"]["counts"][1::2]) for entry in entries)
-    job = prepare("ssdlite320_mobilenet_v3_large", tmp_path, from_scratch=True)
+    recipe = str(train.RECIPES / "scenes_detection.toml")
+    job = prepare("ssdlite320_mobilenet_v3_large", tmp_path, from_scratch=True, recipe=recipe)
     assert (len(job.samples), len(job.held_out)) == (6, 3)
     assert set(job.spec.labels[1:]) == set(fashion_mnist.CLASSES)
     assert specs.find("ssdlite320_mobilenet_v3_large").task == job.spec.task

@@ -1,15 +1,18 @@
 """The synthetic motion that the embedded weights learned from, and the program that trains them."""
 
 import hashlib
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from support import composed
 from support.reference import image
-from tools import embedded_checkpoints, evaluate_flow, synthetic_motion, train_raft_small
+from tools import evaluate_flow, synthetic_motion, train
+from tools.compose import flow
+from tools.compose.kinds import compose
 from tools.synthetic_motion import lengths, make_pairs, texture_bank
+from zoo_core.evaluating import evaluate
 from zoo_core.images import write_png
 
 
@@ -93,81 +96,29 @@ def test_shifted_pictures(tmp_path):
 # Training ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """Everything as small as it can be."""
-    monkeypatch.setattr(train_raft_small, "PAIRS_IN_CHUNK", 2)
-    monkeypatch.setattr(train_raft_small, "CHUNK_SIZE", 136)
-    monkeypatch.setattr(train_raft_small, "FIRST_CHUNKS", 1)
-    monkeypatch.setattr(train_raft_small, "STEPS_PER_CHUNK", 2)
-    monkeypatch.setattr(train_raft_small, "BATCH", 2)
-    monkeypatch.setattr(train_raft_small, "SAVE_EVERY", 1)
-    monkeypatch.setattr(train_raft_small, "PHASES", (train_raft_small.Phase(1.0, 128, 2),))
-    monkeypatch.setattr(train_raft_small, "texture_bank", lambda seed, *args, **kwargs: texture_bank(seed, 2))
+def test_it_trains_and_writes_what_ships(monkeypatch, tmp_path):
+    monkeypatch.setattr(flow, "_PROCEDURAL", 3)
+    monkeypatch.setattr(flow, "_TOGETHER", 2)
+    parts = composed.sources(tmp_path / "parts")
 
+    def write_data(folder):
+        assert not folder.exists(), "what was not finished is made anew"
+        compose("flow", folder, train=4, val=2, size=128, parts=parts)
 
-def pool(work, count=2):
-    (work / "pairs").mkdir(parents=True, exist_ok=True)
-    train_raft_small.make_chunks(work, [], 0, count)
-    return train_raft_small.Pool(work, count, SimpleNamespace(exitcode=0))
-
-
-def test_interrupted_training_ends_as_if_it_was_not(small, tmp_path):
-    whole = train_raft_small.train(pool(tmp_path / "a"), tmp_path / "a", 3, 0)
-
-    class Interrupted(train_raft_small.Pool):
-        def batch(self, step, crop, generator):
-            if step == 2:
-                raise KeyboardInterrupt
-            return super().batch(step, crop, generator)
-
-    broken = pool(tmp_path / "b")
-    broken.__class__ = Interrupted
-    with pytest.raises(KeyboardInterrupt):
-        train_raft_small.train(broken, tmp_path / "b", 3, 0)
-    resumed = train_raft_small.train(pool(tmp_path / "b"), tmp_path / "b", 3, 0)
-    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-6, msg=name)
-
-
-def test_samples_keep_their_flow(small, tmp_path):
-    """Whichever part is taken of each picture, and however they are mirrored and turned, the flow still leads there."""
-    chunks = pool(tmp_path)
-    # A picture whose red and green tell where in it a pixel is, and blue nothing.
-    line = torch.arange(136)
-    place = torch.stack((line.expand(136, 136), line[:, None].expand(136, 136), torch.full((136, 136), 200)))
-    place = place.to(torch.uint8)[None].expand(2, -1, -1, -1)
-    chunks.loaded = [{"image1": place, "image2": place, "flow": torch.zeros(2, 2, 136, 136).half()}]
-    flows = set()
-    for seed in range(40):
-        first, second, flow = chunks._sample(128, torch.Generator().manual_seed(seed))
-        dx, dy = flow[:, 0, 0].int().tolist()
-        assert torch.equal(flow, flow[:, :1, :1].expand_as(flow))
-        inner = slice(10, 110)
-        there = second[:, 10 + dy : 110 + dy, 10 + dx : 110 + dx]
-        assert torch.equal(first[:, inner, inner], there)
-        flows.add((dx, dy))
-    assert (0, 0) in flows
-    assert len(flows) > 10
-
-
-def test_a_maker_that_fails_stops_the_training(small, tmp_path):
-    chunks = pool(tmp_path, 1)
-    chunks.chunks, chunks.maker = 2, SimpleNamespace(exitcode=1)
-    with pytest.raises(RuntimeError, match=r"00001\.pt"):
-        chunks.batch(10, 128, torch.Generator())
-
-
-def test_checkpoint_is_named_by_its_hash(tmp_path):
-    tensors = train_raft_small.halved(train_raft_small.raft_small())
-    path = embedded_checkpoints.save(tensors, tmp_path, "raft_small_synthetic")
+    (tmp_path / "work" / "data.part" / "train").mkdir(parents=True)
+    settings = {"epochs": 1, "batch_size": 2, "amp": False, "model_ema": False, "lr_warmup_epochs": 0.5}
+    path, found = train.train(
+        "raft_small", tmp_path / "work", tmp_path / "out", settings=settings, write_data=write_data, workers=0
+    )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert path.name == f"raft_small_synthetic-{digest[:8]}.pth"
+    assert path.name == f"raft_small_composed-{digest[:8]}.pth"
     assert path.stat().st_size < 4 * 2**20
-    assert {tensor.dtype for tensor in torch.load(path, weights_only=True).values()} == {torch.float16}
-
-
-def test_learning_rate():
-    rates = [train_raft_small.rate(done / 100) for done in range(101)]
-    assert rates[0] == rates[100] == 0
-    assert max(rates) == rates[4] == train_raft_small.PEAK_RATE
+    tensors = torch.load(path, weights_only=True)
+    assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} == {torch.float16}
+    # Its figure is that of the file, on the held-out samples.
+    again = evaluate("raft_small", tmp_path / "work" / "data", checkpoint=path, device="cpu")
+    assert found.samples == again.samples == 2
+    assert found.metrics == again.metrics
+    # What is done is not done again: the same file comes of it.
+    assert train.train("raft_small", tmp_path / "work", tmp_path / "out", settings=settings)[0] == path
+    assert len(list((tmp_path / "out").iterdir())) == 1

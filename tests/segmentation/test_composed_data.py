@@ -3,9 +3,10 @@
 import torch
 
 from support import composed
-from tools import fashion_mnist
+from tools import fashion_mnist, train
 from tools.compose.kinds import compose
 from zoo_core.images import read_image
+from zoo_core.training import prepare
 from zoo_segmentation.data import open_segmentation_data
 
 
@@ -28,3 +29,6 @@ def test_it_is_read(tmp_path):
     assert 0 in classes
     assert len(classes) > 4
     assert max(classes) <= 10
+    recipe = str(train.RECIPES / "scenes_segmentation.toml")
+    job = prepare("lraspp_mobilenet_v3_large", tmp_path / "a", from_scratch=True, recipe=recipe, labels=labels)
+    assert (len(job.samples), len(job.held_out)) == (4, 2)

@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 
 from support import composed
+from tools import train
 from tools.compose import video
 from tools.compose.kinds import compose
 from tools.compose.writing import Order
 from zoo_core.images import pil_to_tensor
+from zoo_core.training import prepare
 from zoo_video.data import open_video_data
 from zoo_video.reading import read_video
 
@@ -24,6 +26,10 @@ def test_it_is_read(tmp_path):
         assert Counter(sample.truth for sample in samples) == dict.fromkeys(range(8), each)
         frames, *_ = read_video(samples[0].files[0])
         assert frames.shape == (20, 32, 32, 3)
+    recipe = str(train.RECIPES / "clips_video.toml")
+    job = prepare("r3d_18", tmp_path / "data", from_scratch=True, recipe=recipe)
+    assert job.spec.labels == video.MOTIONS
+    assert job.recipe.hflip == 0, "which would make left right"
 
 
 def test_same_seed_same_frames(tmp_path):

@@ -224,6 +224,15 @@ def test_keys_without_effect_are_refused(toys, data):
         prepare("dimnet", data, from_scratch=True, recipe="finetune", settings={"mixup_alpha": 0.2})
 
 
+def test_a_warm_up_that_has_no_end_is_refused(toys, data, tmp_path):
+    """With any schedule; of torch's, some would stop with an error of their own, and others never reach their rate."""
+    for schedule in ("onecycle", "cosineannealinglr"):
+        settings = {"epochs": 2, "lr_warmup_epochs": 3, "lr_scheduler": schedule}
+        with pytest.raises(RecipeError, match="warm-up of 3 epochs is longer than the training of 2; set lr_warmup_ep"):
+            begin(data, tmp_path / schedule, settings=settings)
+        begin(data, tmp_path / schedule, settings=settings | {"lr_warmup_epochs": 2})
+
+
 def test_options_of_the_loop_run(toys, data, tmp_path):
     settings = {"amp": True, "clip_grad_norm": 1.0, "epochs": 1}
     outcome = begin(data, tmp_path / "run", settings=settings, deterministic=True)

@@ -102,7 +102,16 @@ def _can_fuse(groups: Iterable[dict[str, Any]]) -> bool | None:
 
 
 def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> lr_scheduler.LRScheduler:
-    """The schedule of a recipe, which takes a step after each of the optimiser's."""
+    """The schedule of a recipe, which takes a step after each of the optimiser's.
+
+    Raises:
+        RecipeError: the warm-up is longer than the training.
+    """
+    if recipe.lr_warmup_epochs > recipe.epochs:
+        raise RecipeError(
+            f"the warm-up of {recipe.lr_warmup_epochs:g} epochs is longer than the training of {recipe.epochs}; "
+            f"set lr_warmup_epochs to less, such as {recipe.epochs / 5:g}"
+        )
 
     def steps(epochs: float) -> int:
         return round(epochs * steps_per_epoch)
