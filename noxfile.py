@@ -198,6 +198,17 @@ def test_gpu(session: nox.Session) -> None:
     session.run("pytest", "tests/gpu", "tests/detection/test_ops_cuda.py", *session.posargs)
 
 
+@nox.session(requires=["torch"])
+def features(session: nox.Session) -> None:
+    """Features and embeddings of every builder: `-- [-k PATTERN]`; `-- --write` writes the packages' tables of them."""
+    install_packages(session, *(name for name in FOLDERS if name != "core"))
+    if "--write" in session.posargs:
+        session.run("python", "-m", "tools.feature_tables")
+        return
+    session.install(*group("test"))
+    run_tests(session, "features", "--dist", "loadgroup")
+
+
 @nox.session
 def minimums(session: nox.Session) -> None:
     """All tests with the oldest versions that the packages allow, torch 2.10 for one: `-- [PACKAGE...]`, a short name.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers, strided_stages
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -58,6 +59,9 @@ class AlexNet(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(4096, num_classes),
         )
+
+    def feature_layers(self) -> FeatureLayers:
+        return FeatureLayers(strided_stages(self, "features"), head="classifier.6")
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=type(self).__name__, min_size=(63, 63))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers, strided_stages
 from zoo_core.layers import Conv2dNormActivation, LayerNorm2d, Permute, StochasticDepth
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -107,6 +108,9 @@ class ConvNeXt(nn.Module):
             nn.init.normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+    def feature_layers(self) -> FeatureLayers:
+        return FeatureLayers(strided_stages(self, "features"), head="classifier.2")
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=type(self).__name__, min_size=self.min_size)

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers, Layer
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -85,6 +86,11 @@ class DenseNet(nn.Module):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
+
+    def feature_layers(self) -> FeatureLayers:
+        # The classifier takes the rectified output of the last normalisation.
+        blocks = [f"features.{name}" for name, _ in self.features.named_children() if name.startswith("denseblock")]
+        return FeatureLayers([*blocks[:-1], Layer("features", form=F.relu)], head="classifier")
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=type(self).__name__, min_size=self.min_size)

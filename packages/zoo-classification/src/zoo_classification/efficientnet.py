@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from zoo_classification.initialization import initialize_convolution
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers, strided_stages
 from zoo_core.layers import (
     Conv2dNormActivation,
     SqueezeExcitation,
@@ -111,6 +112,9 @@ class EfficientNet(nn.Module):
             bound = 1.0 / math.sqrt(module.out_features)
             nn.init.uniform_(module.weight, -bound, bound)
             nn.init.zeros_(module.bias)
+
+    def feature_layers(self) -> FeatureLayers:
+        return FeatureLayers(strided_stages(self, "features"), head="classifier.1")
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="EfficientNet", min_size=(1, 1))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.input_channels import per_channel
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -130,6 +131,10 @@ class GoogLeNet(nn.Module):
     def eager_outputs(self, x: Tensor, aux2: Tensor | None, aux1: Tensor | None) -> "Tensor | GoogLeNetOutputs":
         """What is returned: the logits, or all outputs in training with auxiliary heads."""
         return GoogLeNetOutputs(x, aux2, aux1) if self.training and self.aux_logits else x
+
+    def feature_layers(self) -> FeatureLayers:
+        stages = ("conv3", "inception3b", "inception4e", "inception5b")
+        return FeatureLayers(stages, head="fc", auxiliary=("aux1", "aux2"))
 
     def forward(self, x: Tensor) -> "Tensor | GoogLeNetOutputs":
         check_image(x, model=type(self).__name__, min_size=(15, 15))

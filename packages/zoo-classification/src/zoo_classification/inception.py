@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zoo_classification.googlenet import BasicConv2d, imagenet_to_inception_range
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -135,6 +136,10 @@ class Inception3(nn.Module):
     def eager_outputs(self, x: Tensor, aux: Tensor | None) -> "Tensor | InceptionOutputs":
         """What is returned: the logits, or both outputs in training with the auxiliary head."""
         return InceptionOutputs(x, aux) if self.training and self.aux_logits else x
+
+    def feature_layers(self) -> FeatureLayers:
+        stages = ("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")
+        return FeatureLayers(stages, head="fc", auxiliary=("AuxLogits",), input_size=(299, 299))
 
     def forward(self, x: Tensor) -> "Tensor | InceptionOutputs":
         if self.training and self.AuxLogits is not None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from zoo_classification.inputs import check_image
 from zoo_core.attention import join_heads, relative_position_bias, relative_position_index
 from zoo_core.builders import build, set_from_weights
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth, initialize_normalization
 from zoo_core.registry import register_model
 from zoo_core.value_cache import ValueCache
@@ -157,6 +158,10 @@ class MaxVit(nn.Module):
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             initialize_normalization(module)
+
+    def feature_layers(self) -> FeatureLayers:
+        stages = [f"blocks.{index}" for index in range(len(self.blocks))]
+        return FeatureLayers(stages, head="classifier.5", input_size=self.input_size)
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=f"this {type(self).__name__}", size=self.input_size)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zoo_classification.initialization import initialize_convolution
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers, strided_stages
 from zoo_core.layers import make_divisible
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -100,6 +101,9 @@ class MNASNet(nn.Module):
         elif isinstance(module, nn.Linear):
             nn.init.kaiming_uniform_(module.weight, mode="fan_out", nonlinearity="sigmoid")
             nn.init.zeros_(module.bias)
+
+    def feature_layers(self) -> FeatureLayers:
+        return FeatureLayers(strided_stages(self, "layers"), head="classifier.1")
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="MNASNet", min_size=(1, 1))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from zoo_classification.initialization import initialize_convolution
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers, strided_stages
 from zoo_core.layers import Conv2dNormActivation, initialize_normalization, make_divisible
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -105,6 +106,9 @@ class MobileNetV2(nn.Module):
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0, 0.01)
             nn.init.zeros_(module.bias)
+
+    def feature_layers(self) -> FeatureLayers:
+        return FeatureLayers(strided_stages(self, "features"), head="classifier.1")
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="MobileNetV2", min_size=(1, 1))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, initialize_normalization, make_divisible
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -97,6 +98,10 @@ class RegNet(nn.Module):
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)
+
+    def feature_layers(self) -> FeatureLayers:
+        stages = [f"trunk_output.{name}" for name, _ in self.trunk_output.named_children()]
+        return FeatureLayers(stages, head="fc")
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=type(self).__name__, min_size=(1, 1))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.layers import initialize_normalization
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -123,6 +124,9 @@ class ResNet(nn.Module):
                     f"{type(last_norm).__name__} has none; leave it out, or give a norm_layer with a parameter weight"
                 )
             nn.init.zeros_(scale)
+
+    def feature_layers(self) -> FeatureLayers:
+        return FeatureLayers(("layer1", "layer2", "layer3", "layer4"), head="fc")
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="ResNet", min_size=(1, 1))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -113,6 +114,9 @@ class ShuffleNetV2(nn.Module):
         )
         self.conv5 = nn.Sequential(*conv_norm(stages[-1], last), nn.ReLU(inplace=True))
         self.fc = nn.Linear(last, num_classes)
+
+    def feature_layers(self) -> FeatureLayers:
+        return FeatureLayers(("conv1", "maxpool", "stage2", "stage3", "conv5"), head="fc")
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="ShuffleNetV2", min_size=(1, 1))

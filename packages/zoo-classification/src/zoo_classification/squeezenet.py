@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers, strided_stages
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -91,6 +92,9 @@ class SqueezeNet(nn.Module):
                 nn.init.kaiming_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+    def feature_layers(self) -> FeatureLayers:
+        return FeatureLayers(strided_stages(self, "features"), head="classifier.1", head_takes="map")
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=type(self).__name__, min_size=self.min_size)

@@ -22,6 +22,7 @@ from zoo_classification.inputs import check_image
 from zoo_core import swin
 from zoo_core.attention import attend_in_windows, join_heads, relative_position_bias, relative_position_index
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers, channels_first
 from zoo_core.layers import Permute
 from zoo_core.registry import register_model
 from zoo_core.swin import PatchMerging, join_neighbours
@@ -130,6 +131,12 @@ class SwinTransformer(nn.Module):
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+    def feature_layers(self) -> FeatureLayers:
+        # Stages and mergings alternate; the normalisation is part of the last stage.
+        stages = [*(f"features.{index}" for index in range(1, len(self.features) - 1, 2)), "norm"]
+        forms = dict.fromkeys((swin.SwinTransformerBlock, PatchMerging, PatchMergingV2, nn.LayerNorm), channels_first)
+        return FeatureLayers(stages, head="head", forms=forms)
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=type(self).__name__, min_size=self.patch_size)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from zoo_classification.inputs import check_image
 from zoo_core.attention import join_heads
 from zoo_core.builders import build, set_from_weights
+from zoo_core.features.declared import FeatureLayers, token_form
 from zoo_core.layers import MLP, Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_recorded, is_stand_in, module_node
@@ -126,6 +127,16 @@ class VisionTransformer(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=math.sqrt(1 / module.in_features))
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+    def feature_layers(self) -> FeatureLayers:
+        # Four stages as what builds on plain transformers has them, the last one normalised.
+        blocks = [f"encoder.layers.{name}" for name, _ in self.encoder.layers.named_children()]
+        quarters = [blocks[len(blocks) * quarter // 4 - 1] for quarter in (1, 2, 3) if len(blocks) >= 4]
+        side = self.image_size // self.patch_size
+        forms = dict.fromkeys((EncoderBlock, Encoder), token_form(side, side))
+        return FeatureLayers(
+            [*quarters, "encoder"], head="heads.head", forms=forms, input_size=(self.image_size, self.image_size)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=f"this {type(self).__name__}", size=(self.image_size, self.image_size))

@@ -12,6 +12,7 @@ import zoo_classification
 from zoo_classification.mobilenetv3 import MobileNetV3
 from zoo_classification.resnet import ResNet, resnet50
 from zoo_core.features import IntermediateLayerGetter
+from zoo_core.features.declared import FeatureLayers, Layer, layers_of
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import get_model_builder, takes_old_calls
 from zoo_core.weights import WeightsEnum
@@ -26,6 +27,9 @@ from zoo_detection.ops import (
 __all__ = ["BackboneWithFPN", "mobilenet_backbone", "resnet_fpn_backbone"]
 
 NormLayer = Callable[..., nn.Module]
+
+# The names of the levels that extra blocks add to a pyramid.
+_ADDED: dict[Any, tuple[str, ...]] = {LastLevelMaxPool: ("pool",), LastLevelP6P7: ("p6", "p7")}
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,15 @@ class BackboneWithFPN(nn.Module):
             in_channels_list, out_channels, extra_blocks or LastLevelMaxPool(), norm_layer=norm_layer
         )
         self.out_channels = out_channels
+
+    def feature_layers(self) -> FeatureLayers:
+        # The stages of the body, then the levels of the pyramid.
+        body = self.body.feature_layers().below("body")
+        extra = _ADDED.get(type(self.fpn.extra_blocks), ())
+        levels = [Layer("", key=key) for key in (*self.body.return_layers.values(), *extra)]
+        count = len(body.stages)
+        names = {count + index: f"pyramid{index + 1}" for index in range(len(levels))}
+        return FeatureLayers([*body.stages, *levels], names=names, forms=body.forms, pooled=f"stage{count}")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return self.fpn(self.body(channels_last(x)))
@@ -265,6 +278,22 @@ def resnet50_p3_to_p7(spec: BackboneSpec, p6_channels: int, *, body_norm: NormLa
 def _resnet50(spec: BackboneSpec, norm_layer: NormLayer | None) -> ResNet:
     norm_layer = norm_layer or spec.norm_layer
     return resnet50(weights=spec.weights, progress=spec.progress, norm_layer=norm_layer, in_channels=spec.in_channels)
+
+
+def detector_layers(backbone: nn.Module, transform: Any) -> FeatureLayers:
+    """Where the features of a detector are: those of its backbone.
+
+    Args:
+        backbone: of the detector.
+        transform: makes the batches that the backbone takes.
+    """
+    width, height = transform.fixed_size or (transform.min_size[-1], transform.min_size[-1])
+    declared = layers_of(backbone) or FeatureLayers([Layer("", form=_last_map)], pooled="stage1")
+    return declared.below("backbone", pooled=declared.pooled, input_size=(height, width))
+
+
+def _last_map(features: Any) -> Tensor:
+    return features if isinstance(features, Tensor) else list(features.values())[-1]
 
 
 def channels_of(backbone: nn.Module) -> int:

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.sizes import smaller
 from zoo_detection.anchors import check_predictions
-from zoo_detection.backbones import feature_maps_of
+from zoo_detection.backbones import detector_layers, feature_maps_of
 from zoo_detection.building import initialize_part
 from zoo_detection.image_list import ImageList
 from zoo_detection.ops import batched_nms
@@ -69,6 +70,9 @@ class DenseDetector(nn.Module):
     ) -> list[dict[str, Tensor]]:
         """For each image a dict of ``boxes``, ``scores`` and ``labels``, best first."""
         raise NotImplementedError(f"{type(self).__name__} must define postprocess_detections")
+
+    def feature_layers(self) -> FeatureLayers:
+        return detector_layers(self.backbone, self.transform)
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None

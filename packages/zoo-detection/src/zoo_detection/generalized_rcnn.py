@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zoo_detection.backbones import feature_maps_of
+from zoo_core.features.declared import FeatureLayers
+from zoo_detection.backbones import detector_layers, feature_maps_of
 from zoo_detection.building import initialize_part
 from zoo_detection.targets import check_images, checked_targets, sizes_of
 from zoo_detection.transform import GeneralizedRCNNTransform
@@ -35,6 +36,9 @@ class GeneralizedRCNN(nn.Module):
 
     def _initialize(self, module: nn.Module) -> None:
         initialize_part(self, module)
+
+    def feature_layers(self) -> FeatureLayers:
+        return detector_layers(self.backbone, self.transform)
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_classification.vgg import VGG16_Weights, vgg16
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.sizes import smaller
@@ -313,6 +314,9 @@ class SSDFeatureExtractorVGG(nn.Module):
         ).apply(initialize_xavier)
         self.extra = nn.ModuleList([nn.Sequential(*list(backbone)[pools[3] : -1], fc), *extra])
         self.out_channels = [512, 1024, 512, *[256] * (len(extra) - 1)]
+
+    def feature_layers(self) -> FeatureLayers:
+        return FeatureLayers(["features", *(f"extra.{index}" for index in range(len(self.extra)))], pooled="stage2")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         x = self.features(channels_last(x))

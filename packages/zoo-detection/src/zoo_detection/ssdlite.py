@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.layers import Conv2dNormActivation
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
@@ -83,6 +84,10 @@ class SSDLiteFeatureExtractorMobileNet(nn.Module):
         )
         self.extra.apply(_initialize_normal)
         self.out_channels = [c4.block[0].out_channels, *sizes]
+
+    def feature_layers(self) -> FeatureLayers:
+        extra = [f"extra.{index}" for index in range(len(self.extra))]
+        return FeatureLayers(["features.0", "features.1", *extra], pooled="stage2")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         x = channels_last(x)

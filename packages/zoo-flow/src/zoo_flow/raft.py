@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.inputs import check_batch, type_name
 from zoo_core.layers import Conv2dNormActivation
 from zoo_core.registry import register_model
@@ -67,6 +68,18 @@ class RAFT(nn.Module):
             f"{part}.{next(name for name, layer in encoder.named_modules() if isinstance(layer, nn.Conv2d))}"
             for part, encoder in (("feature_encoder", self.feature_encoder), ("context_encoder", self.context_encoder))
         ]
+
+    def feature_layers(self) -> FeatureLayers:
+        encoder: Any = self.feature_encoder
+        stages = [f"feature_encoder.{name}" for name in ("layer1", "layer2") if hasattr(encoder, name)]
+        stages.append("feature_encoder")
+        return FeatureLayers(
+            stages,
+            pooled=f"stage{len(stages)}",
+            pool=_of_both_images,
+            body=("feature_encoder", "context_encoder"),
+            input_size=(128, 128),
+        )
 
     def forward(
         self, image1: Tensor, image2: Tensor, num_flow_updates: int = 12, last_only: bool = False
@@ -152,6 +165,12 @@ class RAFT(nn.Module):
                 f"RAFT takes images whose height and width are multiples of 8 and at least 128, not {height}x{width}; "
                 "zoo_flow.padding.Padding(height, width) pads them and crops the flow"
             )
+
+
+def _of_both_images(features: Tensor) -> Tensor:
+    """Maps of the first images and of the second ones, Tensor[2 * N, C, h, w] -> their means, Tensor[N, 2 * C]."""
+    first, second = features.mean((2, 3)).chunk(2)
+    return torch.cat((first, second), 1)
 
 
 def _correlation(block: Any, fmap1: Tensor, fmap2: Tensor) -> Callable[[Tensor], Tensor]:

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_plain, is_stand_in
 from zoo_core.weights import WeightsEnum
 from zoo_segmentation.segmentation_model import (
     DEFAULT_CLASSES,
+    backbone_layers,
     build_segmentation,
     extract_features,
     mobilenet_backbone,
@@ -56,6 +58,9 @@ class LRASPP(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.classifier = LRASPPHead(low_channels, high_channels, num_classes, inter_channels)
+
+    def feature_layers(self) -> FeatureLayers:
+        return backbone_layers(self.backbone)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         check_image(x, model="LRASPP", min_size=(1, 1))

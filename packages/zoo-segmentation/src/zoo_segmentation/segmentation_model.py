@@ -13,6 +13,7 @@ from zoo_classification.mobilenetv3 import MobileNetV3
 from zoo_classification.resnet import ResNet
 from zoo_core.builders import build
 from zoo_core.features import IntermediateLayerGetter
+from zoo_core.features.declared import FeatureLayers, Layer, layers_of
 from zoo_core.memory_format import channels_last
 from zoo_core.weights import WeightsEnum
 
@@ -42,6 +43,9 @@ class SegmentationModel(nn.Module):
         self.classifier = classifier
         self.aux_classifier = aux_classifier
 
+    def feature_layers(self) -> FeatureLayers:
+        return backbone_layers(self.backbone)
+
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         check_image(x, model=type(self).__name__, min_size=(1, 1))
         features = extract_features(self.backbone, x)
@@ -49,6 +53,12 @@ class SegmentationModel(nn.Module):
         if self.aux_classifier is not None:
             scores["aux"] = upsample_to(x, self.aux_classifier(features["aux"]))
         return scores
+
+
+def backbone_layers(backbone: nn.Module) -> FeatureLayers:
+    """Where the features of a segmentation model are: those of its backbone."""
+    declared = layers_of(backbone) or FeatureLayers([Layer("", key="out")])
+    return declared.below("backbone", pooled=list(declared.layers)[-1])
 
 
 def extract_features(backbone: nn.Module, x: Tensor) -> Mapping[str, Tensor]:

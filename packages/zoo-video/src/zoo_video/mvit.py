@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from zoo_core.attention import join_heads
 from zoo_core.builders import build, set_from_weights
+from zoo_core.features.declared import FeatureLayers, tokens_to_map
 from zoo_core.layers import MLP, StochasticDepth
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_plain, is_stand_in, one_node
@@ -98,6 +99,7 @@ class MViT(nn.Module):
             block_setting[0].input_channels, self.token_size[1:], self.token_size[0], rel_pos_embed
         )
         size = self.token_size
+        self._map_sizes: list[Size] = []  # behind each block
         self.blocks = nn.ModuleList()
         for index, setting in enumerate(block_setting):
             self.blocks.append(
@@ -114,6 +116,7 @@ class MViT(nn.Module):
                 )
             )
             size = _pooled_size(size, setting.kernel_q, setting.stride_q)
+            self._map_sizes.append(size)
         self.norm = norm_layer(block_setting[-1].output_channels)
         self.head = nn.Sequential(
             nn.Dropout(dropout, inplace=True), nn.Linear(block_setting[-1].output_channels, num_classes)
@@ -138,6 +141,15 @@ class MViT(nn.Module):
                 (length + 2 * zeros - side) // step + 1
                 for length, side, step, zeros in zip(size, kernel, stride, padding, strict=True)
             ]
+        )
+
+    def feature_layers(self) -> FeatureLayers:
+        sizes = self._map_sizes
+        last = len(sizes) - 1
+        ends = [index for index in range(last) if sizes[index] != sizes[index + 1]] + [last]
+        forms = {type(block): _map_of_tokens for block in self.blocks}
+        return FeatureLayers(
+            [f"blocks.{index}" for index in ends], head="head.1", forms=forms, input_size=self.input_size
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -178,6 +190,12 @@ class MSBlockConfig:
 
 # Frames, height and width of a map of tokens.
 Size = tuple[int, int, int]
+
+
+def _map_of_tokens(value: "tuple[Tensor, Size]") -> Tensor:
+    """What a block gives -> the map of its tokens, Tensor[N, C, T, H, W]."""
+    tokens, size = value
+    return tokens_to_map(tokens, *size)
 
 
 class MultiscaleBlock(nn.Module):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers
 from zoo_core.layers import initialize_normalization
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
@@ -103,6 +104,9 @@ class VideoResNet(nn.Module):
         elif self.zero_init_residual and isinstance(module, Bottleneck | BasicBlock):
             last = module.conv3 if isinstance(module, Bottleneck) else module.conv2
             nn.init.zeros_(last.get_parameter("1.weight"))
+
+    def feature_layers(self) -> FeatureLayers:
+        return FeatureLayers(("layer1", "layer2", "layer3", "layer4"), head="fc", input_size=(16, 112, 112))
 
     def forward(self, x: Tensor) -> Tensor:
         check_video(x, model="VideoResNet")

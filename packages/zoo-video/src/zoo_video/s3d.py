@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers, strided_stages
 from zoo_core.layers import Conv3dNormActivation
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
@@ -62,6 +63,9 @@ class S3D(nn.Module):
         )
         self.avgpool = nn.AvgPool3d(kernel_size=(2, 7, 7), stride=1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Conv3d(1024, num_classes, kernel_size=1))
+
+    def feature_layers(self) -> FeatureLayers:
+        return FeatureLayers(strided_stages(self, "features"), head="classifier.1", input_size=(16, 224, 224))
 
     def forward(self, x: Tensor) -> Tensor:
         # Smaller ones end up smaller than the window of the average.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from zoo_core.attention import join_heads, pad_to, relative_position_bias, relative_position_index
 from zoo_core.builders import build
+from zoo_core.features.declared import FeatureLayers, channels_first
 from zoo_core.registry import register_model
 from zoo_core.swin import PatchMerging, SwinTransformerBlock
 from zoo_core.tracing import is_stand_in, one_node
@@ -127,6 +128,12 @@ class SwinTransformer3d(nn.Module):
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+    def feature_layers(self) -> FeatureLayers:
+        # Stages and mergings alternate; the normalisation is part of the last stage.
+        stages = [*(f"features.{index}" for index in range(0, len(self.features) - 1, 2)), "norm"]
+        forms = dict.fromkeys((SwinTransformerBlock, PatchMerging, nn.LayerNorm), channels_first)
+        return FeatureLayers(stages, head="head", forms=forms, input_size=(16, 224, 224))
 
     def forward(self, x: Tensor) -> Tensor:
         check_video(x, model="SwinTransformer3d")

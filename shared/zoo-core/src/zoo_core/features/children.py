@@ -1,9 +1,11 @@
-"""Taking intermediate results out of a model."""
+"""The children of a model up to the last one that is asked for."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
 
 from torch import Tensor, nn
+
+from zoo_core.features.declared import FeatureLayers, layers_of, strided_stages
 
 
 class IntermediateLayerGetter(nn.ModuleDict):
@@ -28,7 +30,13 @@ class IntermediateLayerGetter(nn.ModuleDict):
         names = list(children)
         last = max((names.index(name) for name in return_layers), default=-1)
         super().__init__({name: children[name] for name in names[: last + 1]})
+        declared = layers_of(model)
+        stages = [] if declared is None else [s for s in declared.layers.values() if s.path.partition(".")[0] in self]
+        self._declared = None if declared is None else FeatureLayers(stages, forms=declared.forms)
         self.return_layers = {str(name): str(key) for name, key in return_layers.items()}
+
+    def feature_layers(self) -> FeatureLayers:
+        return self._declared or FeatureLayers(strided_stages(self))
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         """The outputs of the asked layers, by their new names, in the order in which they run."""

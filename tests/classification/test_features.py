@@ -1,0 +1,12 @@
+"""Features of the smallest builder of each family; `nox -s features` has all."""
+
+from support import feature_contract, recording
+
+case = feature_contract.cases(recording.smallest_of_each_family("classification"))
+
+test_output_is_that_of_the_forward = feature_contract.test_output_is_that_of_the_forward
+test_head_on_the_last_features_gives_the_output = feature_contract.test_head_on_the_last_features_gives_the_output
+test_maps_are_as_told = feature_contract.test_maps_are_as_told
+test_stages_alone_give_the_same_and_stop = feature_contract.test_stages_alone_give_the_same_and_stop
+test_gradients_flow = feature_contract.test_gradients_flow
+test_parts_are_disjoint_and_whole = feature_contract.test_parts_are_disjoint_and_whole
