@@ -151,7 +151,7 @@ def fit(
         observer.begin(state.step, order.steps)
 
         model, optimizer = state.model, state.optimizer
-        wrapped: Any = DistributedDataParallel(model) if world.size > 1 else model
+        wrapped: Any = DistributedDataParallel(model) if distributed.is_initialized() else model
         if compile:
             wrapped.compile()
         workers = _own_workers() if workers is None else workers
@@ -171,7 +171,7 @@ def fit(
                 batch = _usable(next(loader))
                 torch.manual_seed(randomness.seed(recipe.seed, "step", state.step, part, world.rank))  # for dropout
                 is_last = part == recipe.grad_accum_steps - 1
-                with contextlib.nullcontext() if is_last or world.size == 1 else wrapped.no_sync():
+                with contextlib.nullcontext() if is_last or wrapped is model else wrapped.no_sync():
                     with torch.autocast(where.type, getattr(torch, recipe.amp_dtype), enabled=recipe.amp):
                         value = training.loss(wrapped, _to(batch.content, where)) / recipe.grad_accum_steps
                     loss += _finite(value, state.step, batch)
