@@ -73,7 +73,7 @@ def test_an_epoch():
 
 
 def test_where_it_stops():
-    """800 samples a step: 8 have 100 each. 16 have 50, in 50 ms, which hide 25 of 75: with the other 50, half the speed."""
+    """800 samples a step: 8 have 100 each. 16 have 50, in 50 ms, which hide 25 of 75: half the speed."""
     assert scaling.efficiency(PLAIN, 8, 100, 100) == pytest.approx(1)
     assert scaling.efficiency(PLAIN, 16, 50, 100) == pytest.approx(0.5)
     assert scaling.limit(PLAIN, 800) == 16
