@@ -156,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", type=int, help="samples to train on; by default as many as the kind has")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change to the recipe")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--workers", type=int)
+    parser.add_argument("--workers", type=int, help="processes that read and augment")
+    parser.add_argument("--processes", type=int, default=1, help="processes that compose the data")
     parser.add_argument("--threads", type=int, default=1, help="of this process")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
@@ -166,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.work,
         given.output,
         settings={**recipes.parse_settings(given.set), "seed": given.seed},
-        write_data=lambda folder: compose(kind, folder, seed=given.seed, train=given.train),
+        write_data=lambda folder: compose(kind, folder, seed=given.seed, train=given.train, processes=given.processes),
         device=given.device,
         workers=given.workers,
     )
