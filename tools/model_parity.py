@@ -44,10 +44,10 @@ def arguments(builder: Callable[..., nn.Module], name: str) -> dict[str, Any]:
     return kwargs | ({"init_weights": True} if name.removeprefix("quantized_") in ("googlenet", "inception_v3") else {})
 
 
-def filled(name: str) -> tuple[nn.Module, nn.Module]:
+def filled(name: str, **kwargs: Any) -> tuple[nn.Module, nn.Module]:
     """Our model and torchvision's with the same parameters, in eval mode."""
     ours_builder, theirs_builder = get_model_builder(name), oracle.builder(name)
-    kwargs = arguments(ours_builder, name)
+    kwargs |= arguments(ours_builder, name)
     with reference_values.no_random_init():
         ours: nn.Module = reference_values.fill_parameters(ours_builder(**kwargs))
         theirs: nn.Module = theirs_builder(**kwargs).eval()
