@@ -6,10 +6,12 @@ import math
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 
 from support import reference
 from zoo_core.attention import (
     attend_in_windows,
+    dot_product_attention,
     pad_to,
     relative_position_bias,
     relative_position_index,
@@ -134,3 +136,28 @@ def test_fake_tensors_stay_out_of_what_is_kept():
     torch.testing.assert_close(y[0], mean_by_loops(x[0], (3, 3), (1, 1)))
     with FakeTensorMode() as mode:
         attend_in_windows(mode.from_tensor(x), (3, 3), (1, 1), mean_over_visible, layouts)
+
+
+@pytest.mark.parametrize("scale", [None, 0.3])
+@pytest.mark.parametrize("biased", [False, True])
+def test_transforms_of_torch_func(biased, scale):
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 2, 2, 5, 4, dtype=torch.double, generator=generator)
+    bias = torch.randn(1, 2, 5, 5, dtype=torch.double, generator=generator) if biased else None
+
+    def attend(q):
+        return dot_product_attention(q, k, v, bias, scale=scale)
+
+    expected = torch.autograd.functional.jacobian(attend, q)
+    assert torch.allclose(torch.func.jacfwd(attend)(q), expected)
+    assert torch.allclose(torch.func.jacrev(attend)(q), expected)
+
+
+def test_values_with_tangents_are_not_kept():
+    cache, parameter = ValueCache(), torch.ones(3)
+    for tangent in (1.0, 2.0):
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(parameter, torch.full((3,), tangent))
+            found = forward_ad.unpack_dual(cache.get(lambda x=dual: x * 2, [dual])).tangent
+            assert torch.equal(found, torch.full((3,), 2 * tangent))
+    assert len(cache) == 0

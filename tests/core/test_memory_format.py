@@ -52,3 +52,9 @@ def test_symbolic_tracing():
 
     x = torch.randn(1, 3, 4, 5)
     assert torch.equal(torch.fx.symbolic_trace(Model())(x), x * 2)
+
+
+def test_vmap_of_gradients():
+    x = torch.rand(2, 3, 4, 5)
+    found = torch.func.vmap(torch.func.grad(lambda x: channels_last(x[None]).square().sum()))(x)
+    assert torch.equal(found, 2 * x)

@@ -14,15 +14,15 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
-from zoo_core.attention import join_heads, relative_position_bias, relative_position_index
+from zoo_core.attention import dot_product_attention, join_heads, relative_position_bias, relative_position_index
 from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth, initialize_normalization
 from zoo_core.registry import register_model
+from zoo_core.tracing import is_transformed
 from zoo_core.value_cache import ValueCache
 from zoo_core.weights import WeightsEnum
 
@@ -166,7 +166,7 @@ class MaxVit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=f"this {type(self).__name__}", size=self.input_size)
         # The layout that attention takes and gives; convolutions are as fast in it.
-        if not torch.onnx.is_in_onnx_export():
+        if not (torch.onnx.is_in_onnx_export() or is_transformed()):
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         for block in self.blocks:
@@ -434,7 +434,7 @@ class RelativePositionalMultiHeadAttention(nn.Module):
         qkv = self.to_qkv(x).view(batch * groups, length, 3, self.n_heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
         bias = self.get_relative_positional_bias().to(v.dtype)
-        x = F.scaled_dot_product_attention(q, k, v, bias, scale=self.scale_factor)
+        x = dot_product_attention(q, k, v, bias, scale=self.scale_factor)
         return self.merge(join_heads(x).view(batch, groups, length, channels))
 
 

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo_core.attention import join_heads
+from zoo_core.attention import dot_product_attention, join_heads
 from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers, tokens_to_map
 from zoo_core.layers import MLP, StochasticDepth
@@ -459,9 +459,7 @@ def _pooled_size(size: Sequence[int], kernel: Sequence[int], stride: Sequence[in
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
     """Attention of Tensor[N, L, heads, C] each."""
-    return F.scaled_dot_product_attention(
-        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale=scale
-    ).transpose(1, 2)
+    return dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale=scale).transpose(1, 2)
 
 
 def _position_logits(q: Tensor, time: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -18,7 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo_core.attention import join_heads, pad_to, relative_position_bias, relative_position_index
+from zoo_core.attention import (
+    dot_product_attention,
+    join_heads,
+    pad_to,
+    relative_position_bias,
+    relative_position_index,
+)
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, channels_first
 from zoo_core.registry import register_model
@@ -315,7 +321,7 @@ def _attend_by_groups(
     for cut, count in _groups(_padded(x, window), window, shift):
         query, key, value = [part.narrow(0, first * batch, count * batch) for part in (q, k, v)]
         logits = bias + _mask(window, cut, v.dtype, v.device) if any(cut) else bias
-        attended.append(F.scaled_dot_product_attention(query, key, value, logits, dropout_p=dropout).transpose(1, 2))
+        attended.append(dot_product_attention(query, key, value, logits, dropout_p=dropout).transpose(1, 2))
         first += count
     # By way of cat, which copies, tokens come to lie together.
     tokens = attended[0] if len(attended) == 1 else torch.cat(attended)

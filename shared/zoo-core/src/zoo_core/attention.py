@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo_core.tracing import is_stand_in, one_node
+from zoo_core.tracing import is_stand_in, is_transformed, one_node
 from zoo_core.value_cache import ValueCache
 
 EvalCache = ValueCache  # its name before other models than transformers kept values
@@ -53,6 +53,33 @@ def relative_position_bias(table: Tensor, index: Tensor) -> Tensor:
     # Looking up numbers head by head is several times faster than rows of all heads that then are transposed.
     bias = table.t().contiguous().gather(1, index.flatten().expand(heads, -1))
     return bias.view(1, heads, length, length)
+
+
+def dot_product_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, *, dropout_p: float = 0.0, scale: float | None = None
+) -> Tensor:
+    """:func:`~torch.nn.functional.scaled_dot_product_attention`, which :mod:`torch.func` can transform as well.
+
+    The kernels behind it have no rules for forward-mode differentiation, nor for ``vmap`` with the gradient of a bias.
+    Second derivatives of a model whose parameters are frozen need
+    ``with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):`` around its call.
+
+    Args:
+        q: Tensor[N, heads, L, C].
+        k, v: Tensor[N, heads, S, C].
+        bias: is added to the logits, of a shape that extends to Tensor[N, heads, L, S].
+        dropout_p: probability with which a weight becomes zero.
+        scale: of the products, ``C ** -0.5`` by default.
+
+    Returns:
+        Tensor[N, heads, L, C].
+    """
+    if not is_transformed():
+        return F.scaled_dot_product_attention(q, k, v, bias, dropout_p=dropout_p, scale=scale)
+    logits = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
+    if bias is not None:
+        logits = logits + bias
+    return F.dropout(logits.softmax(-1), dropout_p) @ v
 
 
 def join_heads(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from zoo_core.tracing import is_stand_in
+from zoo_core.tracing import is_stand_in, is_transformed
 
 __all__ = ["CHANNELS_LAST", "channels_last"]
 
@@ -21,8 +21,10 @@ def channels_last(x: Tensor) -> Tensor:
     Args:
         x: images, Tensor[N, C, H, W], or videos, Tensor[N, C, T, H, W]. Anything else is left alone: a stand-in of
             ``torch.fx``, or a single image, Tensor[C, H, W]; and all while ``torch.onnx`` exports by tracing, as ONNX
-            knows no orders in memory.
+            knows no orders in memory, or while :mod:`torch.func` transforms the model, whose ``vmap`` refuses them.
     """
     if is_stand_in(x) or torch.onnx.is_in_onnx_export() or x.device.type != "cpu" or x.ndim not in CHANNELS_LAST:
+        return x
+    if is_transformed():
         return x
     return x.contiguous(memory_format=CHANNELS_LAST[x.ndim])

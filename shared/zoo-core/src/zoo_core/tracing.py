@@ -7,8 +7,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 import torch
 import torch.fx
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
-__all__ = ["is_plain", "is_recorded", "is_stand_in", "is_watched", "module_node", "one_node"]
+__all__ = ["is_plain", "is_recorded", "is_stand_in", "is_transformed", "is_watched", "module_node", "one_node"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,6 +30,15 @@ def is_recorded(x: Tensor) -> bool:
     Checks of its shape are left out then: while torch compiles, exports or traces the model.
     """
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or is_stand_in(x)
+
+
+def is_transformed() -> bool:
+    """Whether a transform of :mod:`torch.func` is at work (``vmap``, ``grad``, ``jvp``), or forward-mode
+    differentiation: only plain operators have rules for these, and values that are kept belong to one call.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def one_node(function: Callable[P, R]) -> Callable[P, R]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.layers import without_autocast
+from zoo_core.tracing import is_transformed
 
 __all__ = ["ValueCache"]
 
@@ -117,8 +118,8 @@ class _Snapshot:
 
 
 def _is_recorded() -> bool:
-    """Whether what is computed becomes part of a program, where a kept value would be a constant."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or _is_capturing()
+    """Whether what is computed becomes part of a program, where a kept value would be a constant, or has tangents."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or is_transformed() or _is_capturing()
 
 
 def _is_capturing() -> bool:
