@@ -43,6 +43,9 @@ class ObjectDetectionTask(Task[Image.Image, Detections]):
             check_finite([found["boxes"], found["scores"]], self.spec)
         return outputs
 
+    def embeddings(self, engine: Engine, samples: Sequence[Sample]) -> list[Tensor]:
+        return list(engine([image for (image,) in samples]))
+
     def result(self, output: Mapping[str, Tensor], input: Image.Image) -> Detections:
         keypoint_labels = self.spec.facts.get("keypoint_names") or ()
         return Detections.of(output, self.labels, keypoint_labels, threshold=self.options["threshold"])

@@ -247,6 +247,15 @@ class Task(ABC, Generic[Input, Result]):
                 outputs[position] = _item(output, place)
         return outputs
 
+    def embeddings(self, engine: Engine, samples: Sequence[Sample]) -> list[Tensor]:
+        """Runs an engine that gives embeddings, Tensor[N, D], on samples.
+
+        Returns:
+            The embedding of each sample, Tensor[D]: of one that is run in parts, as a video is in clips, their mean.
+        """
+        outputs = self.run(engine, samples)
+        return [output.mean(0) if output.ndim == 2 else output for output in outputs]
+
     @abstractmethod
     def result(self, output: Any, input: Input) -> Result:
         """What an output says about its input; on the CPU, and no larger than need be.

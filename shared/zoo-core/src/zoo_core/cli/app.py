@@ -23,6 +23,7 @@ COMMANDS = {
     "list": "zoo_core.cli.list",
     "info": "zoo_core.cli.info",
     "predict": "zoo_core.cli.predict",
+    "embed": "zoo_core.cli.embed",
     "merge": "zoo_core.cli.merge",
     "evaluate": "zoo_core.cli.evaluate",
     "train": "zoo_core.cli.train",

@@ -8,6 +8,9 @@ import click
 from zoo_core.cli import output
 from zoo_core.cli.parser import Argument, Command
 
+# What `zoo embed` writes of records that lie beside.
+MATRICES = (".npy", ".parquet")
+
 _EXAMPLES = """\b
 Examples:
   for k in 1 2 3 4; do
@@ -34,16 +37,22 @@ The parts stay as they are; remove them when you have what you need.
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     required=True,
-    help="Where the whole goes, in the format of the parts.",
+    help="Where the whole goes, in the format of the parts; of `zoo embed` also .npy and .parquet.",
 )
 def command(parts: Sequence[Path], results: Path) -> int:
-    """Put together what `zoo predict --results FILE --shard K/N`, or torchrun, has written in parts.
+    """Put together what `zoo predict` or `zoo embed --results FILE --shard K/N`, or torchrun, has written in parts.
 
     Results come in the order of the files, each once. Fails if a part is missing, not complete, or another run's.
     """
     from zoo_core.predicting.merging import merge, parts_of
 
-    merged = merge(parts or parts_of(results), results)
+    is_matrix = results.suffix.lower() in MATRICES
+    records = results.with_name(f"{results.name}.jsonl") if is_matrix else results
+    merged = merge(parts or parts_of(records), records)
+    if is_matrix:
+        from zoo_core.embedding.files import convert
+
+        convert(results)
     failed = f", {merged.failed:,} failed" if merged.failed else ""
     output.note(f"{results} is complete: {output.counted(merged.inputs, 'input')}{failed}")
     return 1 if merged.failed else 0

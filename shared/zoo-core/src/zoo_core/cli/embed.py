@@ -1,0 +1,157 @@
+"""``zoo embed``: the vectors that a model makes of files, for search and for clustering."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo_core.cli import choosing, output, task_options
+from zoo_core.cli.errors import UsageError
+from zoo_core.cli.merge import MATRICES
+from zoo_core.cli.parser import tasks_option
+from zoo_core.cli.results import Recorded, ResultOptions, Writer, result_options, share_of
+from zoo_core.cli.running import InputOptions, declared, input_options, reuse_memory, run_on_files, words_argument
+from zoo_core.cli.task_options import TaskCommand
+from zoo_core.declarations import declaration
+
+if TYPE_CHECKING:
+    from zoo_core.predicting import Share
+    from zoo_core.tasks import Task
+
+_EXAMPLES = """\b
+Examples:
+  zoo embed resnet50 photos/ --results photos.npy            a matrix, float32,
+                                       and photos.npy.files.csv: the file of each row
+  zoo embed resnet50 photos/ --results photos.parquet --normalize
+  zoo embed vit_b_16 'photos/**/*.jpg' --results photos.jsonl
+  zoo embed resnet50 clip.mp4 --fps 1 --results clip.csv     a frame a second
+  zoo embed resnet50 photos/ --results photos.npy --resume   goes on after an
+                                                             interruption
+  zoo embed resnet50 photos/ --results photos.npy --shard 3/64
+  zoo merge --results photos.npy
+
+An embedding is what the last layer of a classifier takes; of detectors and segmentation models it is the mean of the
+backbone's last feature map, of optical flow those of both images. A file that cannot be read is reported and does not
+stop the others; the exit code is 1 then.
+"""
+
+
+_RECORDS = (".jsonl", ".ndjson", ".csv")
+
+
+@dataclass(frozen=True)
+class _Results(ResultOptions):
+    """Results that may be a matrix, too."""
+
+    def __post_init__(self) -> None:
+        if not self.is_matrix:
+            if self.results is not None and self.format is None and self.results.suffix.lower() not in _RECORDS:
+                raise UsageError(f"--results {self.results}: the name must end in {', '.join((*MATRICES, *_RECORDS))}")
+            super().__post_init__()
+        elif self.format is not None:
+            raise UsageError(f"--results {self.results} is of the format that its name says, and not {self.format}")
+
+    @property
+    def is_matrix(self) -> bool:
+        return self.results is not None and self.results.suffix.lower() in MATRICES
+
+    def writer(
+        self, task: "Task[Any, Any]", share: "Share", device: str, *, given: Mapping[str, Any] | None = None
+    ) -> Writer:
+        if not self.is_matrix:
+            return super().writer(task, share, device, given=given)
+        from zoo_core.embedding.files import check_can_write, records_of_embeddings
+        from zoo_core.predicting.recording import Recorder
+        from zoo_core.predicting.results import ResultFileError
+
+        assert self.results is not None
+        check_can_write(self.results)
+        if self.results.exists() and not self.resume:
+            raise ResultFileError(
+                f"{self.results} is there already: --resume goes on with it; or remove it, or name another file"
+            )
+        records = records_of_embeddings(self.results)
+        recorder = Recorder(records, task, format="jsonl", share=share, resume=self.resume, given=given)
+        return _Matrix(recorder, self.results)
+
+
+class _Matrix(Recorded):
+    """Writes records, and makes a matrix of them in the end."""
+
+    def __init__(self, recorder: Any, path: Path) -> None:
+        super().__init__(recorder)
+        self._path = path
+
+    def finish(self) -> int:
+        code = super().finish()
+        if not self._recorder.is_part:
+            from zoo_core.embedding.files import convert
+
+            rows = convert(self._path)
+            output.note(f"{self._path} has {output.counted(rows, 'row')}")
+        return code
+
+
+@click.command(cls=TaskCommand, declared=declared, epilog=_EXAMPLES)
+@words_argument
+@tasks_option("Without MODEL: the task to do, classification for instance.", several=False)
+@choosing.model_options
+@input_options
+@click.option("--normalize", is_flag=True, help="Vectors of length 1, whose dot product is the cosine between them.")
+@result_options
+@click.pass_context
+def command(
+    context: click.Context,
+    words: Sequence[str],
+    tasks: Sequence[str],
+    weights: str | None,
+    checkpoint: Path | None,
+    labels: Path | None,
+    lists: Sequence[str],
+    device: str,
+    batch_size: int | None,
+    workers: int | None,
+    every: int | None,
+    fps: float | None,
+    normalize: bool,
+    format_name: str | None,
+    as_json: bool,
+    results: Path | None,
+    resume: bool,
+    shard: str | None,
+    **given: Any,
+) -> int:
+    """Run a model on files, and write the embeddings that it makes of them.
+
+    --results FILE takes .npy, .parquet, .csv and .jsonl.
+    """
+    if not words and not lists:
+        raise UsageError("give the name of a model and files for it to look at, or files alone")
+    inputs = InputOptions(lists, device, batch_size, workers, every, fps)
+    asked = _Results(format_name, as_json, results, resume, shard)
+    spec, files = choosing.choose_with_files(
+        words, task=choosing.only(tasks), weights=weights, checkpoint=checkpoint, labels=labels, more_files=bool(lists)
+    )
+    options = task_options.convert(context, declaration(spec.task), given, spec.name)
+    share = share_of(asked)
+
+    reuse_memory()
+    from zoo_core import embedding
+    from zoo_core.engines import choose_device
+    from zoo_core.processes import world
+
+    task = embedding.EmbeddingTask(spec, options, normalize=normalize, packed=asked.is_matrix)
+    place = choose_device(device, task.declaration.devices, local_rank=world().gpu_rank)
+    depends_on = {"verb": "embed", "every": every, "fps": fps, "normalize": normalize}
+    return run_on_files(
+        context,
+        task,
+        files,
+        inputs,
+        share=share,
+        writer=asked.writer(task, share, str(place), given=depends_on),
+        load=lambda: embedding.load(task, place),
+        doing="embedding",
+    )

@@ -1,0 +1,215 @@
+"""Runs a task's model on the files of a line: what `zoo predict` and `zoo embed` have in common."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from zoo_core.cli import choosing, output
+from zoo_core.cli.errors import UsageError
+from zoo_core.cli.parser import Argument, complete_models
+from zoo_core.cli.results import Problems, Writer
+from zoo_core.declarations import Declaration
+
+if TYPE_CHECKING:
+    from zoo_core.engines import Engine
+    from zoo_core.predicting import Failure, Prediction, Share
+    from zoo_core.tasks import Task
+
+__all__ = ["InputOptions", "declared", "input_options", "reuse_memory", "run_on_files", "words_argument"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _complete_words(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The name of a model first, then files."""
+    models = [] if context.params.get("words") else complete_models(context, parameter, incomplete)
+    return models or [CompletionItem(incomplete, type="file")]
+
+
+def declared(parsed: Mapping[str, Any]) -> Declaration:
+    """What the task of a line declares, as far as the line is parsed; see
+    :class:`~zoo_core.cli.task_options.TaskCommand`.
+    """
+    words, tasks, checkpoint = (parsed.get(name) for name in ("words", "tasks", "checkpoint"))
+    return choosing.declaration_of(
+        # What the line does not say is absent, None or a mark of click's own, by its version.
+        [word for word in words if isinstance(word, str)] if isinstance(words, tuple | list) else [],
+        tasks[0] if isinstance(tasks, tuple | list) and tasks else None,
+        Path(checkpoint) if isinstance(checkpoint, str | Path) else None,
+    )
+
+
+def words_argument(function: Function) -> Function:
+    """Adds the argument ``words``: the name of a model and files."""
+    return click.argument(
+        "words",
+        nargs=-1,
+        cls=Argument,
+        metavar="[MODEL] FILE...",
+        help="Name of a model, and files, shell patterns, folders, or addresses; - is an image on standard input. "
+        "Without a name, a model whose weights ship in an installed package is used.",
+        shell_complete=_complete_words,
+    )(function)
+
+
+def input_options(function: Function) -> Function:
+    """Adds the options of :class:`InputOptions` to a command, under its names."""
+    options = (
+        click.option(
+            "--files-from",
+            "lists",
+            multiple=True,
+            type=click.Path(allow_dash=True),
+            metavar="FILE",
+            help="A list of files to look at, one a line or with null bytes between; - is standard input. May be "
+            "repeated.",
+        ),
+        click.option(
+            "--device",
+            metavar="NAME",
+            default="auto",
+            help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.",
+        ),
+        click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="How many inputs run at a time."),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="How many threads read and prepare inputs ahead; by default as many as there are processors, up to 8.",
+        ),
+        click.option(
+            "--every",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Of videos, look at one of N frames, from the first on.",
+        ),
+        click.option(
+            "--fps",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="N",
+            help="Of videos, look at N frames in each second at the most.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """What a line says about its inputs and how they are run. Raises :class:`UsageError` where that makes no sense."""
+
+    lists: Sequence[str]
+    device: str
+    batch_size: int | None
+    workers: int | None
+    every: int | None
+    fps: float | None
+
+    def __post_init__(self) -> None:
+        if self.every is not None and self.fps is not None:
+            raise UsageError("--every counts frames and --fps goes by their times; give one of them")
+
+
+def run_on_files(
+    context: click.Context,
+    task: "Task[Any, Any]",
+    files: Sequence[str],
+    inputs: InputOptions,
+    *,
+    share: "Share",
+    writer: Writer,
+    load: "Callable[[], Engine]",
+    doing: str,
+    directory: Path | None = None,
+    save: str | None = None,
+) -> int:
+    """Runs a model on files, writes what comes out, and tells what fails. Returns an exit code.
+
+    Args:
+        context: of the command.
+        task: made with its options.
+        files: words of the line.
+        inputs: what the line says about them.
+        share: of this process.
+        writer: takes what comes out; it is entered here.
+        load: makes the engine, once there is something to run.
+        doing: what the progress bar says.
+        directory: where images with the results drawn on them go.
+        save: format of these.
+    """
+    from zoo_core import predicting
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(predicting.until_interrupted())
+        problems = Problems()
+        sources = predicting.Sources(
+            task.declaration,
+            files,
+            lists=inputs.lists,
+            output=directory,
+            share=share,
+            on_problem=lambda message: problems.tell(message, sources.count),
+            sampling=predicting.Sampling(inputs.every or 1, inputs.fps),
+        )
+        stack.callback(sources.close)
+        stack.enter_context(writer)
+        if writer.is_complete_part:
+            return writer.finish()
+        todo = writer.remaining(sources, whole=directory is not None)
+        first = next(todo, None)
+        outcomes: Iterator[Prediction | Failure] = iter(())
+        if first is not None:  # which a share that is done has not
+            if directory is not None:
+                predicting.make_output_directory(directory)
+            outcomes = predicting.run(
+                task,
+                load(),
+                (source for source, _ in itertools.chain([first], todo)),
+                inputs.batch_size,
+                workers=predicting.default_workers() if inputs.workers is None else inputs.workers,
+                keep_inputs=directory is not None,
+                skip=first[1],
+            )
+            if output.shows_progress():
+                sources.count_ahead(task)
+        advance = stack.enter_context(output.progress(doing, lambda: sources.total, done=writer.inputs))
+        for outcome, written in stack.enter_context(contextlib.closing(_saved(outcomes, directory, save))):
+            advance(1)
+            if isinstance(outcome, predicting.Failure):
+                problems.tell_failure(outcome, with_traceback=context.obj.debug)
+            problems.write(writer, before=outcome.source)
+            writer.write(outcome, written)
+        problems.write(writer)
+    if left_out := str(sources.skipped):
+        output.note(f"left out of folders: {left_out}")
+    return max(writer.finish(), 1 if problems.count else 0)
+
+
+def reuse_memory() -> None:
+    """Memory of images is used again, which saves the time in which the system clears it: so many times 16 MB at most.
+
+    Takes effect before Pillow is imported.
+    """
+    os.environ.setdefault("PILLOW_BLOCKS_MAX", "16")
+
+
+def _saved(
+    outcomes: Iterable["Prediction | Failure"], directory: Path | None, save: str | None
+) -> Generator[tuple["Prediction | Failure", list[Path]], None, None]:
+    """Each outcome with the files that were written for it."""
+    from zoo_core.predicting import Saver
+
+    if directory is None:
+        for outcome in outcomes:
+            yield outcome, []
+        return
+    with Saver(directory, save=save) as saver:
+        yield from saver.follow(outcomes)
