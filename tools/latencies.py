@@ -36,6 +36,8 @@ def model_of(name: str, task: str) -> nn.Module:
     arguments: dict[str, Any] = {"quantize": True} if task == "quantized" else {}
     if task in ("detection", "segmentation"):
         arguments |= {"weights_backbone": None}
+    if name.startswith("vit_"):  # one made for the size that its weights take
+        arguments |= {"image_size": catalog.model(name).checkpoint().preset_arguments["crop_size"]}
     if name in ("googlenet", "inception_v3"):
         arguments |= {"init_weights": False}
     if task == "quantized":  # its parameters are packed: those of a fresh model will do

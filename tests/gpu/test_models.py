@@ -72,7 +72,8 @@ def test_gradients_equal_those_of_the_cpu(name: str, record_property: Callable[[
     def gradients(model: nn.Module, inputs: recording.Inputs) -> dict[str, Tensor]:
         model.zero_grad()
         sum(output.float().square().mean() for output in recording.outputs(model(*inputs))).backward()
-        return {key: value.grad.cpu() for key, value in model.named_parameters() if value.grad is not None}
+        # A copy: on the CPU it would be the very tensor that moves with the model.
+        return {key: value.grad.cpu().clone() for key, value in model.named_parameters() if value.grad is not None}
 
     model, inputs = recording.small_model(name).eval(), recording.small_inputs(name)
     expected = gradients(model, inputs)
