@@ -55,22 +55,19 @@ def page() -> str:
 def content() -> dict[str, Any]:
     """What the page shows, as plain values."""
     models = catalog.models().values()
-    metrics = {name: declaration.metric for name, declaration in declarations.declarations().items()}
-    tasks = list(dict.fromkeys(model.task for model in models))
     return {
         "version": zoo_core.__version__,
         "date": datetime.now(UTC).date().isoformat(),
-        "tasks": [
-            {
-                "name": task,
-                "title": declarations.declarations()[task].title if task in metrics else task,
-                "metric": metrics[task].name if task in metrics and metrics[task] else None,
-            }
-            for task in tasks
-        ],
+        "tasks": [_task(name) for name in dict.fromkeys(model.task for model in models)],
         "machines": {kind: found["machine"] for kind, found in latencies().items()},
         "rows": [_row(model, checkpoint) for model in models for checkpoint in model.checkpoints.values()],
     }
+
+
+def _task(name: str) -> dict[str, str | None]:
+    known = declarations.declarations().get(name)
+    metric = known.metric if known else None
+    return {"name": name, "title": known.title if known else name, "metric": metric.name if metric else None}
 
 
 @functools.cache

@@ -22,6 +22,7 @@ from zoo_core.cli.parser import Session, debug_option
 COMMANDS = {
     "list": "zoo_core.cli.list",
     "info": "zoo_core.cli.info",
+    "catalog": "zoo_core.cli.catalog",
     "predict": "zoo_core.cli.predict",
     "embed": "zoo_core.cli.embed",
     "merge": "zoo_core.cli.merge",
