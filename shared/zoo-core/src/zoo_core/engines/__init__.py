@@ -1,29 +1,49 @@
 """What runs a model, behind one small protocol.
 
 An engine owns the runtime, the device and the dtype; what inputs and outputs mean is the task's. :class:`EagerEngine`
-runs a module as it is.
+runs a module as it is, and :func:`compile_for` gives one that runs it in ONNX Runtime or OpenVINO::
+
+    from zoo_core.engines import compile_for
+
+    fast = compile_for(model)  # the fastest of what is installed
+    fast(batch)
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from zoo_core.engines.eager import EagerEngine, choose_device
-from zoo_core.engines.names import ENGINES, PRECISIONS
 from zoo_core.engines.programs import Program, ProgramError, open_file
+from zoo_core.runtimes import ENGINES, PRECISIONS, EngineError
+
+if TYPE_CHECKING:
+    from zoo_core.engines.compiled import CompiledModel, compile_for
 
 __all__ = [
     "ENGINES",
     "PRECISIONS",
+    "CompiledModel",
     "EagerEngine",
     "Engine",
+    "EngineError",
     "Program",
     "ProgramError",
     "choose_device",
+    "compile_for",
     "open_file",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when it is asked for: it exports models, whose tasks have engines.
+    if name in ("CompiledModel", "compile_for"):
+        from zoo_core.engines import compiled
+
+        return getattr(compiled, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Engine(Protocol):

@@ -7,8 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.inference import optimize_for_inference
+from zoo_core.runtimes import check_precision
 
 __all__ = ["EagerEngine", "choose_device"]
+
+# Autocast computes these in bfloat16 whatever their weights are in; normalisations keep theirs.
+_IN_BFLOAT16 = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 
 
 class EagerEngine:
@@ -18,14 +22,31 @@ class EagerEngine:
         model: the module. It is put into eval mode, and changed: it is for inference only afterwards.
         device: where it runs.
         arguments: keyword arguments of its ``forward``.
+        precision: ``"bf16"`` computes convolutions and matrix products in bfloat16, by autocast; outputs are float32.
+
+    Raises:
+        ValueError: there is no such precision.
     """
 
+    engine = "torch"
+
     def __init__(
-        self, model: nn.Module, device: torch.device | str = "cpu", arguments: Mapping[str, Any] | None = None
+        self,
+        model: nn.Module,
+        device: torch.device | str = "cpu",
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        precision: str = "fp32",
     ) -> None:
+        check_precision(precision)
         self.device = torch.device(device)
         self.model = optimize_for_inference(model.eval()).to(self.device)
         self.arguments = dict(arguments or {})
+        self.precision = precision
+        if precision == "bf16":
+            for module in self.model.modules():
+                if isinstance(module, _IN_BFLOAT16):
+                    module.to(torch.bfloat16)  # once, rather than in each run
 
     def __call__(self, *inputs: Tensor | Sequence[Tensor]) -> Any:
         """See :class:`zoo_core.engines.Engine`."""
@@ -33,7 +54,18 @@ class EagerEngine:
             value.to(self.device) if isinstance(value, Tensor) else [tensor.to(self.device) for tensor in value]
             for value in inputs
         )
-        return self.model(*moved, **self.arguments)
+        if self.precision == "fp32":
+            return self.model(*moved, **self.arguments)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return _in_float32(self.model(*moved, **self.arguments))
+
+
+def _in_float32(output: Any) -> Any:
+    if isinstance(output, Mapping):
+        return {key: _in_float32(value) for key, value in output.items()}
+    if isinstance(output, list | tuple):
+        return type(output)([_in_float32(value) for value in output])
+    return output.float() if isinstance(output, Tensor) and output.dtype == torch.bfloat16 else output
 
 
 def choose_device(

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import extras
-from zoo_core.engines.names import check_engine, check_precision
-from zoo_core.processes import available_processors
+from zoo_core.runtimes import check_engine, check_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +81,7 @@ def open_file(
             that is installed.
         precision: ``"fp32"``, or ``"bf16"``, which OpenVINO computes in.
         device: ``"cpu"``; a ``.pt2`` file also runs on the device that it was exported on.
-        threads: how many compute; by default as many as there are processors to use.
+        threads: how many compute; by default as many as torch has in this thread.
         shapes: of each input, if they are always the same: dimensions that the file leaves open are fixed then, and the
             runtime plans for them.
 
@@ -98,7 +97,7 @@ def open_file(
         endings = ", ".join(f"{ending} ({name})" for ending, name in _FORMATS.items())
         raise ValueError(f"{file}: its ending tells no format of an exported model; give format=, or use {endings}")
     if engine is None:
-        from zoo_core.engines.names import installed
+        from zoo_core.runtimes import installed
 
         engine = next((name for name in _ENGINES[format] if name in installed()), _ENGINES[format][0])
     check_engine(engine, auto=False)
@@ -107,7 +106,7 @@ def open_file(
     check_precision(precision, engine)
     if not file.is_file():
         raise FileNotFoundError(2, "no such file", str(file))
-    threads = threads or available_processors()
+    threads = threads or torch.get_num_threads()
     if engine == "torch":
         if precision != "fp32":
             raise ValueError(f"{file}: a .pt2 file computes in what it was exported in, not in {precision}")
@@ -230,7 +229,7 @@ class OpenVinoProgram:
 
     def save(self, path: Path) -> None:
         """Writes the compiled model as a blob, for this processor and this version of OpenVINO."""
-        path.write_bytes(self._compiled.export_model())
+        path.write_bytes(self._compiled.export_model().getvalue())
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """See :class:`Program`."""

@@ -3,7 +3,16 @@
 import importlib.util
 from importlib import metadata
 
-__all__ = ["ENGINES", "PRECISIONS", "check_engine", "check_precision", "install_command", "installed", "version_of"]
+__all__ = [
+    "ENGINES",
+    "PRECISIONS",
+    "EngineError",
+    "check_engine",
+    "check_precision",
+    "install_command",
+    "installed",
+    "version_of",
+]
 
 ENGINES = ("torch", "onnxruntime", "openvino")
 """What runs a model. ``"torch"`` is eager mode, and always there."""
@@ -12,6 +21,10 @@ PRECISIONS = ("fp32", "bf16")
 """What convolutions and matrix products are computed in. Inputs and outputs are float32 in either."""
 
 _EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
+
+
+class EngineError(Exception):
+    """The engine that was asked for does not run the model. The message says why, and what does."""
 
 
 def installed() -> tuple[str, ...]:
