@@ -17,7 +17,7 @@ from typing import Any
 from zoo_core import specs
 from zoo_core.data import DataError, Dataset, share
 from zoo_core.data.ahead import ahead
-from zoo_core.engines import Engine, choose_device
+from zoo_core.engines import Engine, choose_device, device_name
 from zoo_core.kept_results import KeptResults
 from zoo_core.predicting import Failure, Source, load, run
 from zoo_core.predicting.sources import inputs
@@ -60,6 +60,9 @@ def evaluate(
     annotations: str | os.PathLike[str] | None = None,
     options: Mapping[str, Any] | None = None,
     device: str = "auto",
+    engine: str | None = None,
+    precision: str = "fp32",
+    tell: Callable[[str], None] | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     limit: int | None = None,
@@ -84,6 +87,7 @@ def evaluate(
         options: of the task, by key. What is left out has the value with which figures on this data set and of these
             weights are published.
         device: ``"cpu"``, ``"cuda:1"``, ...; ``"auto"`` takes a GPU if there is one.
+        engine, precision, tell: what runs the model, see :func:`zoo_core.engines.compile_for`.
         batch_size: how many inputs run at a time; by default as many as suit the task.
         workers: how many threads read and prepare inputs ahead of the model; by default as many as there are
             processors to use, up to 8.
@@ -118,15 +122,20 @@ def evaluate(
         )
         count = len(samples) if limit is None else min(limit, len(samples))
         size = batch_size or task.declaration.batch_size
+
+        def loaded() -> Engine:
+            place = choose_device(device_name(device, engine), task.declaration.devices, local_rank=world.gpu_rank)
+            return load(task, place, engine=engine, precision=precision, tell=tell)
+
         if results is None:
             places = share(count, world.rank, world.size, size)
-            own = _scored(task, samples, places, world, device, size, workers, on_progress, None)
+            own = _scored(task, samples, places, world, loaded, size, workers, on_progress, None)
             found = gathered(own, world)
         else:
             path = Path(results)
             there = agreed(lambda: KeptResults.find(path, task, samples, count, size, world, resume=resume), world)
             with agreed(there.opened, world) as kept:
-                own = _scored(task, samples, kept.places, world, device, size, workers, on_progress, kept)
+                own = _scored(task, samples, kept.places, world, loaded, size, workers, on_progress, kept)
                 kept.finish()
                 found = gathered(own, world)
                 if found is not None:
@@ -183,7 +192,7 @@ def _scored(
     samples: Dataset,
     places: Sequence[int],
     world: World,
-    device: str,
+    loaded: Callable[[], Engine],
     batch_size: int,
     workers: int | None,
     on_progress: Callable[[int, int, Score[Any]], None] | None,
@@ -193,9 +202,7 @@ def _scored(
 
     def prepared() -> tuple[tuple[Score[Any], list[str]], Engine | None]:
         before = (task.score(), []) if kept is None else kept.restored()
-        return before, load(
-            task, choose_device(device, task.declaration.devices, local_rank=world.gpu_rank)
-        ) if places else None
+        return before, loaded() if places else None
 
     before, engine = agreed(prepared, world)
     if engine is None:

@@ -17,6 +17,7 @@ from zoo_core.checkpoints import CheckpointError
 from zoo_core.cli import output
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Session, debug_option
+from zoo_core.runtimes import EngineError
 
 # In the order of the help text.
 COMMANDS = {
@@ -43,7 +44,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 # What these say is meant for users; anything else that a command raises is announced with its type.
-_EXPECTED = (CheckpointError, ValueError, OSError, ModuleNotFoundError)
+_EXPECTED = (CheckpointError, EngineError, ValueError, OSError, ModuleNotFoundError)
 
 _EXAMPLES = """\b
 Examples:

@@ -12,6 +12,7 @@ import click
 
 from zoo_core import specs
 from zoo_core.cli import checking, choosing, launching, output, task_options
+from zoo_core.cli.engine_options import engine_options, tell
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, complete_models
 from zoo_core.cli.task_options import TaskCommand
@@ -79,6 +80,7 @@ def _expectation(context: click.Context, parameter: click.Parameter, given: Sequ
 @click.option(
     "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."
 )
+@engine_options
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="How many inputs run at a time.")
 @click.option(
     "--workers", type=click.IntRange(min=0), metavar="N", help="How many threads read and prepare inputs ahead."
@@ -120,6 +122,8 @@ def command(
     split: str | None,
     annotations: Path | None,
     device: str,
+    engine: str | None,
+    precision: str,
     batch_size: int | None,
     workers: int | None,
     limit: int | None,
@@ -159,6 +163,9 @@ def command(
                 annotations=annotations,
                 options=options,
                 device=device,
+                engine=engine,
+                precision=precision,
+                tell=tell if world().is_first else None,
                 batch_size=batch_size,
                 workers=workers,
                 limit=limit,

@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from zoo_core.cli import choosing, output, task_options
+from zoo_core.cli.engine_options import engine_options, tell
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, complete_models, tasks_option
 from zoo_core.cli.results import Problems, ResultOptions, result_options, share_of
@@ -35,6 +36,7 @@ Examples:
   zoo predict maskrcnn_resnet50_fpn clip.mp4 --output out/
   zoo predict ssdlite320_mobilenet_v3_large 0 --output out/    the camera, until
                                                                Ctrl-C
+  zoo predict resnet50 photos/ --engine auto     the fastest engine that is there
   zoo predict photo.jpg             with weights that ship in a package
   zoo predict resnet50 --help       also the options that its task has (--topk,
                                     --threshold, ...)
@@ -83,6 +85,7 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
 @click.option(
     "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."
 )
+@engine_options
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="How many inputs run at a time.")
 @click.option(
     "--workers",
@@ -122,6 +125,8 @@ def command(
     labels: Path | None,
     lists: Sequence[str],
     device: str,
+    engine: str | None,
+    precision: str,
     batch_size: int | None,
     workers: int | None,
     output_directory: Path | None,
@@ -152,13 +157,14 @@ def command(
     # Memory of images is used again, which saves the time in which the system clears it: so many times 16 MB at most.
     os.environ.setdefault("PILLOW_BLOCKS_MAX", "16")
     from zoo_core import predicting
-    from zoo_core.engines import choose_device
+    from zoo_core.engines import choose_device, device_name
     from zoo_core.processes import world
     from zoo_core.tasks import task_class
 
     chosen = task_class(spec.task)(spec, options)
     among = world()
-    found_device = choose_device(device, chosen.declaration.devices, local_rank=among.gpu_rank)
+    found_device = choose_device(device_name(device, engine), chosen.declaration.devices, local_rank=among.gpu_rank)
+    depends_on = {"every": every, "fps": fps} | ({"precision": precision} if precision != "fp32" else {})
     with contextlib.ExitStack() as stack:
         stack.enter_context(predicting.until_interrupted())
         problems = Problems()
@@ -172,7 +178,7 @@ def command(
             sampling=predicting.Sampling(every or 1, fps),
         )
         stack.callback(sources.close)
-        writer = stack.enter_context(asked.writer(chosen, share, str(found_device), given={"every": every, "fps": fps}))
+        writer = stack.enter_context(asked.writer(chosen, share, str(found_device), given=depends_on))
         if writer.is_complete_part:
             return writer.finish()
         todo = writer.remaining(sources, whole=output_directory is not None)
@@ -183,7 +189,7 @@ def command(
                 predicting.make_output_directory(output_directory)
             outcomes = predicting.run(
                 chosen,
-                predicting.load(chosen, found_device),
+                predicting.load(chosen, found_device, engine=engine, precision=precision, tell=tell),
                 (source for source, _ in itertools.chain([first], todo)),
                 batch_size,
                 workers=predicting.default_workers() if workers is None else workers,

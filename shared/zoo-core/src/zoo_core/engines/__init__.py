@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from zoo_core.engines.eager import EagerEngine, choose_device
+from zoo_core.engines.eager import EagerEngine, choose_device, device_name
 from zoo_core.engines.programs import Program, ProgramError, open_file
 from zoo_core.runtimes import ENGINES, PRECISIONS, EngineError
 
@@ -33,6 +33,7 @@ __all__ = [
     "ProgramError",
     "choose_device",
     "compile_for",
+    "device_name",
     "open_file",
 ]
 

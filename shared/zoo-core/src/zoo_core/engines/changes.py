@@ -68,4 +68,4 @@ def _pairs(exact: Any, found: Any) -> Iterator[tuple[Tensor, Tensor]]:
         for one, other in zip(exact, found, strict=True):
             yield from _pairs(one, other)
     elif isinstance(exact, Tensor) and exact.is_floating_point():
-        yield exact, found
+        yield exact.detach(), found.detach()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from zoo_core.inference import optimize_for_inference
 from zoo_core.runtimes import check_precision
 
-__all__ = ["EagerEngine", "choose_device"]
+__all__ = ["EagerEngine", "choose_device", "device_name"]
 
 # Autocast computes these in bfloat16 whatever their weights are in; normalisations keep theirs.
 _IN_BFLOAT16 = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
@@ -66,6 +66,19 @@ def _in_float32(output: Any) -> Any:
     if isinstance(output, list | tuple):
         return type(output)([_in_float32(value) for value in output])
     return output.float() if isinstance(output, Tensor) and output.dtype == torch.bfloat16 else output
+
+
+def device_name(device: str, engine: str | None) -> str:
+    """The device that is meant by what a user says of device and engine: runtimes other than torch have the CPU only.
+
+    Raises:
+        ValueError: the engine does not run on that device.
+    """
+    if engine in (None, "torch", "auto"):
+        return device
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"the engine {engine} runs on the CPU here, not on {device}; --engine torch runs there")
+    return "cpu"
 
 
 def choose_device(

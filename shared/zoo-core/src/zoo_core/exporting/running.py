@@ -110,12 +110,20 @@ class ExportedEngine:
         return self.signature.result_of(self.program(*tensors))
 
 
-def open_exported(task: "Task[Any, Any]", device: torch.device | str = "cpu") -> ExportedEngine:
+def open_exported(
+    task: "Task[Any, Any]",
+    device: torch.device | str = "cpu",
+    *,
+    engine: str | None = None,
+    precision: str = "fp32",
+) -> ExportedEngine:
     """Opens the exported file that a task's spec names.
 
     Args:
         task: of the file's model.
         device: where it runs.
+        engine: what runs it, if not what the format is for; ``"auto"`` is that too.
+        precision: ``"fp32"``, or ``"bf16"``, for which ONNX files run in OpenVINO.
 
     Raises:
         zoo_core.extras.MissingExtraError: the runtime is not installed.
@@ -137,7 +145,12 @@ def open_exported(task: "Task[Any, Any]", device: torch.device | str = "cpu") ->
         raise ExportedFileError(
             f"{spec.file} was exported with {has}, and cannot run with {asked}; export it anew for that"
         )
-    return ExportedEngine.of(engines.open_file(spec.file, device=str(device)), facts)
+    if engine == "auto":
+        engine = None
+    if engine is None and precision != "fp32" and spec.format == "onnx":
+        engine = "openvino"
+    program = engines.open_file(spec.file, engine=engine, precision=precision, device=str(device))
+    return ExportedEngine.of(program, facts)
 
 
 def _cut(result: Any, count: int) -> Any:

@@ -10,11 +10,11 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo_core import specs
-from zoo_core.engines import EagerEngine, Engine, choose_device
+from zoo_core.engines import EagerEngine, Engine, choose_device, device_name
 from zoo_core.predicting.files import find_files, make_output_directory
 from zoo_core.predicting.loop import Failure, Prediction, run
 from zoo_core.predicting.saving import Saver
@@ -57,6 +57,8 @@ def predict(
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
     options: Mapping[str, Any] | None = None,
     device: str = "auto",
+    engine: str | None = None,
+    precision: str = "fp32",
     batch_size: int | None = None,
     sampling: Sampling | None = None,
 ) -> Iterator[Prediction | Failure]:
@@ -69,6 +71,7 @@ def predict(
         checkpoint, labels: parameters of your own for the model that is named, and the names of its classes.
         options: of the task, by key, as ``zoo predict MODEL --help`` shows them: ``{"threshold": 0.7}``.
         device: ``"cpu"``, ``"cuda:1"``, ...; ``"auto"`` takes a GPU if there is one.
+        engine, precision: what runs the model, see :func:`zoo_core.engines.compile_for`.
         batch_size: how many inputs run at a time; by default as many as suit the task.
         sampling: which frames of videos are looked at; by default all.
 
@@ -100,8 +103,9 @@ def predict(
         if not problems:
             problems.append(str(error))
         return _predict(problems, iter(()))
-    engine = load(task, choose_device(device, task.declaration.devices))
-    return _predict(problems, run(task, engine, stream, batch_size))
+    place = choose_device(device_name(device, engine), task.declaration.devices)
+    loaded = load(task, place, engine=engine, precision=precision)
+    return _predict(problems, run(task, loaded, stream, batch_size))
 
 
 def _predict(problems: deque[str], outcomes: Iterator[Prediction | Failure]) -> Iterator[Prediction | Failure]:
@@ -114,18 +118,38 @@ def _predict(problems: deque[str], outcomes: Iterator[Prediction | Failure]) -> 
         yield outcome
 
 
-def load(task: Task[Any, Any], device: Any = "cpu") -> Engine:
+def load(
+    task: Task[Any, Any],
+    device: Any = "cpu",
+    *,
+    engine: str | None = None,
+    precision: str = "fp32",
+    tell: Callable[[str], None] | None = None,
+) -> Engine:
     """The model of a task, ready to run: built, or opened in its runtime if it is an exported file.
+
+    Args:
+        task: of the model.
+        device: where it runs.
+        engine, precision, tell: what runs it, see :func:`zoo_core.engines.compile_for`; by default torch, and what an
+            exported file is for.
 
     Raises:
         zoo_core.checkpoints.CheckpointError: its weights cannot be obtained, read, or do not fit.
-        zoo_core.extras.MissingExtraError: the runtime is not installed.
-        ValueError: the file is none that its runtime takes, or was exported with other options of the task.
+        zoo_core.extras.MissingExtraError: the engine is not installed.
+        ValueError: the file is none that its runtime takes, or was exported with other options of the task; or engine,
+            precision and device do not go together.
     """
     if task.spec.format != "state_dict":
         from zoo_core.exporting.running import open_exported
 
-        return open_exported(task, device)
+        return open_exported(task, device, engine=engine, precision=precision)
+    if engine not in (None, "torch") or precision != "fp32":
+        from zoo_core.engines import compile_for
+
+        return compile_for(
+            task.spec, engine or "torch", precision, device=device, arguments=task.forward_arguments, tell=tell
+        )
     return EagerEngine(specs.build(task.spec), device, task.forward_arguments)
 
 

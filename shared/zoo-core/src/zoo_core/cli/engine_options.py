@@ -1,0 +1,40 @@
+"""``--engine`` and ``--precision``: the options for what runs a model, once for all commands that run one."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from zoo_core.cli import output
+from zoo_core.runtimes import ENGINES, PRECISIONS
+
+__all__ = ["engine_options", "tell"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def engine_options(function: Function) -> Function:
+    """Adds ``--engine`` and ``--precision`` to a command."""
+    options = (
+        click.option(
+            "--engine",
+            type=click.Choice([*ENGINES, "auto"]),
+            help="What runs the model: torch by default, and an exported file what it is for. auto measures which of those "
+            "installed is the fastest, and remembers it.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(PRECISIONS),
+            default="fp32",
+            help="bf16 is faster where the processor computes in it, and keeps two to three digits; the largest change "
+            "of a score is shown.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def tell(message: str) -> None:
+    """Says on stderr what an engine has to say."""
+    output.note(message)
