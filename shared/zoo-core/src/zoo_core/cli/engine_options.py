@@ -19,8 +19,8 @@ def engine_options(function: Function) -> Function:
         click.option(
             "--engine",
             type=click.Choice([*ENGINES, "auto"]),
-            help="What runs the model: torch by default, and an exported file what it is for. auto measures which of those "
-            "installed is the fastest, and remembers it.",
+            help="What runs the model; by default torch, and an exported file its own runtime. auto measures which "
+            "of those installed is the fastest, and remembers it.",
         ),
         click.option(
             "--precision",
