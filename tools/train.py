@@ -154,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("."), help="folder for the file of weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train", type=int, help="samples to train on; by default as many as the kind has")
+    parser.add_argument("--val", type=int, help="held-out samples, likewise")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change to the recipe")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, help="processes that read and augment")
@@ -162,15 +163,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     kind = MODELS[given.model].kind
-    file, found = train(
-        given.model,
-        given.work,
-        given.output,
-        settings={**recipes.parse_settings(given.set), "seed": given.seed},
-        write_data=lambda folder: compose(kind, folder, seed=given.seed, train=given.train, processes=given.processes),
-        device=given.device,
-        workers=given.workers,
-    )
+    try:
+        file, found = train(
+            given.model,
+            given.work,
+            given.output,
+            settings={**recipes.parse_settings(given.set), "seed": given.seed},
+            write_data=lambda folder: compose(
+                kind, folder, seed=given.seed, train=given.train, val=given.val, processes=given.processes
+            ),
+            device=given.device,
+            workers=given.workers,
+        )
+    except InterruptedError as error:
+        parser.exit(130, f"{parser.prog}: {error}\n")
     print(f"{file}: {file.stat().st_size / 2**20:.3f} MB")
     print(
         f"{found.samples} held-out samples: {', '.join(f'{name} {value:.3f}' for name, value in found.metrics.items())}"
