@@ -1,8 +1,9 @@
 """Each detector end to end in eval mode on the CPU, alternately with torchvision's on its own operators; peak memory.
 
 Both get the same parameters, filled from their names, and one image of 480x640 pixels. With such parameters far more
-candidates pass the thresholds than with trained ones. Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some
-of the models only.
+candidates pass the thresholds than with trained ones. A second table has the masks of 40 objects on 12 megapixels: as
+probabilities of the whole image, and cut to their boxes. Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for
+some of the models only.
 """
 
 import gc
@@ -19,6 +20,7 @@ from tools.torchvision_operators import torchvision_operators
 from zoo_core import get_model, list_models
 
 SIZE = (480, 640)
+OBJECTS, LARGE = 40, (3000, 4000)
 
 
 def image() -> Tensor:
@@ -74,6 +76,47 @@ def measure(name: str) -> list[str]:
     return [name, *fastest, *ratios, f"{memory[0]:.0f}", f"{memory[1]:.0f}", counts]
 
 
+def objects() -> tuple[Tensor, Tensor]:
+    """Masks and boxes of 40 objects, each of a sixth of the image's sides on average."""
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(OBJECTS, 1, 28, 28, generator=generator)
+    sides = torch.tensor([LARGE[1], LARGE[0]])
+    corners = torch.rand(OBJECTS, 2, generator=generator) * sides * 0.7
+    return masks, torch.cat((corners, corners + (0.05 + 0.25 * torch.rand(OBJECTS, 2, generator=generator)) * sides), 1)
+
+
+def pasted(form: str) -> object:
+    from zoo_detection.masks import crop_masks, paste_masks_in_image
+
+    return (crop_masks if form == "crops" else paste_masks_in_image)(*objects(), LARGE)
+
+
+def peak_of_masks(form: str) -> float:
+    """MB that the masks take at most."""
+    from zoo_detection.masks import crop_masks
+
+    crop_masks(*objects(), (64, 64))  # what the first call needs once
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident()
+    pasted(form)
+    return resident(peak=True) - before
+
+
+def measure_masks() -> None:
+    result = compare(lambda: pasted("crops"), lambda: pasted("full"), seconds=6.0, at_least=3)
+    rows = []
+    for form, times in (("full", result.reference), ("crops", result.ours)):
+        memory = 0.0
+        if sys.platform == "linux":
+            memory = in_process(
+                f"from tools.bench.detection import peak_of_masks; print(peak_of_masks({form!r}))",
+                OMP_NUM_THREADS=str(torch.get_num_threads()),
+            )
+        rows.append([form, f"{1e3 * min(times):.0f}", f"{memory:.0f}"])
+    table(f"Masks of {OBJECTS} objects on {LARGE[0]}x{LARGE[1]}", ["masks", "ms", "MB"], rows)
+
+
 def main() -> None:
     import zoo_detection
 
@@ -84,6 +127,7 @@ def main() -> None:
         ["model", "ours", "torchvision", "ratio", "of medians", "MB", "MB torchvision", "detections"],
         rows,
     )
+    measure_masks()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from zoo_detection.detections import Detections
+from zoo_detection.mask_crops import MaskCrops
 
 __all__ = ["coco_results", "records", "run_lengths"]
 
@@ -46,7 +47,9 @@ def _record(detections: Detections, position: int) -> dict[str, Any]:
         "score": float(detections.scores[position]),
     }
     if detections.masks is not None:
-        record["segmentation"] = run_lengths(detections.masks[position])
+        masks = detections.masks
+        of_mask = masks.run_lengths(position) if isinstance(masks, MaskCrops) else run_lengths(masks[position])
+        record["segmentation"] = of_mask
     if detections.keypoints is not None:
         scores = detections.keypoint_scores
         record["keypoints"] = [

@@ -65,7 +65,7 @@ class CocoScore(Score[Detections]):
             ValueError: ``boxes`` or ``labels`` are missing, their numbers differ, or the masks of objects have another
                 size than those of detections, or keypoints another number.
         """
-        found = {"boxes": result.boxes, "labels": result.classes, "scores": result.scores}
+        found: dict[str, Any] = {"boxes": result.boxes, "labels": result.classes, "scores": result.scores}
         AveragePrecision("boxes").check(found, truth)
         if result.masks is not None and "masks" in truth:
             AveragePrecision("masks").check(found | {"masks": result.masks}, truth)

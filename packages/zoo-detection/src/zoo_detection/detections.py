@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
+
+from zoo_detection.mask_crops import MaskCrops
 
 __all__ = ["Detections"]
 
@@ -17,7 +20,8 @@ class Detections:
         classes: int64 Tensor[N], index of each one's class.
         scores: float32 Tensor[N] in [0, 1].
         labels: name of each class, not of each detection.
-        masks: bool Tensor[N, H, W] of the image's size, or ``None``.
+        masks: bool Tensor[N, H, W] of the image's size, or the same as :class:`~zoo_detection.mask_crops.MaskCrops`, or
+            ``None``.
         keypoints: float32 Tensor[N, K, 2], x and y, or ``None``.
         keypoint_scores: float32 Tensor[N, K], above 0 for keypoints that are likely there, or ``None``.
         keypoint_labels: name of each keypoint.
@@ -27,7 +31,7 @@ class Detections:
     classes: Tensor
     scores: Tensor
     labels: Sequence[str]
-    masks: Tensor | None = None
+    masks: Tensor | MaskCrops | None = None
     keypoints: Tensor | None = None
     keypoint_scores: Tensor | None = None
     keypoint_labels: Sequence[str] = ()
@@ -35,7 +39,7 @@ class Detections:
     @classmethod
     def of(
         cls,
-        found: Mapping[str, Tensor],
+        found: Mapping[str, Any],
         labels: Sequence[str],
         keypoint_labels: Sequence[str] = (),
         *,
@@ -44,8 +48,9 @@ class Detections:
         """Takes what a model of this package gives for one image.
 
         Args:
-            found: ``boxes``, ``labels`` and ``scores``; ``masks`` (float Tensor[N, 1, H, W] in [0, 1]), ``keypoints``
-                (Tensor[N, K, 3]) and ``keypoints_scores`` where the model has them.
+            found: ``boxes``, ``labels`` and ``scores``; ``masks`` (float Tensor[N, 1, H, W] in [0, 1], or a
+                :class:`~zoo_detection.mask_crops.MaskCrops`), ``keypoints`` (Tensor[N, K, 3]) and ``keypoints_scores``
+                where the model has them.
             labels, keypoint_labels: names of classes and keypoints.
             threshold: what has a lower score is left out.
         """
@@ -57,7 +62,7 @@ class Detections:
             part["labels"].cpu(),
             part["scores"].float().cpu(),
             labels,
-            None if masks is None else (masks[:, 0] > 0.5).cpu(),
+            _thresholded(masks),
             None if keypoints is None else keypoints[..., :2].float().cpu(),
             None if keypoint_scores is None else keypoint_scores.float().cpu(),
             keypoint_labels,
@@ -69,3 +74,9 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+
+def _thresholded(masks: Tensor | MaskCrops | None) -> Tensor | MaskCrops | None:
+    if masks is None or isinstance(masks, MaskCrops):
+        return None if masks is None else masks.cpu()
+    return (masks[:, 0] > 0.5).cpu()

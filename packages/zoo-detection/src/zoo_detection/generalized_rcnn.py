@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo_core.features.declared import FeatureLayers
+from zoo_core.tracing import is_recorded
 from zoo_detection.backbones import detector_layers, feature_maps_of
 from zoo_detection.building import initialize_part
 from zoo_detection.targets import check_images, checked_targets, sizes_of
@@ -41,7 +42,11 @@ class GeneralizedRCNN(nn.Module):
         return detector_layers(self.backbone, self.transform)
 
     def forward(
-        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[dict[str, Tensor]] | None = None,
+        *,
+        masks: str = "full",
     ) -> list[dict[str, Tensor]] | dict[str, Tensor]:
         """Detects objects, or computes the losses in training mode.
 
@@ -49,6 +54,9 @@ class GeneralizedRCNN(nn.Module):
             images: each Tensor[C, H, W] with values in [0, 1], of any size.
             targets: in training mode, for each image a dict of ``boxes`` (Tensor[N, 4], ``x1, y1, x2, y2`` in pixels)
                 and ``labels`` (integer Tensor[N], from 1), and what else the model learns from.
+            masks: in eval mode of a model that has them: ``"full"`` for probabilities, float Tensor[N, 1, H, W] of the
+                image's size; ``"crops"`` for a :class:`~zoo_detection.mask_crops.MaskCrops` of what is above 0.5, which
+                takes a small part of the memory. Programs that torch compiles or exports have full ones.
 
         Returns:
             In eval mode, for each image a dict of its detections, best first, in the coordinates of the image. In
@@ -58,6 +66,8 @@ class GeneralizedRCNN(nn.Module):
             ValueError, TypeError: an image or a target is not as it should be; the message names it.
         """
         check_images(images)
+        if masks not in ("full", "crops"):
+            raise ValueError(f"masks must be 'full' or 'crops', not {masks!r}")
         if self.training:
             targets = checked_targets(images, targets)
         original_sizes = sizes_of(images)
@@ -67,7 +77,9 @@ class GeneralizedRCNN(nn.Module):
         detections, detector_losses = self.roi_heads(features, proposals, batch.image_sizes, batch_targets)
         if self.training:
             return {**detector_losses, **proposal_losses}
-        return self.transform.postprocess(detections, batch.image_sizes, original_sizes)
+        if masks == "full" or is_recorded(batch.tensors):
+            return self.transform.postprocess(detections, batch.image_sizes, original_sizes)
+        return self.transform.postprocess(detections, batch.image_sizes, original_sizes, masks=masks)
 
     def _validate(
         self, images: Sequence[Tensor], targets: list[dict[str, Tensor]]

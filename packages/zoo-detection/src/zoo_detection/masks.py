@@ -3,15 +3,19 @@
 `Mask R-CNN <https://arxiv.org/abs/1703.06870>`__, section 3.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from zoo_core.layers import without_autocast
+from zoo_core.tracing import is_recorded
+from zoo_detection.mask_crops import MaskCrops
 from zoo_detection.ops import roi_align
 from zoo_detection.precision import in_single_or_better
 
-__all__ = ["maskrcnn_inference", "maskrcnn_loss", "paste_masks_in_image", "project_masks_on_boxes"]
+__all__ = ["crop_masks", "maskrcnn_inference", "maskrcnn_loss", "paste_masks_in_image", "project_masks_on_boxes"]
 
 
 def maskrcnn_inference(x: Tensor, labels: list[Tensor]) -> list[Tensor]:
@@ -94,15 +98,69 @@ def paste_masks_in_image(masks: Tensor, boxes: Tensor, img_shape: tuple[int, int
     Returns:
         Tensor[N, 1, H, W], zero outside of the boxes.
     """
+    if not _one_by_one(masks, boxes):
+        return _paste_together(masks, boxes, img_shape, padding)
+    pasted = masks.new_zeros(len(masks), 1, *img_shape)
+    for index, (left, top, crop) in enumerate(_crops(masks, boxes, img_shape, padding)):
+        pasted[index, 0, top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+    return pasted
+
+
+def crop_masks(
+    masks: Tensor, boxes: Tensor, img_shape: tuple[int, int], padding: int = 1, threshold: float = 0.5
+) -> MaskCrops:
+    """What is above a threshold in :func:`paste_masks_in_image`, without an image for each mask.
+
+    Args:
+        masks, boxes, img_shape, padding: as there.
+        threshold: of the probability. On the CPU the pixels are exactly those that are above it there.
+    """
+    places, crops = [], []
+    for left, top, crop in _crops(masks, boxes, img_shape, padding):
+        places.append((left, top))
+        crops.append(crop > threshold)
+    return MaskCrops((int(img_shape[0]), int(img_shape[1])), places, crops)
+
+
+def _one_by_one(masks: Tensor, boxes: Tensor) -> bool:
+    """Whether each mask may be computed apart, in its box alone: by numbers that a recorded program cannot have."""
+    if is_recorded(masks) or is_recorded(boxes) or type(masks) is not Tensor or masks.requires_grad:
+        return False
+    return masks.device.type == "cpu" and boxes.device.type == "cpu"
+
+
+def _covered(masks: Tensor, boxes: Tensor, padding: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The masks with their padding, Tensor[N, M, M], and the first and last pixel (x, y) that each covers."""
     masks = F.pad(masks[:, 0], (padding,) * 4)
     size = masks.shape[-1]
     grown = size / (size - 2 * padding)
     half = 0.5 * (boxes[:, 2:] - boxes[:, :2]) * grown
     centres = 0.5 * (boxes[:, 2:] + boxes[:, :2])
+    return masks, (centres - half).to(torch.int64), (centres + half).to(torch.int64)
+
+
+def _crops(masks: Tensor, boxes: Tensor, img_shape: tuple[int, int], padding: int) -> Iterator[tuple[int, int, Tensor]]:
+    """Column and row of the first pixel of each mask inside the image, and its probabilities, Tensor[h, w]."""
+    masks, first, last = _covered(masks, boxes, padding)
+    size = masks.shape[-1]
+    covered = (last - first + 1).clamp(min=1)
+    begins = first.clamp(min=0)
+    limits = torch.tensor([img_shape[1], img_shape[0]], device=first.device)
+    ends = torch.maximum(torch.minimum(first + covered, limits), begins)
+    with without_autocast(masks.device.type):
+        for mask, start, count, begin, end in zip(masks, first, covered, begins.tolist(), ends.tolist(), strict=True):
+            columns, rows = (
+                _weights(torch.arange(begin[a], end[a], device=masks.device) - start[a], count[a], size, masks.dtype)
+                for a in (0, 1)
+            )
+            yield begin[0], begin[1], rows @ mask @ columns.T
+
+
+def _paste_together(masks: Tensor, boxes: Tensor, img_shape: tuple[int, int], padding: int) -> Tensor:
+    masks, first, last = _covered(masks, boxes, padding)
     # Interpolation is linear in the rows, and then in the columns: two products with weights that are mostly zero.
-    first, last = (centres - half).to(torch.int64), (centres + half).to(torch.int64)
     columns, rows = (
-        _interpolation(first[:, axis], last[:, axis], size, pixels, masks)
+        _interpolation(first[:, axis], last[:, axis], masks.shape[-1], pixels, masks)
         for axis, pixels in enumerate(img_shape[::-1])
     )
     with without_autocast(masks.device.type):
@@ -114,7 +172,11 @@ def _interpolation(first: Tensor, last: Tensor, size: int, pixels: int, like: Te
     pixel = torch.arange(pixels, device=like.device)
     covered = (last - first + 1).clamp(min=1)
     inside = (pixel >= first[:, None]) & (pixel < (first + covered)[:, None])
-    position = (pixel - first[:, None] + 0.5) * (size / covered[:, None].to(like.dtype)) - 0.5
-    values = torch.arange(size, device=like.device)
-    weights = 1 - (position.clamp(0, size - 1)[..., None] - values).abs()
-    return weights.clamp(min=0) * inside[..., None]
+    return _weights(pixel - first[:, None], covered[:, None], size, like.dtype) * inside[..., None]
+
+
+def _weights(offset: Tensor, covered: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """How much each of ``size`` values counts so many pixels from the first one covered: Tensor[..., size]."""
+    position = (offset + 0.5) * (size / covered.to(dtype)) - 0.5
+    values = torch.arange(size, device=offset.device)
+    return (1 - (position.clamp(0, size - 1)[..., None] - values).abs()).clamp(min=0)

@@ -6,6 +6,7 @@ from torch import Tensor
 from zoo_core.drawing import draw_objects
 from zoo_core.images import pil_to_tensor, to_pil_image
 from zoo_detection.detections import Detections
+from zoo_detection.mask_crops import MaskCrops
 
 __all__ = ["draw_detections", "render_detections"]
 
@@ -55,9 +56,7 @@ def render_detections(image: Image.Image, detections: Detections, scale: int = 1
         A new RGB image of the size of ``image``.
     """
     names = list(detections.keypoint_labels)
-    masks, points, scores = detections.masks, detections.keypoints, detections.keypoint_scores
-    if masks is not None and scale > 1:
-        masks = masks.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    points, scores = detections.keypoints, detections.keypoint_scores
     return draw_objects(
         image,
         detections.boxes * scale,
@@ -66,10 +65,22 @@ def render_detections(image: Image.Image, detections: Detections, scale: int = 1
             f"{detections.label(index)} {score:.0%}"
             for index, score in zip(detections.classes.tolist(), detections.scores.tolist(), strict=True)
         ],
-        masks=masks,
+        masks=_placed(detections.masks, scale),
         # The middle of a pixel stays in the middle.
         keypoints=None if points is None else points * scale + (scale - 1) / 2,
         visible=None if scores is None else scores > 0,
         keypoint_names=names,
         skeleton=[(names.index(a), names.index(b)) for a, b in PERSON_SKELETON if a in names and b in names],
     )
+
+
+def _placed(masks: Tensor | MaskCrops | None, scale: int) -> Tensor | list[tuple[int, int, Tensor]] | None:
+    """Masks as they are drawn, so many times larger."""
+    if masks is None:
+        return None
+    if isinstance(masks, Tensor):
+        return masks if scale == 1 else masks.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    return [
+        (left * scale, top * scale, crop.repeat_interleave(scale, 0).repeat_interleave(scale, 1))
+        for (left, top), crop in zip(masks.places, masks.crops, strict=True)
+    ]

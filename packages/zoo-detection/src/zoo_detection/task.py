@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo_core.data import Dataset
 from zoo_core.drawing import enlarged
@@ -21,6 +21,8 @@ from zoo_detection.coco import records
 from zoo_detection.coco_score import CocoScore
 from zoo_detection.data import labels_in, open_detection_data
 from zoo_detection.detections import Detections
+from zoo_detection.mask_crops import MaskCrops
+from zoo_detection.mask_rcnn import MaskRCNN
 from zoo_detection.rendering import render_detections
 
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ __all__ = ["DetectionScore", "Detections", "ObjectDetectionTask"]
 
 class ObjectDetectionTask(Task[Image.Image, Detections]):
     """Finds objects with at least the score ``threshold``; draws boxes with labels and scores, masks, skeletons."""
+
+    def eager_arguments(self, model: nn.Module) -> Mapping[str, Any]:
+        """Masks are asked for in their boxes alone."""
+        return {"masks": "crops"} if isinstance(model, MaskRCNN) else {}
 
     def run(self, engine: Engine, samples: Sequence[Sample]) -> list[Mapping[str, Tensor]]:
         """Runs the detector on a list of images.
@@ -135,7 +141,8 @@ class DetectionScore(Score[Detections]):
         found = {"boxes": result.boxes, "labels": result.classes, "scores": result.scores}
         contribution = {"boxes": self._boxes.contribution(found, truth)}
         if result.masks is not None and "masks" in truth:
-            contribution["masks"] = AveragePrecision("masks").contribution(found | {"masks": result.masks}, truth)
+            masks = result.masks.full() if isinstance(result.masks, MaskCrops) else result.masks
+            contribution["masks"] = AveragePrecision("masks").contribution(found | {"masks": masks}, truth)
         return contribution
 
     def _add(self, index: int, contribution: Mapping[str, Any]) -> None:

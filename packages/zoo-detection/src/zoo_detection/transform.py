@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo_core.sizes import floor, larger, ratio, smaller
 from zoo_detection.image_list import ImageList
-from zoo_detection.masks import paste_masks_in_image
+from zoo_detection.masks import crop_masks, paste_masks_in_image
 
 __all__ = ["GeneralizedRCNNTransform", "resize_boxes", "resize_keypoints"]
 
@@ -142,7 +142,9 @@ class GeneralizedRCNNTransform(nn.Module):
         result: list[dict[str, Tensor]],
         image_shapes: list[tuple[int, int]],
         original_image_sizes: list[tuple[int, int]],
-    ) -> list[dict[str, Tensor]]:
+        *,
+        masks: str = "full",
+    ) -> list[dict[str, Any]]:
         """Carries detections from the resized images to the original ones; masks become as large as the image.
 
         In training mode nothing is done.
@@ -151,13 +153,15 @@ class GeneralizedRCNNTransform(nn.Module):
             result: for each image its detections; the dicts are changed.
             image_shapes: height and width of the resized images.
             original_image_sizes: height and width of the original ones.
+            masks: ``"full"``, or ``"crops"`` for a :class:`~zoo_detection.mask_crops.MaskCrops` instead.
         """
         if self.training:
             return result
         for detections, new, old in zip(result, image_shapes, original_image_sizes, strict=True):
             detections["boxes"] = resize_boxes(detections["boxes"], new, old)
             if "masks" in detections:
-                detections["masks"] = paste_masks_in_image(detections["masks"], detections["boxes"], old)
+                make: Any = crop_masks if masks == "crops" else paste_masks_in_image
+                detections["masks"] = make(detections["masks"], detections["boxes"], old)
             if "keypoints" in detections:
                 detections["keypoints"] = resize_keypoints(detections["keypoints"], new, old)
         return result

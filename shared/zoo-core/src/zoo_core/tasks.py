@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo_core import presets
 from zoo_core.data import Dataset
@@ -202,6 +202,12 @@ class Task(ABC, Generic[Input, Result]):
     def forward_arguments(self) -> Mapping[str, Any]:
         """Keyword arguments for the model's ``forward``, which the one who makes the engine gives to it."""
         return {}
+
+    def eager_arguments(self, model: nn.Module) -> Mapping[str, Any]:
+        """As :attr:`forward_arguments`, where torch runs a model as it is: more compact results, perhaps, which a
+        recorded program cannot give.
+        """
+        return self.forward_arguments
 
     def labels_for(self, count: int) -> Sequence[str]:
         """Names for that many classes: those of the model, or ``"class 0"``, ``"class 1"``, ... if it names none."""

@@ -30,7 +30,7 @@ def draw_objects(
     classes: Sequence[int],
     labels: Sequence[str],
     *,
-    masks: Tensor | None = None,
+    masks: Tensor | Sequence[tuple[int, int, Tensor]] | None = None,
     keypoints: Tensor | None = None,
     visible: Tensor | None = None,
     keypoint_names: Sequence[str] = (),
@@ -47,8 +47,9 @@ def draw_objects(
         boxes: Tensor[N, 4], ``x1, y1, x2, y2`` in pixels, the best object first.
         classes: of each object, 0 or more.
         labels: text for each object; an empty one is left out.
-        masks: bool Tensor[N, H, W], or ``None``. They do not mix: the best hides the others. Objects of one class get
-            shades of its colour, from left to right.
+        masks: bool Tensor[N, H, W]; or of each object the column and row of a part of the image, and bool Tensor[h, w]
+            of it; or ``None``. They do not mix: the best hides the others. Objects of one class get shades of its
+            colour, from left to right.
         keypoints: Tensor[N, K, 2], x and y in pixels, or ``None``.
         visible: bool Tensor[N, K]: which keypoints are drawn; by default all.
         keypoint_names: of the K keypoints; what begins with ``left`` or ``right`` has a colour for its side.
@@ -105,15 +106,20 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Sequence[int], color: RGB, line: i
     draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=color, width=line)
 
 
-def _paint_masks(image: Image.Image, masks: Tensor, colors: Sequence[RGB], line: int) -> None:
+def _paint_masks(
+    image: Image.Image, masks: Tensor | Sequence[tuple[int, int, Tensor]], colors: Sequence[RGB], line: int
+) -> None:
     """Paints masks with an outline, the best on top; looks only where they are."""
-    free = torch.ones(masks.shape[1:], dtype=torch.bool)
-    for mask, color in zip(masks, colors, strict=True):
-        place = extent(mask)
+    if isinstance(masks, Tensor):
+        masks = [(0, 0, mask) for mask in masks]
+    free = torch.ones((image.height, image.width), dtype=torch.bool)
+    for (column, row, mask), color in zip(masks, colors, strict=True):
+        place = extent(mask) if mask.numel() else None
         if place is None:
             continue
-        left, top, right, bottom = place
-        part, room = mask[top:bottom, left:right], free[top:bottom, left:right]
+        part = mask[place[1] : place[3], place[0] : place[2]]
+        left, top = column + place[0], row + place[1]
+        room = free[top : top + part.shape[0], left : left + part.shape[1]]
         opacity = (part & room).to(torch.uint8) * _MASK_OPACITY
         opacity[_outline(part, line) & room] = 255
         room &= ~part

@@ -150,7 +150,8 @@ def load(
         return compile_for(
             task.spec, engine or "torch", precision, device=device, arguments=task.forward_arguments, tell=tell
         )
-    return EagerEngine(specs.build(task.spec), device, task.forward_arguments)
+    model = specs.build(task.spec)
+    return EagerEngine(model, device, task.eager_arguments(model))
 
 
 def default_workers() -> int:

@@ -367,7 +367,8 @@ def _evaluate(
     supported = job.task.declaration.devices
     if supported is not None and device.type not in supported:
         device = choose_device("auto", supported)
-    engine = EagerEngine(copy.deepcopy(state.used()), device, job.task.forward_arguments)
+    model = copy.deepcopy(state.used())
+    engine = EagerEngine(model, device, job.task.eager_arguments(model))
     places = share(len(job.held_out), world.rank, world.size)
     # Where one image runs at a time, it is because a batch would change results.
     size = None if job.task.declaration.batch_size == 1 else job.recipe.batch_size
