@@ -287,6 +287,15 @@ def test_32_bit_tiff() -> None:
     assert output.tolist() == [[[70000, -5]]]
 
 
+def test_32_bit_tiff_without_signs() -> None:
+    data = struct.pack("<2I", 4000000000, 7)
+    entries = [(256, 4, 2), (257, 4, 1), (258, 3, 32), (259, 3, 1), (262, 3, 1), (273, 4, 8), (278, 4, 1), (279, 4, 8)]
+    tags = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    output = decode_image(b"II*\0" + struct.pack("<I", 16) + data + struct.pack("<H", len(entries)) + tags + bytes(4))
+    assert output.dtype == torch.uint32
+    assert output.tolist() == [[[4000000000, 7]]]
+
+
 def test_ppm_of_16_bits() -> None:
     levels = [0, 1, 65535, 256, 255, 30000]
     data = struct.pack(">6H", *levels)

@@ -109,6 +109,14 @@ def test_focal_loss(alpha: float, gamma: float) -> None:
     assert torch.autograd.gradcheck(lambda x: sigmoid_focal_loss(x, targets, alpha, gamma), logits)
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.float64])
+def test_focal_loss_takes_targets_of_any_dtype(dtype: torch.dtype) -> None:
+    logits, targets = torch.tensor([0.5, -1.0, 2.0]), torch.tensor([1.0, 0.0, 1.0])
+    torch.testing.assert_close(
+        sigmoid_focal_loss(logits, targets.to(dtype)), sigmoid_focal_loss(logits, targets), check_dtype=False
+    )
+
+
 def test_focal_loss_of_extreme_logits_is_finite() -> None:
     logits = torch.tensor([-1e4, 1e4, -1e4, 1e4], requires_grad=True)
     loss = sigmoid_focal_loss(logits, torch.tensor([0.0, 1, 1, 0]))

@@ -236,6 +236,8 @@ def test_wrong_categories() -> None:
         batched_nms(boxes, scores, torch.zeros(2, dtype=torch.int64), 0.5)
     with pytest.raises(ValueError, match=r"idxs must have shape \(N,\)"):
         batched_nms(boxes, scores, torch.zeros(3, 1, dtype=torch.int64), 0.5)
+    with pytest.raises(TypeError, match=r"idxs must be a Tensor.*list"):
+        batched_nms(torch.rand(1, 4), torch.rand(1), [0], 0.5)
     with pytest.raises(TypeError, match=r"idxs must be integers.*complex64"):
         batched_nms(boxes, scores, torch.zeros(3, dtype=torch.complex64), 0.5)
 

@@ -100,6 +100,8 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     """
     boxes, scores = _from_quantized(boxes, scores)
     _check_nms(boxes, scores, iou_threshold)
+    if not isinstance(idxs, Tensor):
+        raise TypeError(f"idxs must be a Tensor[N], not {type(idxs).__name__}; make one with torch.tensor(idxs)")
     if idxs.dim() != 1:
         raise ValueError(f"idxs must have shape (N,), but their shape is {shape_of(idxs)}")
     require(

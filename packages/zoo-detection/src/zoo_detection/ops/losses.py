@@ -28,7 +28,7 @@ def sigmoid_focal_loss(
 
     Args:
         inputs: logits, float tensor of any shape.
-        targets: of the same shape: 1 for the positive class, 0 for the negative one.
+        targets: of the same shape and any dtype: 1 for the positive class, 0 for the negative one.
         alpha: weight in [0, 1] of the positive examples (the negative ones have ``1 - alpha``), or negative for no
             weights.
         gamma: exponent that makes easy examples count less.
@@ -42,6 +42,8 @@ def sigmoid_focal_loss(
     """
     if alpha > 1:
         raise ValueError(f"alpha must be in [0, 1], or negative for no weights, but it is {alpha}")
+    if not targets.is_floating_point():  # one_hot gives integers, and a comparison truth values
+        targets = targets.to(inputs.dtype)
     p = torch.sigmoid(inputs)
     cross_entropy = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
     p_target = p * targets + (1 - p) * (1 - targets)

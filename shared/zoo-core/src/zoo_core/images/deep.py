@@ -40,6 +40,11 @@ def _raw_mode(tile: Any) -> str | None:
     return None
 
 
+def is_unsigned_32_bit(image: ImageFile.ImageFile) -> bool:
+    """Whether a file that is not decoded yet has levels of 0..4294967295, which Pillow gives as signed numbers."""
+    return any((tile.args[0] if isinstance(tile.args, tuple) else tile.args) == "I;32N" for tile in image.tile)
+
+
 def read_deep(
     image: ImageFile.ImageFile,
     reopened: Callable[[], AbstractContextManager[ImageFile.ImageFile]],

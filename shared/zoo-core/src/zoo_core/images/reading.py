@@ -18,7 +18,7 @@ from zoo_core.images.conversion import (
     tensor_bytes,
     type_name,
 )
-from zoo_core.images.deep import raw_mode, read_deep
+from zoo_core.images.deep import is_unsigned_32_bit, raw_mode, read_deep
 from zoo_core.images.files import FORMATS, decoded, max_pixels, name_of, opened, too_large
 
 __all__ = [
@@ -99,8 +99,8 @@ def read_image(
 
     Returns:
         Tensor[C, H, W], uint8 in 0..255; of an animation, the first frame. What is read ``UNCHANGED`` keeps its depth:
-        PNG, TIFF and PPM images of 16 bits a channel are uint16 in 0..65535, 32-bit TIFF images int32. In all other
-        modes, 16-bit levels are scaled to 8 bits.
+        PNG, TIFF and PPM images of 16 bits a channel are uint16 in 0..65535, 32-bit TIFF images int32 or uint32.
+        In all other modes, 16-bit levels are scaled to 8 bits.
 
     Raises:
         ImageReadError: The file is missing, damaged, too large (see :mod:`zoo_core.images`), or not an image.
@@ -152,13 +152,14 @@ def _decode(
             return converted_to_tensor(image, _PILLOW_MODES[mode])
         if raw_mode(file):
             return read_deep(file, lambda: opened(source, formats), apply_exif_orientation)
-        image_format = file.format
+        image_format, unsigned = file.format, is_unsigned_32_bit(file)
         image = decoded(file, apply_exif_orientation)
         if not is_16_bit(image):
             return converted_to_tensor(image, _natural_mode(image))
         if image.mode == "I" and image_format in ("PNG", "PPM"):  # Pillow's way to hold 16 bits
             return pil_to_tensor(image).to(torch.uint16)
-        return pil_to_tensor(image)
+        levels = pil_to_tensor(image)
+        return levels.view(torch.uint32) if unsigned else levels
 
 
 def _source(input: Any) -> bytes | str | os.PathLike[str]:
