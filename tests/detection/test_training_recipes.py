@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from zoo_core import catalog, specs
+from zoo_core.cli import main
 from zoo_core.evaluating import evaluate
 from zoo_core.training import RecipeError, prepare, recipes, train
 
@@ -91,6 +92,23 @@ def test_targets(data, name):
         x1, y1, x2, y2 = mirrored[0].int().tolist()
         inside = target["masks"][0, y1:y2, x1:x2]
         assert int(inside.sum()) == int(target["masks"][0].sum()) == 900
+
+
+def test_a_category_that_no_image_has_is_named(data, tmp_path, capsys, monkeypatch):
+    """Before the first step, and by --check-data too; a box outside ends it."""
+    monkeypatch.chdir(tmp_path)
+    file = data / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    content["categories"].append({"id": 11, "name": "ring"})
+    file.write_text(json.dumps(content))
+    words = ["train", "ssdlite320_mobilenet_v3_large", str(data), "--from-scratch", "--recipe", "finetune"]
+    assert main([*words, "--check-data"]) == 0
+    assert "no sample to train on has this class: ring" in capsys.readouterr().err
+    content["annotations"][0]["bbox"] = [80, 10, 30, 30]
+    file.write_text(json.dumps(content))
+    assert main([*words, "--workers", "0"]) == 1
+    assert "annotation 1: the box [80, 10, 30, 30] lies outside its image of 96 x 80 pixels" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "last.pth").exists()
 
 
 def test_an_image_without_objects_is_one_to_find_nothing_in(data):

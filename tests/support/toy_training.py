@@ -103,6 +103,9 @@ class ToyTraining(Training):
         (image,) = self.task.prepare(input)
         return image + rng.gauss(0, 0.1), truth
 
+    def classes(self, truth):
+        return (truth,)
+
     def collate(self, samples, rng):
         images = torch.stack([image for image, _ in samples])
         return images, torch.tensor([truth for _, truth in samples])

@@ -13,7 +13,7 @@ from zoo_core import specs
 from zoo_core.checkpoints import read_content, read_own_state_dict
 from zoo_core.data import DataError
 from zoo_core.evaluating import evaluate
-from zoo_core.training import RecipeError, prepare, train
+from zoo_core.training import Observer, RecipeError, prepare, train
 from zoo_core.training.loop import NonFiniteLossError
 
 STEPS = 15  # 3 epochs of 5 steps of 4 samples
@@ -239,3 +239,55 @@ def test_options_of_the_loop_run(toys, data, tmp_path):
     assert outcome.steps == 5
     with pytest.raises(ValueError, match=r"sync_bn: .* runs on GPUs only"):
         begin(data, tmp_path / "other", settings={"sync_bn": True}, device="cpu")
+
+
+class Told(Observer):
+    """Keeps what it is told before the first step."""
+
+    def __init__(self):
+        self.notes, self.problems, self.steps = [], [], 0
+
+    def note(self, message):
+        self.notes.append((message, self.steps))
+
+    def bad(self, messages):
+        self.problems += [(message, self.steps) for message in messages]
+
+    def step(self, done, loss):
+        self.steps += 1
+
+
+def test_faults_are_found_before_the_first_step(toys, data, tmp_path):
+    """In samples to train on they end it; held-out samples are left out of the score, which is said at once."""
+    (data / "val" / "dark" / "3.png").write_bytes(b"no image")
+    told = Told()
+    begin(data, tmp_path / "run", observer=told, settings={"epochs": 1})
+    assert [steps for _, steps in told.problems] == [0, 5]
+    assert all("val/dark/3.png" in message for message, _ in told.problems)
+    assert told.notes == []
+
+    for number in range(5, 9):
+        (data / "train" / "dark" / f"{number}.png").write_bytes(b"no image")
+    told = Told()
+    with pytest.raises(DataError, match=r"train/dark/[5-8]\.png") as caught:
+        begin(data, tmp_path / "other", observer=told)
+    assert len(caught.value.faults) >= 2
+    assert told.steps == 0
+    assert not (tmp_path / "other" / "last.pth").exists()
+
+
+def test_classes_that_no_sample_has_are_named(toys, data, tmp_path, monkeypatch):
+    from toyzoo.training import ToyTraining
+
+    monkeypatch.setattr(ToyTraining, "classes", lambda self, truth: (0,))
+    told = Told()
+    begin(data, tmp_path / "run", observer=told, settings={"epochs": 1})
+    assert told.notes == [("no sample to train on has this class: bright", 0)]
+
+
+def test_classes_that_differ_from_the_checkpoints_are_named(toys, data, tmp_path):
+    begin(data, tmp_path / "run", settings={"epochs": 1})
+    toy_training.paint(tmp_path / "other" / "train", 3, ("bright", "dim", "dusk"))
+    notes = prepare(tmp_path / "run" / "best.pth", tmp_path / "other").notes
+    assert notes[1].startswith("1 of them are classes of dimnet from ")
+    assert notes[1].endswith("too; new are dim, dusk; not there any more dark")

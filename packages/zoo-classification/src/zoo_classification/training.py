@@ -1,7 +1,7 @@
 """Training of image classifiers: augmentation, batches, and the cross-entropy of classes or of mixtures of them."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -65,6 +65,9 @@ class ClassificationTraining(Training):
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return (images, truths) if self.mix is None else self.mix(images, truths, rng)
+
+    def classes(self, truth: int) -> Collection[int]:
+        return (truth,)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """The cross-entropy; that of auxiliary classifiers counts less."""

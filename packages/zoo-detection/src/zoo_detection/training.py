@@ -1,7 +1,7 @@
 """Training of detectors: augmentation with boxes, masks and keypoints moving along; the losses are the models' own."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -89,6 +89,9 @@ class DetectionTraining(Training):
             assert isinstance(sample.image, Tensor)
             found.append((sample.image, {name: getattr(sample, name) for name in samples[0][1]}))
         return found
+
+    def classes(self, truth: Mapping[str, Any]) -> Collection[int]:
+        return set(truth["labels"].tolist())
 
     def loss(self, model: nn.Module, batch: tuple[list[Tensor], list[dict[str, Tensor]]]) -> Tensor:
         """The sum of the detector's losses."""

@@ -1,7 +1,7 @@
 """Training of segmentation models: augmentation with the label map moving along, cross-entropy of each pixel."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from zoo_core.training.contract import Training
 from zoo_core.training.optimization import apart, by_decay
 from zoo_core.training.recipes import Recipe, RecipeError
 from zoo_core.training.transforms import Sample, pipelines
-from zoo_segmentation.losses import segmentation_losses
+from zoo_segmentation.losses import VOID, segmentation_losses
 
 __all__ = ["SegmentationTraining"]
 
@@ -63,6 +63,9 @@ class SegmentationTraining(Training):
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, truths
+
+    def classes(self, truth: Tensor) -> Collection[int]:
+        return set(truth.unique().tolist()) - {VOID}
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """The mean cross-entropy over the pixels that count; that of the auxiliary classifier has half its weight."""

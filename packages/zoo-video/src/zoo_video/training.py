@@ -1,7 +1,7 @@
 """Training of video classifiers: a random clip of each video, augmented alike in all frames, and its cross-entropy."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -69,6 +69,9 @@ class VideoTraining(Training):
         clips = torch.stack([clip for clip, _ in samples])
         truths = torch.tensor([truth for _, truth in samples])
         return (clips, truths) if self.mix is None else self.mix(clips, truths, rng)
+
+    def classes(self, truth: int) -> Collection[int]:
+        return (truth,)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """The cross-entropy."""

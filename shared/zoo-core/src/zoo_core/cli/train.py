@@ -105,7 +105,9 @@ def _complete_keys(context: click.Context, parameter: click.Parameter, incomplet
 @click.option("--workers", type=click.IntRange(min=0), metavar="N", help="How many processes read and augment.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the model with torch.compile.")
 @click.option("--deterministic", is_flag=True, help="Only algorithms that give the same result each time.")
-@click.option("--check-data", is_flag=True, help="Only read everything, and list all faults.")
+@click.option(
+    "--check-data", is_flag=True, help="Only read everything, and list all faults; some are looked for anyway."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the outcome as JSON.")
 @click.pass_context
 def command(
@@ -142,6 +144,7 @@ def command(
     from zoo_core import training
     from zoo_core.processes import LostProcessError, is_launched, world
     from zoo_core.training.loop import check_folder, fit
+    from zoo_core.training.precheck import empty_classes
 
     job = training.prepare(
         model,
@@ -155,6 +158,8 @@ def command(
         in_channels=in_channels,
     )
     if check_data:
+        for note in (*job.notes, *empty_classes(job)):
+            output.note(note)
         return checking.check_data(job.task, [job.samples, job.held_out], workers)
     if not is_launched():
         check_folder(folder, resume=resume)
@@ -200,6 +205,9 @@ class _Terminal(Observer):
         self._advance = self._stack.enter_context(output.progress("training", steps))
         self._advance(done)
         self._done = done
+
+    def note(self, message: str) -> None:
+        output.warning(message)
 
     def step(self, done: int, loss: float) -> None:
         self._advance(done - self._done)

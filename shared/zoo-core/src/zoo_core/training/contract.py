@@ -86,6 +86,10 @@ class Training(ABC):
             batch: as :meth:`collate` made it, on the model's device.
         """
 
+    def classes(self, truth: Any) -> Collection[int]:
+        """The classes that a truth of the data set has, by number; empty for tasks without classes."""
+        return ()
+
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
         """The parameters that are trained, in groups as :mod:`torch.optim` takes them, by their weight decay."""
         from zoo_core.training.optimization import by_decay

@@ -32,6 +32,9 @@ __all__ = ["Job", "prepare"]
 _KEPT_FACTS = ("keypoint_names", "clip_length", "frame_rate", "clips_per_video", "min_temporal_size")
 
 
+_BACKGROUND = "__background__"
+
+
 @dataclass(frozen=True)
 class Job:
     """A model and what it is trained on.
@@ -147,6 +150,13 @@ def prepare(
     task = kind(spec, scoring=True)
     if origin is not None and not is_same:
         notes = [f"{len(names)} classes of the data set, with a new head: {_listed(names)}"]
+        if common := set(names) & set(origin.labels) - {NO_CATEGORY, _BACKGROUND}:
+            added = tuple(name for name in names if name not in origin.labels) or ("none",)
+            gone = tuple(name for name in origin.labels if name not in {*names, NO_CATEGORY}) or ("none",)
+            notes.append(
+                f"{len(common)} of them are classes of {origin} too; new are {_listed(added)}; not there any more "
+                f"{_listed(gone)}"
+            )
     else:
         notes = []
     try:

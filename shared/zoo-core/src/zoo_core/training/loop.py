@@ -26,6 +26,7 @@ from zoo_core.training.interruption import Interruption
 from zoo_core.training.job import Job, prepare
 from zoo_core.training.observer import Observer
 from zoo_core.training.optimization import apart, average, learning_rate, make_optimizer, make_schedule
+from zoo_core.training.precheck import Findings, precheck
 from zoo_core.training.recipes import Recipe
 from zoo_core.training.records import Records
 from zoo_core.training.samples import Order, Unusable, batches
@@ -148,7 +149,11 @@ def fit(
         state = agreed(lambda: _begin(job, order, where, folder, resume, world), world)
         records = Records(folder, state.history, f"{job.spec.name}, {recipe.name}") if world.is_first else None
         observer = observer if world.is_first and observer is not None else Observer()
+        findings = agreed(lambda: precheck(job) if world.is_first and not state.step else Findings(), world)
         observer.begin(state.step, order.steps)
+        for note in findings.notes:
+            observer.note(note)
+        observer.bad(findings.bad)
 
         model, optimizer = state.model, state.optimizer
         wrapped: Any = DistributedDataParallel(model) if distributed.is_initialized() else model

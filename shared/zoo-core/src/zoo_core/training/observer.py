@@ -11,6 +11,9 @@ class Observer:
     def begin(self, done: int, steps: int) -> None:
         """The first step of so many begins; some may be done already."""
 
+    def note(self, message: str) -> None:
+        """Something about the data that the user should know."""
+
     def step(self, done: int, loss: float) -> None:
         """A step is done, of so many so far."""
 

@@ -17,7 +17,7 @@ from zoo_core.training import randomness
 from zoo_core.training.contract import Batch, Training
 from zoo_core.training.recipes import Recipe
 
-__all__ = ["Order", "Place", "Subset", "Unusable", "batches", "held_out"]
+__all__ = ["Order", "Place", "Subset", "Unusable", "augmented", "batches", "held_out", "spread"]
 
 
 class Place(NamedTuple):
@@ -98,18 +98,28 @@ class _Samples(TorchDataset[Any]):
         self.training, self.samples = training, samples
 
     def __getitem__(self, place: Place) -> Any:
-        """The place, the sample's name, and the sample."""
-        path = Path(name := self.samples.name(place.sample))
-        try:
-            sample = self.samples.sample(place.sample)
-            path = sample.files[0]
-            with_input = inputs(self.training.task, Source(sample.files, False, ""))
-            rng = randomness.generator(self.training.recipe.seed, "sample", place.epoch, place.position)
-            return place, name, self.training.sample(next(with_input), sample.truth, rng)
-        except (ValueError, OSError) as error:
-            # As a value: torch would wrap what a worker raises into the text of its traceback.
-            faults = error.faults if isinstance(error, DataError) else [Fault(path, _without(path, error))]
-            return Unusable(faults[0])
+        return augmented(self.training, self.samples, place)
+
+
+def augmented(training: Training, samples: Dataset, place: Place) -> "tuple[Place, str, Any] | Unusable":
+    """The place, the sample's name, and the sample as it is trained on there; or what is wrong with it."""
+    path = Path(name := samples.name(place.sample))
+    try:
+        sample = samples.sample(place.sample)
+        path = sample.files[0]
+        with_input = inputs(training.task, Source(sample.files, False, ""))
+        rng = randomness.generator(training.recipe.seed, "sample", place.epoch, place.position)
+        return place, name, training.sample(next(with_input), sample.truth, rng)
+    except (ValueError, OSError) as error:
+        # As a value: torch would wrap what a worker raises into the text of its traceback.
+        faults = error.faults if isinstance(error, DataError) else [Fault(path, _without(path, error))]
+        return Unusable(faults[0])
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many places of a data set, from all over it: those of one class lie beside each other as a rule."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randperm(count, generator=generator)[:most].tolist()
 
 
 def _without(path: Path, error: Exception) -> str:
