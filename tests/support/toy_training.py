@@ -2,7 +2,8 @@
 
 Environment variables make it misbehave: ``TOY_KILL=rank:step:marker`` ends a process by SIGKILL before that step (from
 1 on), once; ``TOY_SLOW=seconds`` makes steps last; ``TOY_NAN=step`` makes a loss NaN. With ``TOY_PLAIN`` the model is
-in float64, and has neither batch norm nor dropout.
+in float64, and has neither batch norm nor dropout; ``TOY_PLAIN=norm`` leaves it batch norm. ``TOY_GRADIENTS=folder``
+keeps the gradients of each step in a file for each process.
 """
 
 import os
@@ -42,8 +43,9 @@ class DimNet(nn.Module):
     def __init__(self, num_classes: int = 2, width: int = 64) -> None:
         super().__init__()
         plain = "TOY_PLAIN" in os.environ
+        without_norm = os.environ.get("TOY_PLAIN", "norm") != "norm"
         self.conv = nn.Conv2d(3, width, 3, stride=2, padding=1)
-        self.norm = nn.Identity() if plain else nn.BatchNorm2d(width)
+        self.norm = nn.Identity() if without_norm else nn.BatchNorm2d(width)
         self.drop = nn.Identity() if plain else nn.Dropout(0.2)
         self.fc = nn.Linear(width, num_classes)
         if plain:
@@ -86,6 +88,7 @@ from pathlib import Path
 
 import torch
 from torch.nn import functional as F
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from zoo_core.training.contract import Training
 
@@ -105,6 +108,19 @@ class ToyTraining(Training):
 
     def classes(self, truth):
         return (truth,)
+
+    def parameter_groups(self, model):
+        if folder := os.environ.get("TOY_GRADIENTS"):
+            kept = []
+
+            def keep(optimizer, *rest):
+                if os.environ.get("TOY_GRADIENTS") != folder:
+                    return
+                kept.append({name: p.grad.clone() for name, p in model.named_parameters()})
+                torch.save(kept, Path(folder, f"{os.environ.get('RANK', '0')}.pt"))
+
+            register_optimizer_step_pre_hook(keep)
+        return super().parameter_groups(model)
 
     def collate(self, samples, rng):
         images = torch.stack([image for image, _ in samples])

@@ -79,7 +79,16 @@ class Killed(BaseException):
     """Ends a run at once, as a signal does."""
 
 
-@pytest.mark.parametrize("settings", [{}, {"model_ema": False, "opt": "adamw", "grad_accum_steps": 2, "batch_size": 2}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"model_ema": False, "opt": "adamw", "grad_accum_steps": 2, "batch_size": 2},
+        {"amp": True, "amp_dtype": "float16", "clip_grad_norm": 0.1},
+        {"amp": True, "amp_dtype": "bfloat16", "opt": "rmsprop", "lr": 0.001},
+    ],
+    ids=["averaged", "accumulated", "float16", "bfloat16"],
+)
 def test_a_run_that_ends_at_any_step_goes_on_bit_for_bit(toys, data, tmp_path, monkeypatch, settings):
     from toyzoo.training import ToyTraining
 
@@ -239,6 +248,60 @@ def test_options_of_the_loop_run(toys, data, tmp_path):
     assert outcome.steps == 5
     with pytest.raises(ValueError, match=r"sync_bn: .* runs on GPUs only"):
         begin(data, tmp_path / "other", settings={"sync_bn": True}, device="cpu")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_used_and_trains(toys, data, tmp_path, monkeypatch, dtype):
+    """What layers compute is in half precision, losses and parameters are not; float16 has its gradients scaled."""
+    from toyzoo.training import ToyTraining
+
+    seen = []
+    loss = ToyTraining.loss
+
+    def watched(self, model, batch):
+        model.conv.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+        found = loss(self, model, batch)
+        seen.append(found.dtype)
+        return found
+
+    monkeypatch.setattr(ToyTraining, "loss", watched)
+    settings = {"amp": True, "amp_dtype": dtype, "epochs": 12, "lr": 0.3, "model_ema": False}
+    begin(data, tmp_path / "run", settings=settings)
+    assert set(seen) == {getattr(torch, dtype), torch.float32}
+    content = read_content(tmp_path / "run" / "last.pth")
+    assert (content["training"]["parts"]["scaler"] != {}) is (dtype == "float16")
+    assert content["model"]["fc.weight"].dtype == torch.float32
+    losses = [record["loss"] for record in read_lines(tmp_path / "run" / "metrics.jsonl")]
+    assert min(losses[-3:]) < losses[0]
+
+
+def test_deterministic_algorithms_are_asked_for_while_it_runs(toys, data, tmp_path, monkeypatch):
+    from toyzoo.training import ToyTraining
+
+    loss = ToyTraining.loss
+    asked = []
+
+    def watched(self, model, batch):
+        asked.append(torch.are_deterministic_algorithms_enabled())
+        return loss(self, model, batch)
+
+    monkeypatch.setattr(ToyTraining, "loss", watched)
+    begin(data, tmp_path / "run", settings={"epochs": 1}, deterministic=True)
+    assert asked == [True] * 5
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_compiled_model_trains_as_the_plain_one_does(toys, data, tmp_path, monkeypatch):
+    """Compiled for real, up to rounding; files have no trace of it."""
+    monkeypatch.setenv("TOY_PLAIN", "norm")
+    begin(data, tmp_path / "plain", settings={"epochs": 1})
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    begin(data, tmp_path / "compiled", settings={"epochs": 1}, compile=True)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > before
+    first, second = (read_content(tmp_path / name / "last.pth") for name in ("plain", "compiled"))
+    assert first["model"].keys() == second["model"].keys()
+    for name, value in first["model"].items():
+        torch.testing.assert_close(second["model"][name], value, rtol=1e-6, atol=1e-9)
 
 
 class Told(Observer):

@@ -139,6 +139,43 @@ def test_two_processes_train_as_one_does_with_twice_the_batch(toys, data, tmp_pa
         torch.testing.assert_close(other[name], value, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize(
+    ("plain", "processes", "settings"),
+    [
+        ("1", 4, {"batch_size": 2}),
+        ("1", 2, {"batch_size": 2, "grad_accum_steps": 2}),
+        ("norm", 2, {"batch_size": 4, "sync_bn": True}),
+    ],
+    ids=["4", "accumulated", "synchronised batch norm"],
+)
+def test_gradients_do_not_depend_on_the_number_of_processes(
+    toys, data, tmp_path, monkeypatch, plain, processes, settings
+):
+    """Those of each step, in each process, beside those of one process with the whole batch; in float64."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "several").mkdir()
+    monkeypatch.setenv("TOY_PLAIN", plain)
+    with monkeypatch.context() as context:
+        context.setenv("TOY_GRADIENTS", str(tmp_path / "one"))
+        begin(tmp_path, "one", settings={"batch_size": 8, "epochs": 2})
+    words = ["--nproc-per-node", processes, "--epochs", "2", "--output", "several"]
+    words += [f"--set={key}={str(value).lower()}" for key, value in settings.items()]
+    finished = run(toys, tmp_path, *words, TOY_GRADIENTS=str(tmp_path / "several"))
+    assert finished.returncode == 0, finished.stderr
+    expected = torch.load(tmp_path / "one" / "0.pt")
+    assert len(expected) == 4
+    for rank in range(processes):
+        found = torch.load(tmp_path / "several" / f"{rank}.pt")
+        for one, other in zip(expected, found, strict=True):
+            for name, value in one.items():
+                assert value.dtype == torch.float64
+                assert value.any()
+                torch.testing.assert_close(other[name], value, rtol=1e-10, atol=1e-13)
+    one, several = (read_content(tmp_path / name / "best.pth")["model"] for name in ("one", "several"))
+    for name, value in one.items():
+        torch.testing.assert_close(several[name], value, rtol=1e-6, atol=1e-9)
+
+
 def test_a_fault_in_one_of_two_processes_is_said_once(toys, data, tmp_path):
     (data / "train" / "bright" / "3.png").write_bytes(b"no image")
     finished = run(toys, tmp_path, "--nproc-per-node", "2")

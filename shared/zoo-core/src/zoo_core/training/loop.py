@@ -21,6 +21,7 @@ from zoo_core.evaluating import merged, score_share
 from zoo_core.processes import LostProcessError, World, agreed, available_processors, gathered, joined
 from zoo_core.specs import ModelSpec
 from zoo_core.training import randomness
+from zoo_core.training.batch_norm import synchronized
 from zoo_core.training.contract import Batch
 from zoo_core.training.interruption import Interruption
 from zoo_core.training.job import Job, prepare
@@ -264,10 +265,8 @@ def _begin(job: Job, order: Order, device: torch.device, folder: Path, resume: b
         check_folder(folder, resume=resume)
         folder.mkdir(parents=True, exist_ok=True)
     model = job.build().to(device)
-    if recipe.sync_bn:
-        if device.type == "cpu":
-            raise ValueError("sync_bn: torch's batch norm over processes runs on GPUs only; leave it out on a CPU")
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if recipe.sync_bn and distributed.is_initialized():
+        model = synchronized(model, device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _train_mode(model, recipe.freeze_batch_norm)  # evaluation takes a copy, so it stays in it

@@ -117,7 +117,7 @@ class Recipe:
 
     amp: bool = _key(False, "Compute in half precision where that is safe.")
     amp_dtype: str = _key("bfloat16", "Which.", choices=("bfloat16", "float16"))
-    sync_bn: bool = _key(False, "Batch norm over the batches of all processes (GPUs only).")
+    sync_bn: bool = _key(False, "Batch norm over the batches of all processes.")
     channels_last: bool = _key(True, "Lay out images and convolutions with channels last.")
     freeze_batch_norm: bool = _key(False, "Keep the statistics of batch norms as they are.")
     body_lr_factor: float = _key(1.0, "Factor of lr for all but the layers that depend on the classes.", minimum=0)
