@@ -21,7 +21,9 @@ among the extra files of ``.pt2``. What is no plain text is JSON:
 import io
 import json
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +39,21 @@ FORMATS: Mapping[str, str] = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"
 
 # No text in a file is longer than this: labels of 20 000 classes take a megabyte.
 _MOST_BYTES = 2**26
+
+
+# What reading raises of files that are damaged; zipfile has several kinds for that.
+_DAMAGE = (
+    EOFError,
+    ElementTree.ParseError,
+    LookupError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class ExportedFileError(ValueError):
@@ -178,7 +195,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     readers = {"onnx": _of_onnx, "openvino": _of_openvino, "pt2": _of_pt2}
     try:
         found = readers[format_of(file)](file)
-    except (EOFError, ElementTree.ParseError, zipfile.BadZipFile, UnicodeDecodeError, ValueError, KeyError) as error:
+    except _DAMAGE as error:
         raise ExportedFileError(
             f"{file}: this is no exported model, or it is damaged ({printable(str(error))})"
         ) from None

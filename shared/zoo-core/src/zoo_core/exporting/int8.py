@@ -5,6 +5,7 @@ which OpenVINO reads as well.
 """
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,14 @@ CALIBRATION_IMAGES = 128
 _LAYERS = ["Conv", "Gemm", "MatMul"]
 
 
-def quantize(file: Path, facts: ModelFacts, task: Task[Any, Any], folder: Path, tell: Callable[[str], None]) -> None:
+def quantize(
+    file: Path,
+    facts: ModelFacts,
+    task: Task[Any, Any],
+    folder: Path,
+    tell: Callable[[str], None],
+    metadata: Mapping[str, str],
+) -> None:
     """Quantizes an ONNX file in its place.
 
     Args:
@@ -40,6 +48,7 @@ def quantize(file: Path, facts: ModelFacts, task: Task[Any, Any], folder: Path, 
         task: of the model.
         folder: of images: a data set of the task, or any.
         tell: called with what is done next.
+        metadata: what the quantized file is to say about itself.
 
     Raises:
         zoo_core.extras.MissingExtraError: ONNX Runtime is not installed.
@@ -54,8 +63,7 @@ def quantize(file: Path, facts: ModelFacts, task: Task[Any, Any], folder: Path, 
     tell(f"quantizing by what is in {folder}")
     onnx: Any = extras.require("onnx", extra="onnx", purpose="to quantize models")
     target = file.with_name(f"int8-{file.name}")
-    with warnings.catch_warnings(), contextlib.redirect_stdout(None):
-        warnings.simplefilter("ignore")
+    with _silence():
         try:
             quantization.quantize_static(
                 str(file),
@@ -73,10 +81,23 @@ def quantize(file: Path, facts: ModelFacts, task: Task[Any, Any], folder: Path, 
             raise ExportError(f"ONNX Runtime does not quantize it: {_first_line(error)}") from error
     model = onnx.load(str(target))
     del model.metadata_props[:]
-    for key, text in facts.as_metadata().items():
+    for key, text in metadata.items():
         model.metadata_props.add(key=key, value=text)
     onnx.save(model, str(file))
     target.unlink()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps hints back that are for callers of the tools, and were taken."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def labelled(task: Task[Any, Any], folder: Path) -> Dataset | None:

@@ -1,11 +1,13 @@
 """Recorded models as files: ONNX, OpenVINO's, torch's own. Nothing of a file is there before all of it is."""
 
 import contextlib
+import glob
 import io
 import json
 import os
 import re
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +48,8 @@ def placed(path: Path) -> Iterator[Path]:
         raise FileNotFoundError(2, "there is no such folder", str(folder))
     if path.is_dir():
         raise IsADirectoryError(21, "there is a folder of that name", str(path))
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=folder))
+    _remove_leftovers(path)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{_prefix(path)}{os.getpid()}-", suffix=".part", dir=folder))
     try:
         yield temporary / path.name
         written = {file.name for file in temporary.iterdir()}
@@ -59,6 +62,30 @@ def placed(path: Path) -> Iterator[Path]:
                 companion.unlink(missing_ok=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}.{socket.gethostname()}-"
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what exports of the same file left that were killed."""
+    for folder in path.absolute().parent.glob(f"{glob.escape(_prefix(path))}*.part"):
+        process = folder.name.removeprefix(_prefix(path)).partition("-")[0]
+        if process.isdecimal() and not _runs(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # where a signal would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write(
@@ -211,14 +238,12 @@ def _write_openvino(program: Program, path: Path, metadata: dict[str, str], opse
 
 
 def onnx_to_openvino(source: Path, path: Path, metadata: Mapping[str, str], *, half: bool = False) -> None:
-    """Writes an ONNX file in OpenVINO's form, with the same names of inputs and outputs."""
+    """Writes an ONNX file that says nothing about itself in OpenVINO's form, with the same inputs and outputs."""
     openvino: Any = extras.require("openvino", extra="openvino", purpose="to export to OpenVINO")
     try:
         model = openvino.Core().read_model(str(source))
     except Exception as error:
         raise ExportError(f"OpenVINO does not take it: {_last_line(error)}") from error
-    if model.has_rt_info(["framework"]):  # what the ONNX file says, which is said below
-        model.set_rt_info("onnx", ["framework"])
     for key, text in metadata.items():
         model.set_rt_info(text, ["zoo", key])
     openvino.save_model(model, str(path), compress_to_fp16=half)
