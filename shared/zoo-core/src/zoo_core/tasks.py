@@ -336,8 +336,9 @@ class Task(ABC, Generic[Input, Result]):
                 [
                     (height * 3 // 4 + 1, width + 19),
                     (height + 33, width * 3 // 4),
-                    (_multiple(height * 3 / 4, 32), _multiple(width * 5 / 4, 32)),
-                    (_multiple(height * 5 / 4, 32), _multiple(width * 3 / 4, 32)),
+                    # Multiples of 32, which some models need.
+                    (max((height - 1) // 32 * 32, 32), (width // 32 + 1) * 32),
+                    ((height // 32 + 1) * 32, max((width - 1) // 32 * 32, 32)),
                     (2 * height, 2 * width),
                 ],
                 strict=True,
@@ -430,10 +431,6 @@ def example_images(preset: Any, *shape: int, seed: int = 0) -> Tensor:
     # Frames of a clip move to the right.
     clips = values.unflatten(0, (count, *frames)).transpose(1, 2)
     return torch.stack([clips[:, :, t].roll(3 * t, -1) for t in range(frames[0])], 2)
-
-
-def _multiple(length: float, of: int) -> int:
-    return max(round(length / of), 1) * of
 
 
 def _of_one_shape(samples: Sequence[Sample]) -> Iterator[list[int]]:
