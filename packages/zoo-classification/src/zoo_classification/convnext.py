@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, strided_stages
+from zoo_core.fused import fuse_chain
 from zoo_core.layers import Conv2dNormActivation, LayerNorm2d, Permute, StochasticDepth
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -165,11 +166,27 @@ class CNBlock(nn.Module):
         )
         self.layer_scale = nn.Parameter(torch.full((dim, 1, 1), float(layer_scale)))
         self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
+        self.is_folded = False
 
     def forward(self, input: Tensor) -> Tensor:
-        result = self.stochastic_depth(self.layer_scale * self.block(input))
+        result = self.block(input)
+        if not self.is_folded:
+            result = self.layer_scale * result
+        result = self.stochastic_depth(result)
         result += input
         return result
+
+    def fold_for_inference(self) -> None:
+        """See :class:`zoo_core.inference.Foldable`: the last layer scales its output, too."""
+        last = next((layer for layer in reversed(self.block) if not isinstance(layer, Permute)), None)
+        if self.is_folded or type(last) is not nn.Linear:
+            return
+        fuse_chain(self.block)
+        scale = self.layer_scale.flatten()
+        last.weight = nn.Parameter(last.weight * scale[:, None], requires_grad=False)
+        if last.bias is not None:
+            last.bias = nn.Parameter(last.bias * scale, requires_grad=False)
+        self.is_folded = True
 
 
 def _convnext(channels: Sequence[int], depths: Sequence[int], num_classes: int = 1000, **kwargs: Any) -> ConvNeXt:

@@ -23,10 +23,11 @@ from zoo_core import swin
 from zoo_core.attention import attend_in_windows, join_heads, relative_position_bias, relative_position_index
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, channels_first
+from zoo_core.fused import FusedLinear, linear
 from zoo_core.layers import Permute
 from zoo_core.registry import register_model
 from zoo_core.swin import PatchMerging, join_neighbours
-from zoo_core.tracing import is_plain, one_node
+from zoo_core.tracing import is_plain, is_stand_in, one_node
 from zoo_core.value_cache import ValueCache
 from zoo_core.weights import WeightsEnum
 
@@ -350,7 +351,11 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
             query, key, value = given.chunk(3)
             bias = torch.cat((query, torch.zeros_like(key), value))
         if is_plain(self.qkv, nn.Linear):
-            qkv = F.linear(windows, self.qkv.weight, bias)
+            qkv = None
+            if isinstance(self.qkv, FusedLinear) and not torch.compiler.is_compiling() and not is_stand_in(windows):
+                qkv = linear(windows, self.qkv.weight, bias, self.qkv.packed)
+            if qkv is None:
+                qkv = F.linear(windows, self.qkv.weight, bias)
         else:  # which may do more than multiply: its bias for keys is taken back
             qkv = self.qkv(windows)
             if given is not None and bias is not None:

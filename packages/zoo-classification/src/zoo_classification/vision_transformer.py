@@ -24,6 +24,7 @@ from zoo_classification.inputs import check_image
 from zoo_core.attention import join_heads
 from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers, token_form
+from zoo_core.fused import PackedWeight, linear
 from zoo_core.layers import MLP, Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_recorded, is_stand_in, module_node
@@ -280,6 +281,9 @@ class MultiheadAttention(nn.MultiheadAttention):
         dropout: dropout probability of the attention weights.
     """
 
+    is_folded = False
+    packed: PackedWeight | None = None
+
     def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__(embed_dim, num_heads, dropout=dropout, batch_first=True)
 
@@ -302,11 +306,19 @@ class MultiheadAttention(nn.MultiheadAttention):
         if need_weights or is_masked or not (query is key is value):
             return super().forward(*arguments)
         batch, length, _ = query.shape
-        projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+        projected = None
+        if self.is_folded and not torch.compiler.is_compiling():
+            projected = linear(query, self.in_proj_weight, self.in_proj_bias, self.packed)
+        if projected is None:
+            projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
         q, k, v = projected.view(batch, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind()
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
         return self.out_proj(join_heads(attended)), None
+
+    def fold_for_inference(self) -> None:
+        """See :class:`zoo_core.inference.Foldable`."""
+        self.is_folded, self.packed = True, PackedWeight()
 
 
 class MLPBlock(MLP):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo_core.tracing import is_stand_in, is_transformed, one_node
+from zoo_core.tracing import is_recorded, is_stand_in, is_transformed, one_node
 from zoo_core.value_cache import ValueCache
 
 EvalCache = ValueCache  # its name before other models than transformers kept values
@@ -150,6 +150,8 @@ def _tokens_of_windows(x: Tensor, to_windows: Tensor, window: Sequence[int]) -> 
 def _mask_of_windows(mask: Tensor, x: Tensor) -> Tensor:
     """The mask of one map's windows, Tensor[W * L, L], for all maps of x: Tensor[N * W, 1, L, L]."""
     length = mask.shape[1]
+    if not is_recorded(x) and x.shape[0] == 1:
+        return mask.view(-1, 1, length, length)
     return mask.repeat(x.shape[0], 1).view(x.shape[0] * (mask.shape[0] // length), 1, length, length)
 
 

@@ -10,14 +10,17 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from zoo_core.fused import fuse, fuse_activation, is_activation, keep_no_copies
 from zoo_core.layers import scale_and_bias
 from zoo_core.memory_format import CHANNELS_LAST
 
-__all__ = ["FixedNormalization", "optimize_for_inference"]
+__all__ = ["FixedNormalization", "Foldable", "optimize_for_inference"]
 
 Model = TypeVar("Model", bound=nn.Module)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# Bytes of parameters of which there may be two copies.
+_MOST_TO_COPY = 1 << 29
 _Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
@@ -32,6 +35,18 @@ class FixedNormalization(Protocol):
         """Scale and shift of each channel, both Tensor[C]."""
 
 
+@runtime_checkable
+class Foldable(Protocol):
+    """A module that knows a faster form of itself for inference."""
+
+    def fold_for_inference(self) -> None:
+        """Changes its parameters and parts so that it computes the same faster, in eval mode and without gradients.
+
+        It is called once, in eval mode, of a module that nobody watches and that shares no parameters, before its parts
+        are folded. A second call does nothing.
+        """
+
+
 def optimize_for_inference(model: Model) -> Model:
     """Makes a model predict faster, in eager mode and on any device. Outputs differ by rounding only.
 
@@ -39,6 +54,10 @@ def optimize_for_inference(model: Model) -> Model:
       its place.
     - The weights of convolutions are laid out with channels last, which spares a copy of them in each run, and brings
       the features into the same order.
+    - On CPUs, linear layers and convolutions are computed by oneDNN, together with an activation that directly follows,
+      whose place ``nn.Identity`` takes. Up to 512 MiB of parameters, these layers keep a second copy of their weights
+      once they have run, in the processor's order; it follows changes of a weight other than through ``weight.data``.
+    - Modules that know a faster form of themselves (:class:`Foldable`) take it.
 
     Load the checkpoint first: what comes out is in eval mode, without gradients, not to be trained, and its state dict
     fits no checkpoint. Weights that were memory-mapped from a file are then copies in memory of their own.
@@ -67,20 +86,30 @@ def optimize_for_inference(model: Model) -> Model:
             "result"
         )
     model.eval().requires_grad_(False)
-    for pair in list(_find_pairs(model, _used_once(model))):
-        _fold(pair)
+    used_once = _used_once(model)
+    convolutions = list(filter(_is_convolution, model.modules()))
     for module in model.modules():
-        if _is_convolution(module) and (weight := module.weight).ndim in CHANNELS_LAST:
+        if isinstance(module, Foldable) and id(module) in used_once and not any(map(_is_altered, module.modules())):
+            module.fold_for_inference()
+    for pair in list(_find_pairs(model, used_once)):
+        _fold(pair)
+    for convolution in convolutions:
+        if (weight := convolution.weight).ndim in CHANNELS_LAST:
             weight.data = weight.data.contiguous(memory_format=CHANNELS_LAST[weight.ndim])
+    for module in model.modules():
+        if not _is_altered(module):
+            fuse(module)
+    if sum(parameter.nbytes for parameter in model.parameters()) > _MOST_TO_COPY:
+        keep_no_copies(model)
     return model
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A convolution, and what normalises its output; the latter is a child of ``parent``."""
+    """A convolution, and what normalises or activates its output; the latter is a child of ``parent``."""
 
     convolution: _Convolution
-    normalization: nn.Module
+    follower: nn.Module
     parent: nn.Module
     name: str
 
@@ -128,21 +157,27 @@ def _find_pairs(module: nn.Module, used_once: set[int]) -> Iterator[_Pair]:
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     # A convolution whose parameters the graph reads apart from it has to keep them.
     read = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    convolutions: dict[torch.fx.Node, _Convolution] = {}  # whose output, normalised or not, a node is
     for node in graph.nodes:
-        source = node.args[0] if node.op == "call_module" and node.args else None
-        if not isinstance(source, torch.fx.Node) or source.op != "call_module" or len(source.users) > 1:
-            continue
-        convolution, normalization = modules[str(source.target)], modules[str(node.target)]
-        parent, _, name = str(node.target).rpartition(".")
         if (
-            calls[source.target] == calls[node.target] == 1
-            and str(source.target) not in read
-            and name
-            and {id(convolution), id(normalization)} <= used_once
-            and _is_convolution(convolution)
-            and _is_fixed_normalization(normalization)
+            node.op != "call_module"
+            or calls[node.target] > 1
+            or id(called := modules[str(node.target)]) not in used_once
         ):
-            yield _Pair(convolution, normalization, modules[parent], name)
+            continue
+        if _is_convolution(called):
+            if str(node.target) not in read:
+                convolutions[node] = called
+            continue
+        source = node.args[0] if node.args else None
+        parent, _, name = str(node.target).rpartition(".")
+        if not isinstance(source, torch.fx.Node) or source not in convolutions or len(source.users) > 1 or not name:
+            continue
+        if _is_fixed_normalization(called):
+            convolutions[node] = convolutions[source]
+        elif not (is_activation(called) and not _is_altered(called)):
+            continue
+        yield _Pair(convolutions[source], called, modules[parent], name)
 
 
 def _is_convolution(module: nn.Module) -> TypeGuard[_Convolution]:
@@ -171,9 +206,13 @@ def _is_altered(module: nn.Module) -> bool:
 
 
 def _fold(pair: _Pair) -> None:
-    """Makes the normalisation part of the convolution."""
-    convolution, normalization = pair.convolution, pair.normalization
-    scale, shift = _scale_and_bias(normalization)
+    """Makes what follows the convolution part of it."""
+    convolution = pair.convolution
+    if is_activation(pair.follower):
+        if fuse_activation(convolution, pair.follower):
+            setattr(pair.parent, pair.name, nn.Identity().eval())
+        return
+    scale, shift = _scale_and_bias(pair.follower)
     weight, bias = convolution.weight, convolution.bias
     folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
     convolution.weight = nn.Parameter(folded.to(weight.dtype), requires_grad=False)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo_core.fused import fuse_chain
+
 
 def make_divisible(value: float, divisor: int = 8, min_value: int | None = None) -> int:
     """Rounds a number of channels to the nearest multiple of ``divisor``, but never by more than 10 % downwards.
@@ -220,6 +222,10 @@ class MLP(nn.Sequential):
             channels = hidden
         layers += [nn.Linear(channels, hidden_channels[-1], bias=bias), nn.Dropout(dropout, **options)]
         super().__init__(*layers)
+
+    def fold_for_inference(self) -> None:
+        """See :class:`zoo_core.inference.Foldable`."""
+        fuse_chain(self)
 
 
 class Permute(nn.Module):

@@ -102,6 +102,8 @@ def is_watched(module: nn.Module) -> bool:
 def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a module is of that class itself and is not watched, so that the same may be computed without calling it.
 
-    A parametrized module is of a class of its own.
+    A parametrized module is of a class of its own. One that :mod:`zoo_core.fused` computes faster counts as torch's.
     """
-    return type(module) is kind and not is_watched(module)
+    own = type(module)
+    is_kind = own is kind or (getattr(own, "plain_form", None) is kind and getattr(module, "activation", None) is None)
+    return is_kind and not is_watched(module)
