@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from zoo_core.tracing import is_stand_in, module_node
+from zoo_core.tracing import is_stand_in, is_transformed, module_node
 
 __all__ = [
     "FusedConv2d",
@@ -42,7 +41,7 @@ class _Activation(NamedTuple):
 
 
 _NONE = _Activation("none")
-# Below this number of multiplications, calling oneDNN takes longer than what one thread saves by it in a 1x1 convolution.
+# Below this number of multiplications, calling oneDNN costs one thread more than it saves in a 1x1 convolution.
 _LEAST_WORK = 1 << 23
 # From this number of rows on, oneDNN is the faster one though it has to reorder the weight.
 _LEAST_ROWS = 32
@@ -242,16 +241,13 @@ def _is_eligible(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         or torch.jit.is_tracing()
         or torch._C._len_torch_dispatch_stack()
         or torch.is_autocast_enabled("cpu")
-        or forward_ad._current_level >= 0
+        or is_transformed()
         or weight.device.type != "cpu"
         or (bias is not None and bias.dtype != dtype)
         or x.ndim < 2
     ):
         return False
-    try:
-        return x.numel() > 0 and bool(x.data_ptr())
-    except RuntimeError:  # torch.func's tensors have no memory of their own
-        return False
+    return x.numel() > 0
 
 
 _computable: tuple[torch.dtype, ...] | None = None
