@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": "zoo_core.cli.evaluate",
     "train": "zoo_core.cli.train",
     "export": "zoo_core.cli.export",
+    "bench": "zoo_core.cli.bench",
     "recipes": "zoo_core.cli.recipes",
     "demo": "zoo_core.cli.demo",
     "download": "zoo_core.cli.download",
