@@ -3,31 +3,27 @@
 Not a benchmark: benchmarks take their images from here.
 """
 
-import importlib.util
 import math
 import random
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-PHOTOGRAPHS = {
-    "skimage": ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg", "retina.jpg"),
-    "sklearn": ("china.jpg", "flower.jpg"),
-}
-_FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
+from tools.compose.sources import installed
+
+PHOTOGRAPHS = (
+    *("skimage/astronaut.png", "skimage/chelsea.png", "skimage/coffee.png", "skimage/motorcycle_left.png"),
+    *("skimage/rocket.jpg", "skimage/retina.jpg", "sklearn/china.jpg", "sklearn/flower.jpg"),
+)
 _ASPECTS = (4 / 3, 3 / 2, 1.0, 16 / 9, 3 / 4, 2 / 3)
 
 
 def photographs() -> list[Image.Image]:
     """The photographs, which are looked up without importing the packages that they are in."""
-    found = []
-    for package, names in PHOTOGRAPHS.items():
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise SystemExit(f"this benchmark takes photographs from {package}, which is not installed")
-        folder = Path(spec.submodule_search_locations[0], _FOLDERS[package])
-        found += [Image.open(folder / name).convert("RGB") for name in names]
-    return found
+    try:
+        return [Image.open(installed(name)).convert("RGB") for name in PHOTOGRAPHS]
+    except FileNotFoundError as error:
+        raise SystemExit(str(error)) from None
 
 
 def write(folder: Path, count: int, *, seed: int = 0, sides: tuple[int, int] = (500, 4000)) -> list[Path]:

@@ -50,11 +50,19 @@ def here() -> Sources:
         FileNotFoundError: a package is not installed; the message says which.
     """
     return Sources(
-        fashion_mnist.DIRECTORY, tuple(_photograph(name) for name in TRAIN), tuple(_photograph(name) for name in VAL)
+        fashion_mnist.DIRECTORY, tuple(installed(name) for name in TRAIN), tuple(installed(name) for name in VAL)
     )
 
 
-def _photograph(name: str) -> Path:
+def installed(name: str) -> Path:
+    """Where a photograph lies.
+
+    Args:
+        name: ``skimage/``, ``sklearn/`` or ``mate/``, and the file's name.
+
+    Raises:
+        FileNotFoundError: what it comes with is not installed; the message says what.
+    """
     package, _, file = name.partition("/")
     if package == "mate":
         path, needed = _MATE / file, "apt-get install mate-backgrounds"
