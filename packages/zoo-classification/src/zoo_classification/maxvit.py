@@ -161,7 +161,7 @@ class MaxVit(nn.Module):
 
     def feature_layers(self) -> FeatureLayers:
         stages = [f"blocks.{index}" for index in range(len(self.blocks))]
-        return FeatureLayers(stages, head="classifier.5", input_size=self.input_size)
+        return FeatureLayers(stages, head="classifier.5", input_size=self.input_size, fixed_size=True)
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=f"this {type(self).__name__}", size=self.input_size)

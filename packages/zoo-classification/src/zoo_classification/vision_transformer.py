@@ -136,7 +136,11 @@ class VisionTransformer(nn.Module):
         side = self.image_size // self.patch_size
         forms = dict.fromkeys((EncoderBlock, Encoder), token_form(side, side))
         return FeatureLayers(
-            [*quarters, "encoder"], head="heads.head", forms=forms, input_size=(self.image_size, self.image_size)
+            [*quarters, "encoder"],
+            head="heads.head",
+            forms=forms,
+            input_size=(self.image_size, self.image_size),
+            fixed_size=True,
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from zoo_core.weights import Weights, WeightsEnum
 from zoo_detection import ops
 from zoo_detection.anchors import *
 from zoo_detection.backbones import *
+from zoo_detection.classifier_backbones import *
 from zoo_detection.faster_rcnn import *
 from zoo_detection.fcos import *
 from zoo_detection.generalized_rcnn import *

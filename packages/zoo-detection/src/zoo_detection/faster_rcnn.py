@@ -12,7 +12,7 @@ Shapes: ``N`` images, ``C`` channels, ``H`` and ``W`` height and width of a feat
 ``D`` size of a region's representation, ``K`` classes, the background (0) included.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import auto
 from typing import Any
 
@@ -27,6 +27,7 @@ from zoo_core.weights import WeightsEnum
 from zoo_detection.anchors import AnchorGenerator, anchors_per_place, pyramid_anchors
 from zoo_detection.backbones import BackboneSpec, channels_of, mobilenet_backbone, resnet50_fpn
 from zoo_detection.building import RegionBatchNorm2d, build_detector, initialize_convolution, set_frozen_eps
+from zoo_detection.classifier_backbones import anchors_of, image_sizes_of, two_stage_backbone
 from zoo_detection.dense import normalized_transform
 from zoo_detection.generalized_rcnn import GeneralizedRCNN
 from zoo_detection.ops import MultiScaleRoIAlign
@@ -44,6 +45,7 @@ __all__ = [
     "TwoMLPHead",
     "fasterrcnn_mobilenet_v3_large_320_fpn",
     "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_on",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
 ]
@@ -431,3 +433,38 @@ def fasterrcnn_mobilenet_v3_large_320_fpn(
         num_classes=num_classes,
         **(defaults | kwargs),
     )
+
+
+def fasterrcnn_on(
+    backbone: str | nn.Module,
+    *,
+    num_classes: int = 91,
+    weights_backbone: Any = "DEFAULT",
+    progress: bool = True,
+    trainable_backbone_layers: int | None = None,
+    backbone_arguments: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> FasterRCNN:
+    """Faster R-CNN on any classifier with a feature pyramid: ``fasterrcnn_on("convnext_tiny", num_classes=5)``.
+
+    Args:
+        backbone: name of a builder of :mod:`zoo_classification`, or such a model, whose head is dropped then.
+        num_classes: number of classes, the background included.
+        weights_backbone: what to load into a backbone that is named; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        trainable_backbone_layers: how many of the backbone's stages train, the last ones first; 3 by default, and all
+            where it has random parameters. Of a trained one, batch norms keep their statistics.
+        backbone_arguments: further arguments of the backbone's builder.
+        **kwargs: arguments of :class:`FasterRCNN`. A backbone that takes images of one size alone, as Vision
+            Transformers do, gets them resized to that.
+
+    Raises:
+        ValueError: the backbone has no feature maps that a pyramid could stand on.
+    """
+    body = two_stage_backbone(
+        backbone, weights_backbone, progress, trainable_backbone_layers, **(backbone_arguments or {})
+    )
+    kwargs = image_sizes_of(body, {"rpn_anchor_generator": anchors_of(body, 8)} | kwargs)
+    if "box_roi_pool" not in kwargs:
+        kwargs["box_roi_pool"] = MultiScaleRoIAlign(body.levels, output_size=7, sampling_ratio=2)
+    return FasterRCNN(body, num_classes, **kwargs)

@@ -9,7 +9,7 @@ Shapes: ``N`` images, ``C`` channels, ``H_i`` and ``W_i`` height and width of th
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import auto
 from functools import partial
 from typing import Any, cast
@@ -25,6 +25,7 @@ from zoo_detection.anchors import AnchorGenerator, anchors_last, anchors_per_pla
 from zoo_detection.backbones import BackboneSpec, channels_of, resnet50_p3_to_p7
 from zoo_detection.box_coding import BoxLinearCoder
 from zoo_detection.building import build_detector
+from zoo_detection.classifier_backbones import anchors_of, image_sizes_of, one_stage_backbone
 from zoo_detection.dense import DenseDetector, best_detections, candidates_of_level, normalized_transform
 from zoo_detection.ops import clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
 from zoo_detection.precision import in_single_or_better
@@ -35,6 +36,7 @@ __all__ = [
     "FCOSHead",
     "FCOSRegressionHead",
     "FCOS_ResNet50_FPN_Weights",
+    "fcos_on",
     "fcos_resnet50_fpn",
 ]
 
@@ -395,3 +397,36 @@ def fcos_resnet50_fpn(
         num_classes=num_classes,
         **kwargs,
     )
+
+
+def fcos_on(
+    backbone: str | nn.Module,
+    *,
+    num_classes: int = 91,
+    weights_backbone: Any = "DEFAULT",
+    progress: bool = True,
+    trainable_backbone_layers: int | None = None,
+    backbone_arguments: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> FCOS:
+    """FCOS on any classifier with a feature pyramid: ``fcos_on("convnext_tiny", num_classes=5)``.
+
+    Args:
+        backbone: name of a builder of :mod:`zoo_classification`, or such a model, whose head is dropped then.
+        num_classes: number of classes.
+        weights_backbone: what to load into a backbone that is named; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        trainable_backbone_layers: how many of the backbone's stages train, the last ones first; 3 by default, and all
+            where it has random parameters. Of a trained one, batch norms keep their statistics.
+        backbone_arguments: further arguments of the backbone's builder.
+        **kwargs: arguments of :class:`FCOS`. A backbone that takes images of one size alone, as Vision Transformers
+            do, gets them resized to that.
+
+    Raises:
+        ValueError: the backbone has no feature maps that a pyramid could stand on.
+    """
+    body = one_stage_backbone(
+        backbone, weights_backbone, progress, trainable_backbone_layers, **(backbone_arguments or {})
+    )
+    kwargs = image_sizes_of(body, {"anchor_generator": anchors_of(body, 1, ratios=(1.0,))} | kwargs)
+    return FCOS(body, num_classes, **kwargs)

@@ -3,7 +3,7 @@
 `Rethinking Atrous Convolution for Semantic Image Segmentation <https://arxiv.org/abs/1706.05587>`__
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import auto
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from zoo_segmentation.segmentation_model import (
     DEFAULT_CLASSES,
     SegmentationModel,
     build_segmentation,
+    classifier_stages,
     mobilenet_backbone,
     resnet_backbone,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "DeepLabV3_ResNet50_Weights",
     "DeepLabV3_ResNet101_Weights",
     "deeplabv3_mobilenet_v3_large",
+    "deeplabv3_on",
     "deeplabv3_resnet50",
     "deeplabv3_resnet101",
 ]
@@ -250,3 +252,31 @@ def deeplabv3_mobilenet_v3_large(
     return build_segmentation(
         _deeplabv3_mobilenet, weights, progress, weights_backbone, num_classes=num_classes, aux_loss=aux_loss, **kwargs
     )
+
+
+def deeplabv3_on(
+    backbone: str | nn.Module,
+    *,
+    num_classes: int = DEFAULT_CLASSES,
+    aux_loss: bool = False,
+    weights_backbone: Any = "DEFAULT",
+    progress: bool = True,
+    backbone_arguments: Mapping[str, Any] | None = None,
+) -> DeepLabV3:
+    """DeepLabV3 on any classifier: ``deeplabv3_on("convnext_tiny", num_classes=5)``.
+
+    Args:
+        backbone: name of a builder of :mod:`zoo_classification`, or such a model, whose head is dropped then. One that
+            takes images of one size alone makes a segmentation model that does, too.
+        num_classes: number of classes, the background included.
+        aux_loss: have an auxiliary classifier on the features from halfway, whose scores come as ``"aux"``.
+        weights_backbone: what to load into a backbone that is named; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        backbone_arguments: further arguments of the backbone's builder.
+
+    Raises:
+        ValueError: the backbone has no feature maps that fit.
+    """
+    stages = classifier_stages(backbone, weights_backbone, progress, backbone_arguments)
+    auxiliary = FCNHead(stages.body.channels[0], num_classes) if aux_loss else None
+    return DeepLabV3(stages, DeepLabHead(stages.body.channels[-1], num_classes), auxiliary)

@@ -3,7 +3,7 @@
 `Fully Convolutional Networks for Semantic Segmentation <https://arxiv.org/abs/1411.4038>`__
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import auto
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from zoo_segmentation.segmentation_model import (
     DEFAULT_CLASSES,
     SegmentationModel,
     build_segmentation,
+    classifier_stages,
     resnet_backbone,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "FCNHead",
     "FCN_ResNet50_Weights",
     "FCN_ResNet101_Weights",
+    "fcn_on",
     "fcn_resnet50",
     "fcn_resnet101",
 ]
@@ -138,3 +140,31 @@ def fcn_resnet101(
         aux_loss=aux_loss,
         **kwargs,
     )
+
+
+def fcn_on(
+    backbone: str | nn.Module,
+    *,
+    num_classes: int = DEFAULT_CLASSES,
+    aux_loss: bool = False,
+    weights_backbone: Any = "DEFAULT",
+    progress: bool = True,
+    backbone_arguments: Mapping[str, Any] | None = None,
+) -> FCN:
+    """FCN on any classifier: ``fcn_on("convnext_tiny", num_classes=5)``.
+
+    Args:
+        backbone: name of a builder of :mod:`zoo_classification`, or such a model, whose head is dropped then. One that
+            takes images of one size alone makes a segmentation model that does, too.
+        num_classes: number of classes, the background included.
+        aux_loss: have an auxiliary classifier on the features from halfway, whose scores come as ``"aux"``.
+        weights_backbone: what to load into a backbone that is named; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        backbone_arguments: further arguments of the backbone's builder.
+
+    Raises:
+        ValueError: the backbone has no feature maps that fit.
+    """
+    stages = classifier_stages(backbone, weights_backbone, progress, backbone_arguments)
+    auxiliary = FCNHead(stages.body.channels[0], num_classes) if aux_loss else None
+    return FCN(stages, FCNHead(stages.body.channels[-1], num_classes), auxiliary)

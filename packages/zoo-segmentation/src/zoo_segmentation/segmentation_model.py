@@ -13,6 +13,7 @@ from zoo_classification.mobilenetv3 import MobileNetV3
 from zoo_classification.resnet import ResNet
 from zoo_core.builders import build
 from zoo_core.features import IntermediateLayerGetter
+from zoo_core.features.bodies import Body, body_of
 from zoo_core.features.declared import FeatureLayers, Layer, layers_of
 from zoo_core.memory_format import channels_last
 from zoo_core.weights import WeightsEnum
@@ -131,6 +132,51 @@ def mobilenet_backbone(
     """
     mobilenet = builder(weights=weights, progress=progress, dilated=True, in_channels=in_channels)
     return IntermediateLayerGetter(mobilenet.features, layers)
+
+
+class ClassifierStages(nn.Module):
+    """The last feature maps of any classifier, as the backbone of a segmentation model.
+
+    Args:
+        body: gives two maps, or one that serves for both.
+
+    Shape:
+        Tensor[N, 3, H, W] -> ``{"aux": Tensor[N, C_1, h_1, w_1], "out": Tensor[N, C_2, h_2, w_2]}``
+    """
+
+    def __init__(self, body: Body) -> None:
+        super().__init__()
+        self.body = body
+
+    def feature_layers(self) -> FeatureLayers:
+        return self.body.feature_layers().below("body")
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        maps = self.body(x)
+        return OrderedDict(aux=maps[0], out=maps[-1])
+
+
+def classifier_stages(
+    backbone: str | nn.Module, weights: Any, progress: bool, arguments: Mapping[str, Any] | None
+) -> ClassifierStages:
+    """The backbone that the functions for any classifier make.
+
+    ResNets of bottlenecks, and MobileNetV3, dilate where they are named, as those of the published models do. Of others
+    the maps of 1/16 and 1/32 of the size are taken, as a rule.
+
+    Args:
+        backbone: name of a builder, or a classifier.
+        weights: what to load into one that is named.
+        progress: show a progress bar for a download.
+        arguments: of its builder.
+    """
+    given = dict(arguments or {})
+    if isinstance(backbone, str) and not given:
+        if backbone.startswith("mobilenet_v3"):
+            given = {"dilated": True}
+        elif backbone.startswith(("resnet50", "resnet101", "resnet152", "resnext", "wide_resnet")):
+            given = {"replace_stride_with_dilation": (False, True, True)}
+    return ClassifierStages(body_of(backbone, weights, progress, 2, **given))
 
 
 Model = TypeVar("Model", bound=nn.Module)

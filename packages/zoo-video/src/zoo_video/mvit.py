@@ -148,9 +148,8 @@ class MViT(nn.Module):
         last = len(sizes) - 1
         ends = [index for index in range(last) if sizes[index] != sizes[index + 1]] + [last]
         forms = {type(block): _map_of_tokens for block in self.blocks}
-        return FeatureLayers(
-            [f"blocks.{index}" for index in ends], head="head.1", forms=forms, input_size=self.input_size
-        )
+        stages = [f"blocks.{index}" for index in ends]
+        return FeatureLayers(stages, head="head.1", forms=forms, input_size=self.input_size, fixed_size=True)
 
     def forward(self, x: Tensor) -> Tensor:
         check_video(x, model="this MViT")

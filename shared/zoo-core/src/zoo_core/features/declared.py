@@ -58,6 +58,7 @@ class FeatureLayers:
         auxiliary: paths of classifiers that are there for training.
         body: of a model without ``head``, paths of what does not depend on its classes.
         input_size: of an input that the model takes, without batch and channels: ``(H, W)`` or ``(T, H, W)``.
+        fixed_size: whether the model takes that size alone.
         head_takes: ``"embedding"``, or ``"map"`` for a head that works on the last map before it is pooled.
     """
 
@@ -70,6 +71,7 @@ class FeatureLayers:
     auxiliary: Sequence[str] = ()
     body: Sequence[str] = ()
     input_size: tuple[int, ...] = (224, 224)
+    fixed_size: bool = False
     head_takes: str = "embedding"
 
     @property

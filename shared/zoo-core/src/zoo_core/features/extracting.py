@@ -85,7 +85,8 @@ class FeatureModel(nn.Module):
         self._hooked = [self._watch.hooked(self.model, stops=True)]
         return self
 
-    def forward(self, *inputs: Any, **arguments: Any) -> dict[str, Any]:
+    def forward(self, x: Any, *others: Any, **arguments: Any) -> dict[str, Any]:
+        inputs = (x, *others)
         if torch.compiler.is_dynamo_compiling():
             return self._watch.run(self._hooked[0], inputs, arguments)
         return self._watch.run(self._watch.hooked(self.model, stops=_may_stop()), inputs, arguments)
@@ -176,10 +177,11 @@ class _Watch:
         """Runs it, and makes what was asked for of what the hooks took."""
         taken = hooked.taken
         output = None
-        try:  # noqa: SIM105 - as dynamo traces it
+        try:
             output = hooked.model(*inputs, **arguments)
         except _StopForwardError:
-            pass
+            if len(taken) < len(self.places):  # of one around this one
+                raise
         found: dict[str, Any] = OrderedDict()
         for name, wanted in self.wanted.items():
             if wanted is None:
@@ -224,12 +226,12 @@ def _resolve(model: nn.Module, declared: FeatureLayers | None, layer: str | int)
     if declared is not None and layer in stages:
         stage = stages[layer]
         return layer, _Wanted(layer, _Place(stage.path, safe=True), _maker(model, declared, stage))
-    try:
-        model.get_submodule(layer)
-    except AttributeError:
-        raise ValueError(f"{_name(model)} has no layer {layer!r}; {_what_there_is(model, declared)}") from None
-    forms = {} if declared is None else declared.forms
-    form = form_of(model.get_submodule(layer), forms)
+    module: nn.Module | None = model
+    for name in layer.split("."):  # not by attributes, which may be methods
+        module = None if module is None else module._modules.get(name)
+    if module is None:
+        raise ValueError(f"{_name(model)} has no layer {layer!r}; {_what_there_is(model, declared)}")
+    form = form_of(module, {} if declared is None else declared.forms)
     return layer, _Wanted(layer, _Place(layer), _Made(form))
 
 
