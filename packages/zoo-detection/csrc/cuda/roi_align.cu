@@ -1,7 +1,9 @@
 // RoIAlign on CUDA, forward and backward, over one feature map or the levels of a pyramid in one launch.
 //
-// One thread per output value. Neighbouring threads take neighbouring channels where the features are channels-last,
-// and neighbouring bins where they are not, so that what a warp reads and writes lies together.
+// A block takes one region and some of its channels. Where the region's samples lie, and with which weights, it works out
+// once and keeps in shared memory; then each thread sums output values. Neighbouring threads take neighbouring channels
+// where the features are channels-last, and neighbouring bins where they are not, so that what a warp reads and writes
+// lies together.
 #include "../common/maps.h"
 #include "../common/roi_geometry.h"
 #include "stream.h"
@@ -24,6 +26,10 @@ using torch::headeronly::Half;
 
 constexpr int kThreads = 256;
 constexpr int kMaxLevels = 16;
+// Output values of a block, about: enough that its samples are worth keeping.
+constexpr int64_t kOutputs = 8 * kThreads;
+// Samples along an axis that a block keeps. A region with more has them worked out for every output value.
+constexpr int kSamples = 128;
 
 template <typename Scalar>
 using Compute = std::conditional_t<std::is_same_v<Scalar, double>, double, float>;
@@ -52,75 +58,104 @@ struct Regions {
 };
 
 struct Output {
-  int64_t size;  // number of values
   int64_t batch, channels;
   int64_t stride[4];
   Options options;
   bool channels_last;
+  int64_t channels_of_block;
+  int64_t parts;   // blocks that share the channels of a region
+  int64_t blocks;  // of all regions
+  bool narrow;     // offsets within a channel of every map fit 32 bits
 };
 
-struct Position {
-  int64_t roi, channel, row, col;
-};
-
-__device__ Position position_of(int64_t i, const Output& output) {
-  const int64_t height = output.options.bins.height;
-  const int64_t width = output.options.bins.width;
-  if (output.channels_last) {
-    const int64_t bin = i / output.channels;
-    return {bin / (height * width), i % output.channels, bin / width % height, bin % width};
-  }
-  const int64_t plane = i / (height * width);
-  return {plane / output.channels, plane % output.channels, i / width % height, i % width};
+__device__ int64_t offset_of(int64_t roi, int64_t channel, int64_t row, int64_t col, const Output& output) {
+  return roi * output.stride[0] + channel * output.stride[1] + row * output.stride[2] + col * output.stride[3];
 }
 
-__device__ int64_t offset_of(const Position& at, const Output& output) {
-  return at.roi * output.stride[0] + at.channel * output.stride[1] + at.row * output.stride[2] +
-         at.col * output.stride[3];
-}
-
-// What one output value reads.
+// A region in the map that it is taken from.
 template <typename T, typename Scalar>
-struct Source {
+struct Region {
   const Map<Scalar>* map;  // null: the region names no image of the batch, or no level
-  Scalar* plane;
+  Scalar* image;
   RoiAxis<T> y, x;
   T samples;
 };
 
 template <typename T, typename Scalar, typename Roi>
-__device__ Source<T, Scalar> source_of(const Pyramid<Scalar>& pyramid, const Regions<Roi>& regions,
-                                       const Output& output, const Position& at) {
-  const Roi* roi = regions.data + at.roi * regions.stride;
+__device__ Region<T, Scalar> region_of(const Pyramid<Scalar>& pyramid, const Regions<Roi>& regions,
+                                       const Output& output, int64_t index) {
+  const Roi* roi = regions.data + index * regions.stride;
   const double image = static_cast<double>(roi[0]);
-  const int64_t level = regions.levels != nullptr ? regions.levels[at.roi * regions.level_stride] : 0;
+  const int64_t level = regions.levels != nullptr ? regions.levels[index * regions.level_stride] : 0;
   if (!(image >= 0 && image < static_cast<double>(output.batch)) || level < 0 || level >= pyramid.levels) return {};
   const Map<Scalar>& map = pyramid.maps[level];
   const Options& options = output.options;
   const T scale = static_cast<T>(map.scale);
   const auto side = [&](int i) { return static_cast<T>(roi[i * regions.side_stride]); };
-  Source<T, Scalar> source = {
-      &map, map.data + static_cast<int64_t>(image) * map.batch_stride + at.channel * map.channel_stride,
+  Region<T, Scalar> region = {
+      &map, map.data + static_cast<int64_t>(image) * map.batch_stride,
       roi_axis(side(2), side(4), scale, options.bins.height, options.sampling_ratio, options.aligned),
       roi_axis(side(1), side(3), scale, options.bins.width, options.sampling_ratio, options.aligned), T(1)};
-  if (source.y.grid == 0 || source.x.grid == 0) source.y.grid = source.x.grid = 0;
-  else source.samples = static_cast<T>(source.y.grid) * static_cast<T>(source.x.grid);
-  return source;
+  if (region.y.grid == 0 || region.x.grid == 0) region.y.grid = region.x.grid = 0;
+  else region.samples = static_cast<T>(region.y.grid) * static_cast<T>(region.x.grid);
+  return region;
 }
 
-// Calls visit(pixel, weight) for the four pixels of each sample.
+// A sample along one axis: offsets of the two pixels between which it lies, and their weights.
+template <typename T>
+struct Sample {
+  int32_t low, high;  // low < 0: outside of the map
+  T low_weight, high_weight;
+};
+
+// The samples of all bins along an axis, by the threads of a block together.
+template <typename T>
+__device__ void keep_samples(const RoiAxis<T>& axis, int bins, int64_t size, int64_t stride, Sample<T>* kept) {
+  const int grid = static_cast<int>(axis.grid);
+  for (int i = threadIdx.x; i < bins * grid; i += kThreads) {
+    const Interpolation<T> at = interpolate(sample_position(axis, i / grid, i % grid), size);
+    kept[i] = {at.inside ? static_cast<int32_t>(at.low * stride) : -1, static_cast<int32_t>(at.high * stride),
+               at.low_weight, at.high_weight};
+  }
+}
+
+template <typename T>
+__device__ bool can_be_kept(const RoiAxis<T>& axis, int64_t bins) {
+  return bins <= kSamples && axis.grid <= kSamples && bins * axis.grid <= kSamples;
+}
+
+// Calls visit(pixel, weight) for the four pixels of each sample of a bin, from the samples that the block has kept.
+template <typename Scalar, typename T, typename Visit>
+__device__ void for_each_pixel(Scalar* plane, const Sample<T>* rows, int grid_rows, const Sample<T>* cols, int grid_cols,
+                               const Visit& visit) {
+  for (int i = 0; i < grid_rows; ++i) {
+    const Sample<T> y = rows[i];
+    if (y.low < 0) continue;
+    for (int j = 0; j < grid_cols; ++j) {
+      const Sample<T> x = cols[j];
+      if (x.low < 0) continue;
+      visit(plane + (y.low + x.low), y.low_weight * x.low_weight);
+      visit(plane + (y.low + x.high), y.low_weight * x.high_weight);
+      visit(plane + (y.high + x.low), y.high_weight * x.low_weight);
+      visit(plane + (y.high + x.high), y.high_weight * x.high_weight);
+    }
+  }
+}
+
+// The same, working the samples out.
 template <typename T, typename Scalar, typename Visit>
-__device__ void for_each_pixel(const Source<T, Scalar>& source, const Position& at, const Visit& visit) {
-  const Map<Scalar>& map = *source.map;
-  const SampleRange rows = samples_near_map(source.y, at.row, map.height);
-  const SampleRange cols = samples_near_map(source.x, at.col, map.width);
+__device__ void for_each_pixel(const Region<T, Scalar>& region, Scalar* plane, int64_t row, int64_t col,
+                               const Visit& visit) {
+  const Map<Scalar>& map = *region.map;
+  const SampleRange rows = samples_near_map(region.y, row, map.height);
+  const SampleRange cols = samples_near_map(region.x, col, map.width);
   for (int64_t i = rows.first; i < rows.last; ++i) {
-    const Interpolation<T> y = interpolate(sample_position(source.y, at.row, i), map.height);
+    const Interpolation<T> y = interpolate(sample_position(region.y, row, i), map.height);
     if (!y.inside) continue;
-    Scalar* low = source.plane + y.low * map.row_stride;
-    Scalar* high = source.plane + y.high * map.row_stride;
+    Scalar* low = plane + y.low * map.row_stride;
+    Scalar* high = plane + y.high * map.row_stride;
     for (int64_t j = cols.first; j < cols.last; ++j) {
-      const Interpolation<T> x = interpolate(sample_position(source.x, at.col, j), map.width);
+      const Interpolation<T> x = interpolate(sample_position(region.x, col, j), map.width);
       if (!x.inside) continue;
       visit(low + x.low * map.col_stride, y.low_weight * x.low_weight);
       visit(low + x.high * map.col_stride, y.low_weight * x.high_weight);
@@ -130,37 +165,81 @@ __device__ void for_each_pixel(const Source<T, Scalar>& source, const Position& 
   }
 }
 
-template <typename Scalar, typename Roi>
-__global__ void forward(const __grid_constant__ Pyramid<const Scalar> pyramid, Regions<Roi> regions, Output output,
-                        Scalar* pooled) {
-  using T = Compute<Scalar>;
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < output.size; i += step) {
-    const Position at = position_of(i, output);
-    const auto source = source_of<T>(pyramid, regions, output, at);
-    T value = std::numeric_limits<T>::quiet_NaN();
-    if (source.map != nullptr) {
-      T sum = T(0);
-      for_each_pixel(source, at, [&](const Scalar* pixel, T weight) { sum += weight * static_cast<T>(*pixel); });
-      value = sum / source.samples;
-    }
-    pooled[offset_of(at, output)] = static_cast<Scalar>(value);
+// Calls body(channel, row, col) for this thread's share of a block's output values.
+template <typename Index, typename Body>
+__device__ void for_each_output(const Output& output, int64_t first_channel, Index channels, const Body& body) {
+  const Index width = static_cast<Index>(output.options.bins.width);
+  const Index bins = static_cast<Index>(output.options.bins.height) * width;
+  for (Index i = threadIdx.x; i < channels * bins; i += kThreads) {
+    const Index bin = output.channels_last ? i / channels : i % bins;
+    body(first_channel + (output.channels_last ? i % channels : i / bins), bin / width, bin % width);
   }
+}
+
+// Calls body(roi, channel, row, col, region, each) for this thread's share of all output values: each(visit) calls
+// visit(pixel, weight) for the pixels that the value comes from.
+template <typename T, typename Scalar, typename Roi, typename Body>
+__device__ void pool(const Pyramid<Scalar>& pyramid, const Regions<Roi>& regions, const Output& output,
+                     const Body& body) {
+  __shared__ Sample<T> rows[kSamples], cols[kSamples];
+  const Bins& bins = output.options.bins;
+  for (int64_t block = blockIdx.x; block < output.blocks; block += gridDim.x) {
+    const int64_t roi = block / output.parts;
+    const int64_t first = block % output.parts * output.channels_of_block;
+    const int64_t channels = min(output.channels_of_block, output.channels - first);
+    const Region<T, Scalar> region = region_of<T>(pyramid, regions, output, roi);
+    if (output.narrow && region.map != nullptr && can_be_kept(region.y, bins.height) &&
+        can_be_kept(region.x, bins.width)) {
+      const Map<Scalar>& map = *region.map;
+      const int grid_rows = static_cast<int>(region.y.grid), grid_cols = static_cast<int>(region.x.grid);
+      __syncthreads();  // the samples of the region before have been read
+      keep_samples(region.y, static_cast<int>(bins.height), map.height, map.row_stride, rows);
+      keep_samples(region.x, static_cast<int>(bins.width), map.width, map.col_stride, cols);
+      __syncthreads();
+      for_each_output(output, first, static_cast<int>(channels), [&](int64_t channel, int row, int col) {
+        Scalar* plane = region.image + channel * map.channel_stride;
+        body(roi, channel, row, col, region, [&](const auto& visit) {
+          for_each_pixel(plane, rows + row * grid_rows, grid_rows, cols + col * grid_cols, grid_cols, visit);
+        });
+      });
+    } else {
+      for_each_output(output, first, channels, [&](int64_t channel, int64_t row, int64_t col) {
+        body(roi, channel, row, col, region, [&](const auto& visit) {
+          for_each_pixel(region, region.image + channel * region.map->channel_stride, row, col, visit);
+        });
+      });
+    }
+  }
+}
+
+template <typename Scalar, typename Roi>
+__global__ void __launch_bounds__(kThreads)
+    forward(const __grid_constant__ Pyramid<const Scalar> pyramid, Regions<Roi> regions, Output output, Scalar* pooled) {
+  using T = Compute<Scalar>;
+  pool<T>(pyramid, regions, output,
+          [&](int64_t roi, int64_t channel, int64_t row, int64_t col, const auto& region, const auto& each) {
+            T value = std::numeric_limits<T>::quiet_NaN();
+            if (region.map != nullptr) {
+              T sum = T(0);
+              each([&](const Scalar* pixel, T weight) { sum += weight * static_cast<T>(*pixel); });
+              value = sum / region.samples;
+            }
+            pooled[offset_of(roi, channel, row, col, output)] = static_cast<Scalar>(value);
+          });
 }
 
 // The pyramid is of the compute type and zero at first.
 template <typename Scalar, typename Roi>
-__global__ void backward(const __grid_constant__ Pyramid<Compute<Scalar>> pyramid, Regions<Roi> regions, Output output,
-                         const Scalar* grad) {
+__global__ void __launch_bounds__(kThreads)
+    backward(const __grid_constant__ Pyramid<Compute<Scalar>> pyramid, Regions<Roi> regions, Output output,
+             const Scalar* grad) {
   using T = Compute<Scalar>;
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < output.size; i += step) {
-    const Position at = position_of(i, output);
-    const auto source = source_of<T>(pyramid, regions, output, at);
-    if (source.map == nullptr) continue;
-    const T value = static_cast<T>(grad[offset_of(at, output)]) / source.samples;
-    for_each_pixel(source, at, [&](T* pixel, T weight) { atomicAdd(pixel, weight * value); });
-  }
+  pool<T>(pyramid, regions, output,
+          [&](int64_t roi, int64_t channel, int64_t row, int64_t col, const auto& region, const auto& each) {
+            if (region.map == nullptr) return;
+            const T value = static_cast<T>(grad[offset_of(roi, channel, row, col, output)]) / region.samples;
+            each([&](T* pixel, T weight) { atomicAdd(pixel, weight * value); });
+          });
 }
 
 template <typename Scalar>
@@ -184,15 +263,25 @@ Regions<Roi> regions_of(const Tensor& rois, const Tensor* levels) {
           levels != nullptr ? levels->const_data_ptr<int64_t>() : nullptr, levels != nullptr ? levels->stride(0) : 0};
 }
 
-Output output_of(const Tensor& pooled, const Options& options, int64_t batch) {
-  return {pooled.numel(), batch,
-          pooled.size(1), {pooled.stride(0), pooled.stride(1), pooled.stride(2), pooled.stride(3)},
-          options,        is_channels_last(pooled)};
+template <typename Scalar>
+Output output_of(const Tensor& pooled, const Options& options, int64_t batch, const Pyramid<Scalar>& pyramid) {
+  Output output{batch, pooled.size(1), {pooled.stride(0), pooled.stride(1), pooled.stride(2), pooled.stride(3)},
+                options, is_channels_last(pooled)};
+  const int64_t bins = options.bins.height * options.bins.width;
+  output.channels_of_block = std::max<int64_t>(kOutputs / bins, 1);
+  // Whole warps, for what they read and write to lie together.
+  if (output.channels_last) output.channels_of_block = (output.channels_of_block + 31) / 32 * 32;
+  output.channels_of_block = std::min(output.channels_of_block, output.channels);
+  output.parts = (output.channels + output.channels_of_block - 1) / output.channels_of_block;
+  output.blocks = pooled.size(0) * output.parts;
+  output.narrow = std::all_of(pyramid.maps, pyramid.maps + pyramid.levels, [](const Map<Scalar>& map) {
+    return (map.height - 1) * map.row_stride + (map.width - 1) * map.col_stride <= std::numeric_limits<int32_t>::max();
+  });
+  return output;
 }
 
 unsigned grid_for(const Output& output) {
-  constexpr int64_t kMaxBlocks = int64_t{1} << 20;
-  return static_cast<unsigned>(std::min<int64_t>((output.size + kThreads - 1) / kThreads, kMaxBlocks));
+  return static_cast<unsigned>(std::min<int64_t>(output.blocks, int64_t{1} << 30));
 }
 
 void check_device(const Tensor& reference, const Tensor& rois, const Tensor* levels) {
@@ -206,19 +295,19 @@ void check_device(const Tensor& reference, const Tensor& rois, const Tensor* lev
 template <typename Scalar, typename Roi>
 void launch_forward(const std::vector<Tensor>& maps, const Tensor& rois, const Tensor* levels,
                     const std::vector<double>& scales, const Options& options, const Tensor& pooled) {
-  const Output output = output_of(pooled, options, maps[0].size(0));
-  launch("roi_align", forward<Scalar, Roi>, grid_for(output), kThreads, current_stream(pooled),
-         pyramid_of<const Scalar>(maps, scales), regions_of<Roi>(rois, levels), output,
-         pooled.mutable_data_ptr<Scalar>());
+  const auto pyramid = pyramid_of<const Scalar>(maps, scales);
+  const Output output = output_of(pooled, options, maps[0].size(0), pyramid);
+  launch("roi_align", forward<Scalar, Roi>, grid_for(output), kThreads, current_stream(pooled), pyramid,
+         regions_of<Roi>(rois, levels), output, pooled.mutable_data_ptr<Scalar>());
 }
 
 template <typename Scalar, typename Roi>
 void launch_backward(const Tensor& grad, const Tensor& rois, const Tensor* levels, const std::vector<double>& scales,
                      const Options& options, const std::vector<Tensor>& sums) {
-  const Output output = output_of(grad, options, sums[0].size(0));
-  launch("roi_align_backward", backward<Scalar, Roi>, grid_for(output), kThreads, current_stream(grad),
-         pyramid_of<Compute<Scalar>>(sums, scales), regions_of<Roi>(rois, levels), output,
-         grad.const_data_ptr<Scalar>());
+  const auto pyramid = pyramid_of<Compute<Scalar>>(sums, scales);
+  const Output output = output_of(grad, options, sums[0].size(0), pyramid);
+  launch("roi_align_backward", backward<Scalar, Roi>, grid_for(output), kThreads, current_stream(grad), pyramid,
+         regions_of<Roi>(rois, levels), output, grad.const_data_ptr<Scalar>());
 }
 
 // Calls body<Scalar, Roi>() for the types of the features and of the regions.
