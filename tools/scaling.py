@@ -178,7 +178,8 @@ def tables(content: Mapping[str, Any]) -> str:
             "The more accelerators, the larger the step, which the recipe's rate has to follow.",
             _table(content, model, [(count, usual) for count in PROCESSES]),
             f"### {model}: 8,192 images a step",
-            "The more accelerators, the fewer images for each, so that training stays the same.",
+            "The more accelerators, the fewer images for each, so that training stays the same. One and eight compute "
+            "several batches for a step (`grad_accum_steps`).",
             _table(content, model, [(count, min(usual, 8192 // count)) for count in PROCESSES]),
             _limits(content, model),
         ]
