@@ -20,7 +20,13 @@ from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
 from zoo_core import swin
-from zoo_core.attention import attend_in_windows, join_heads, relative_position_bias, relative_position_index
+from zoo_core.attention import (
+    attend_in_windows,
+    dot_product_attention,
+    join_heads,
+    relative_position_bias,
+    relative_position_index,
+)
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, channels_first
 from zoo_core.fused import FusedLinear, linear
@@ -227,7 +233,7 @@ class ShiftedWindowAttention(nn.Module):
         if mask is not None:
             bias = bias + mask.to(v.dtype)
         dropout = self.attention_dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, bias, dropout_p=dropout, scale=self._scale())
+        x = dot_product_attention(q, k, v, bias, dropout_p=dropout, scale=self._scale())
         return F.dropout(self.proj(join_heads(x)), self.dropout, self.training)
 
     def forward(self, x: Tensor) -> Tensor:

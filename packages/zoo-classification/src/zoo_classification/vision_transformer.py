@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
-from zoo_core.attention import join_heads
+from zoo_core.attention import dot_product_attention, join_heads
 from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers, token_form
 from zoo_core.fused import PackedWeight, linear
@@ -277,7 +277,7 @@ class EncoderBlock(nn.Module):
 
 class MultiheadAttention(nn.MultiheadAttention):
     """:class:`torch.nn.MultiheadAttention` over Tensor[N, L, D], where self-attention is one call of
-    :func:`~torch.nn.functional.scaled_dot_product_attention` in training as in evaluation.
+    :func:`~zoo_core.attention.dot_product_attention` in training as in evaluation.
 
     Args:
         embed_dim: size D of a token.
@@ -317,7 +317,7 @@ class MultiheadAttention(nn.MultiheadAttention):
             projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
         q, k, v = projected.view(batch, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind()
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        attended = dot_product_attention(q, k, v, dropout_p=dropout)
         return self.out_proj(join_heads(attended)), None
 
     def fold_for_inference(self) -> None:
