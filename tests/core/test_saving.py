@@ -13,7 +13,8 @@ from PIL import Image, ImageChops, ImageCms, JpegImagePlugin
 
 from zoo_core.images import open_image
 from zoo_core.predicting import Failure, Prediction, Saver, Source
-from zoo_core.predicting.saving import image_suffix, write_beside, write_image
+from zoo_core.predicting.saving import image_suffix, write_image
+from zoo_core.whole_files import write_beside
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

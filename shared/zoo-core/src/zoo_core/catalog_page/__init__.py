@@ -16,7 +16,7 @@ from typing import Any
 import zoo_core
 from zoo_core import catalog, declarations
 from zoo_core.catalog import Checkpoint, Model, licences
-from zoo_core.predicting.saving import write_beside
+from zoo_core.whole_files import write_beside
 
 _PARTS = files(__name__)
 

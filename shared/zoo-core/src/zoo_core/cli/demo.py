@@ -11,6 +11,7 @@ from zoo_core.catalog import Checkpoint, Model
 from zoo_core.cli import facts, output
 from zoo_core.cli.parser import Command, tasks_option
 from zoo_core.declarations import declaration, declarations
+from zoo_core.whole_files import write_beside
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -73,7 +74,7 @@ def command(tasks: tuple[str, ...], output_directory: Path) -> int:
 def _write_sheets(sections: "list[Section]", directory: Path) -> Path:
     """Writes all that was shown as a page and as an image. Returns the path of the page."""
     from zoo_core.drawing import contact_page, contact_sheet
-    from zoo_core.predicting.saving import write_beside, write_image
+    from zoo_core.predicting.saving import write_image
 
     page = contact_page("What the models of the zoo see", sections)
     write_beside(directory / "index.html", lambda path: path.write_bytes(page.encode()))

@@ -1,12 +1,10 @@
 """Images of what a model saw, as files: each in the format of its input, whole or not at all."""
 
 import contextlib
-import itertools
 import math
 import os
-import secrets
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -18,11 +16,12 @@ from PIL import Image
 from zoo_core.images.files import ImageReadError, opened
 from zoo_core.predicting.saving_videos import VideoSaver
 from zoo_core.processes import available_processors
+from zoo_core.whole_files import write_beside
 
 if TYPE_CHECKING:
     from zoo_core.predicting.loop import Failure, Prediction
 
-__all__ = ["SAVE_FORMATS", "Saver", "image_suffix", "write_beside"]
+__all__ = ["SAVE_FORMATS", "Saver", "image_suffix"]
 
 SAVE_FORMATS = ("png", "jpg", "webp")
 """What the argument ``save`` of :class:`Saver` may be."""
@@ -42,10 +41,6 @@ _DRAWING = 0.5  # bytes that a drawing's file has for each pixel, at the most
 _WEBP_QUALITY = 90
 _WEBP_METHOD = 1  # of 0, fast, to 6, small
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
-
-# Of files that are not complete: other processes, on other machines too, may write into the same folder.
-_process = secrets.token_hex(6)
-_temporary_numbers = itertools.count()
 
 
 def image_suffix(path: str | os.PathLike[str], save: str | None = None) -> str:
@@ -237,40 +232,6 @@ def _format(suffix: str) -> str:
     """Pillow's name of the format that an image with such an ending is written in."""
     suffix = suffix.lower()
     return "JPEG" if suffix in _JPEG else "WEBP" if suffix == ".webp" else "PNG"
-
-
-def write_beside(path: Path, write: Callable[[Path], object]) -> None:
-    """Has a file written under another name beside its place, and renames it.
-
-    Args:
-        path: where the file belongs.
-        write: takes the path to write to.
-
-    Raises:
-        OSError: it cannot be written. The error names ``path``, and nothing of the file is left.
-    """
-    temporary = path.with_name(f".{_process}-{os.getpid()}-{next(_temporary_numbers)}.part")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        full = _why_not(temporary) if error.errno is None else None
-        reason = full or error
-        raise OSError(reason.errno or 0, reason.strerror or str(reason), str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _why_not(path: Path) -> OSError | None:
-    """Why no more could be written to a file, which Pillow does not tell."""
-    try:
-        with open(path, "ab", buffering=0) as file:
-            for _ in range(64):
-                file.write(b"\0" * 2**16)
-    except OSError as error:
-        return error
-    return None
 
 
 def _png_level(like: str | os.PathLike[str] | None, pixels: int) -> int:
