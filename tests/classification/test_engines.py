@@ -250,6 +250,12 @@ def test_changes_of_detections_are_those_of_their_scores() -> None:
     assert str(change) == "the largest change of a score is 0.02 (2.22% of the largest); 3 detections became 2"
 
 
+def test_a_model_that_was_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        model, x = Net(), images()
+        assert_same(compile_for(model, "openvino")(x), model(x))
+
+
 def test_what_goes_wrong_is_said() -> None:
     with pytest.raises(ValueError, match="unknown engine 'fast'; there are auto, torch, onnxruntime, openvino"):
         compile_for(Net(), "fast")

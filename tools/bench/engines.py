@@ -4,8 +4,8 @@ All get the same parameters and inputs, and run in turn. Processor time counts, 
 each the run that took least. By hand is what a careful user does: the model exported for this one shape by
 `torch.onnx.export`, the file in a session of ONNX Runtime, or compiled by OpenVINO for latency.
 
-Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only, and ZOO_BENCH_ALL=1 for every builder of
-images and videos with a batch of one, instead of ten models with batches of 1 and 8.
+Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only, ZOO_BENCH_BATCHES for other batches than
+1 and 8, and ZOO_BENCH_ALL=1 for every builder of images and videos instead of ten.
 """
 
 import contextlib
@@ -177,7 +177,6 @@ def _flat(found: Any) -> Tensor:
     return tensor
 
 
-@torch.inference_mode()
 def measure_detector(name: str) -> list[str]:
     """The row of one detector, end to end on an image of 480x640 pixels."""
     ours = trained_like.detector(name)
@@ -215,13 +214,11 @@ def matched(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> int:
 
 def main() -> None:
     torch.set_grad_enabled(False)
+    names = list(MODELS)
     if os.environ.get("ZOO_BENCH_ALL"):
-        names = [
-            name for name in list_models() if catalog.models()[name].task in ("classification", "segmentation", "video")
-        ]
-        batches: tuple[int, ...] = (1,)
-    else:
-        names, batches = list(MODELS), (1, 8)
+        tasks = ("classification", "segmentation", "video")
+        names = [name for name in list_models() if catalog.models()[name].task in tasks]
+    batches = [int(word) for word in os.environ.get("ZOO_BENCH_BATCHES", "1,8").split(",")]
     rows: list[list[str]] = []
 
     def each(name: str) -> list[str]:

@@ -151,8 +151,9 @@ class CompiledModel:
         try:
             runner = self._runner(engine, inputs)
         except _NOT_RUN as error:
+            why = str(error).rstrip(".")
             self._error = EngineError(
-                f"{self._source.name} does not run in {engine}: {error}. The engine torch runs it, and auto takes "
+                f"{self._source.name} does not run in {engine}: {why}. The engine torch runs it, and auto takes "
                 "what does"
             )
             raise self._error from error

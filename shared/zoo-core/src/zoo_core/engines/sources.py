@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from zoo_core import specs
 from zoo_core.engines import identity
@@ -66,6 +66,8 @@ class ModuleSource:
         return {"model": self.name, "weights": None, "versions": identity.versions()}
 
     def module(self) -> nn.Module:
+        if any(tensor.is_inference() for tensor in self._model.state_dict().values() if isinstance(tensor, Tensor)):
+            return copy.deepcopy(self._model)  # exporters do not take what was made in inference mode
         return self._model
 
     def own_module(self) -> nn.Module:
