@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli import choosing, output, task_options
+from zoo_core.cli.engine_options import engine_options, tell
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.merge import MATRICES
 from zoo_core.cli.parser import tasks_option
@@ -99,6 +100,7 @@ class _Matrix(Recorded):
 @tasks_option("Without MODEL: the task to do, classification for instance.", several=False)
 @choosing.model_options
 @input_options
+@engine_options
 @click.option("--normalize", is_flag=True, help="Vectors of length 1, whose dot product is the cosine between them.")
 @result_options
 @click.pass_context
@@ -115,6 +117,8 @@ def command(
     workers: int | None,
     every: int | None,
     fps: float | None,
+    engine: str | None,
+    precision: str,
     normalize: bool,
     format_name: str | None,
     as_json: bool,
@@ -139,19 +143,20 @@ def command(
 
     reuse_memory()
     from zoo_core import embedding
-    from zoo_core.engines import choose_device
+    from zoo_core.engines import choose_device, device_name
     from zoo_core.processes import world
 
     task = embedding.EmbeddingTask(spec, options, normalize=normalize, packed=asked.is_matrix)
-    place = choose_device(device, task.declaration.devices, local_rank=world().gpu_rank)
+    place = choose_device(device_name(device, engine), task.declaration.devices, local_rank=world().gpu_rank)
     depends_on = {"verb": "embed", "every": every, "fps": fps, "normalize": normalize}
+    depends_on |= {"precision": precision} if precision != "fp32" else {}
     return run_on_files(
         context,
         task,
         files,
         inputs,
         share=share,
-        writer=asked.writer(task, share, str(place), given=depends_on),
-        load=lambda: embedding.load(task, place),
+        writer=lambda: asked.writer(task, share, str(place), given=depends_on),
+        load=lambda: embedding.load(task, place, engine=engine, precision=precision, tell=tell),
         doing="embedding",
     )

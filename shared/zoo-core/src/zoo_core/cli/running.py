@@ -125,7 +125,7 @@ def run_on_files(
     inputs: InputOptions,
     *,
     share: "Share",
-    writer: Writer,
+    writer: Callable[[], Writer],
     load: "Callable[[], Engine]",
     doing: str,
     directory: Path | None = None,
@@ -139,7 +139,7 @@ def run_on_files(
         files: words of the line.
         inputs: what the line says about them.
         share: of this process.
-        writer: takes what comes out; it is entered here.
+        writer: makes what takes what comes out.
         load: makes the engine, once there is something to run.
         doing: what the progress bar says.
         directory: where images with the results drawn on them go.
@@ -160,10 +160,10 @@ def run_on_files(
             sampling=predicting.Sampling(inputs.every or 1, inputs.fps),
         )
         stack.callback(sources.close)
-        stack.enter_context(writer)
-        if writer.is_complete_part:
-            return writer.finish()
-        todo = writer.remaining(sources, whole=directory is not None)
+        taking = stack.enter_context(writer())
+        if taking.is_complete_part:
+            return taking.finish()
+        todo = taking.remaining(sources, whole=directory is not None)
         first = next(todo, None)
         outcomes: Iterator[Prediction | Failure] = iter(())
         if first is not None:  # which a share that is done has not
@@ -180,17 +180,17 @@ def run_on_files(
             )
             if output.shows_progress():
                 sources.count_ahead(task)
-        advance = stack.enter_context(output.progress(doing, lambda: sources.total, done=writer.inputs))
+        advance = stack.enter_context(output.progress(doing, lambda: sources.total, done=taking.inputs))
         for outcome, written in stack.enter_context(contextlib.closing(_saved(outcomes, directory, save))):
             advance(1)
             if isinstance(outcome, predicting.Failure):
                 problems.tell_failure(outcome, with_traceback=context.obj.debug)
-            problems.write(writer, before=outcome.source)
-            writer.write(outcome, written)
-        problems.write(writer)
+            problems.write(taking, before=outcome.source)
+            taking.write(outcome, written)
+        problems.write(taking)
     if left_out := str(sources.skipped):
         output.note(f"left out of folders: {left_out}")
-    return max(writer.finish(), 1 if problems.count else 0)
+    return max(taking.finish(), 1 if problems.count else 0)
 
 
 def reuse_memory() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from zoo_core import specs
 from zoo_core.embedding.files import EMBEDDING_SUFFIXES, convert, records_of_embeddings
 from zoo_core.embedding.task import EmbeddingTask, load
-from zoo_core.engines import choose_device
+from zoo_core.engines import choose_device, device_name
 from zoo_core.predicting import Failure, Prediction, Sampling, Sources, default_workers, run
 from zoo_core.specs import ModelSpec
 
@@ -32,6 +32,8 @@ def embed(
     options: Mapping[str, Any] | None = None,
     normalize: bool = False,
     device: str = "auto",
+    engine: str = "torch",
+    precision: str = "fp32",
     batch_size: int | None = None,
     workers: int | None = None,
     sampling: Sampling | None = None,
@@ -39,7 +41,7 @@ def embed(
     """Runs a model on files, up to what its last layer takes. One file that fails does not stop the others.
 
     Args:
-        model, files, weights, checkpoint, labels, options, device, batch_size, sampling: see
+        model, files, weights, checkpoint, labels, options, device, engine, precision, batch_size, sampling: see
             :func:`zoo_core.predicting.predict`.
         normalize: give vectors of length 1, whose dot product is the cosine of the angle between them.
         workers: how many threads read and prepare inputs ahead; by default as many as there are processors, up to 8.
@@ -65,9 +67,10 @@ def embed(
         sampling=sampling or Sampling(),
     )
     sources.start()
-    engine = load(task, choose_device(device, task.declaration.devices))
+    place = choose_device(device_name(device, engine), task.declaration.devices)
+    runner = load(task, place, engine=engine, precision=precision)
     count = default_workers() if workers is None else workers
-    return _outcomes(run(task, engine, sources, batch_size, workers=count, keep_inputs=False), problems)
+    return _outcomes(run(task, runner, sources, batch_size, workers=count, keep_inputs=False), problems)
 
 
 def _outcomes(outcomes: Iterator[Prediction | Failure], problems: list[str]) -> Iterator[Prediction | Failure]:

@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoo_core import specs
 from zoo_core.declarations import Table
-from zoo_core.engines import EagerEngine, Engine
+from zoo_core.engines import EagerEngine, Engine, compile_for
 from zoo_core.features import FeatureModel, model_features
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Sample, Score, Task, check_finite, task_class
@@ -112,10 +112,29 @@ class _Embedder(nn.Module):
         return found
 
 
-def load(task: EmbeddingTask, device: torch.device | str = "cpu") -> EagerEngine:
+def load(
+    task: EmbeddingTask,
+    device: torch.device | str = "cpu",
+    *,
+    engine: str | None = "torch",
+    precision: str = "fp32",
+    tell: Callable[[str], None] | None = None,
+) -> Engine:
     """Builds the model of a task as an engine that gives embeddings, Tensor[N, D].
+
+    Args:
+        task: of the model.
+        device: where it runs.
+        engine, precision, tell: what runs it, see :func:`zoo_core.engines.compile_for`.
 
     Raises:
         zoo_core.checkpoints.CheckpointError: its weights cannot be obtained, read, or do not fit.
+        zoo_core.extras.MissingExtraError: the engine is not installed.
+        ValueError: engine, precision and device do not go together.
     """
-    return EagerEngine(_Embedder(specs.build(task.spec)), device, task.of.forward_arguments)
+    model = _Embedder(specs.build(task.spec))
+    if engine in (None, "torch") and precision == "fp32":
+        return EagerEngine(model, device, task.of.forward_arguments)
+    return compile_for(
+        model, engine or "torch", precision, device=device, arguments=task.of.forward_arguments, tell=tell
+    )
