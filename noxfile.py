@@ -268,6 +268,8 @@ def parity(session: nox.Session) -> None:
         session.run("python", "-m", "tools.image_parity")
         session.run("python", "-m", "tools.evaluation_parity")
         session.run("python", "-m", "tools.transform_parity")
+        session.install("--no-deps", *group("timm"))
+        session.run("python", "-m", "tools.timm_parity")
 
 
 @nox.session(requires=["torch"])

@@ -340,7 +340,7 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
 
     def _make_position_tensors(self) -> None:
         self.logit_scale = nn.Parameter(nn.init.constant_(torch.empty(self.num_heads, 1, 1), math.log(10)))
-        self.register_buffer("relative_coords_table", _relative_coordinates(self.window_size))
+        self.register_buffer("relative_coords_table", relative_coordinates(self.window_size))
         self.register_buffer("relative_position_index", relative_position_index(self.window_size).flatten())
 
     def _position_parameters(self) -> list[Tensor]:
@@ -378,7 +378,7 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
         return 1.0
 
 
-def _relative_coordinates(window: list[int]) -> Tensor:
+def relative_coordinates(window: list[int]) -> Tensor:
     """Offsets between tokens of a window, in eighths of the window and in logarithmic scale: equation 4 of the paper.
 
     Returns:

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,8 @@ def find(
             ``"DEFAULT"``, which is the default.
         checkpoint: a file with parameters of your own for the model that is named: what :func:`torch.save` or
             safetensors writes of a state dict, also one among others (``{"model": ...}``, ``{"state_dict": ...}``), of
-            a model that was wrapped (``module.``, ``_orig_mod.``). The number of classes is read off its head.
+            a model that was wrapped (``module.``, ``_orig_mod.``), or of timm's names for the same architecture (see
+            :mod:`zoo_classification.foreign`). The number of classes is read off its head.
         labels: name of each class, or a file with them, see :func:`read_labels`. By default a checkpoint's own; else,
             if it has as many classes, those of the model's default weights; else none, and classes are numbers.
         **overrides: fields of :class:`ModelSpec` to replace. A checkpoint that does not say which model it is for needs
@@ -288,11 +290,14 @@ def _for_its_channels(spec: ModelSpec) -> ModelSpec:
 
 def _arguments(name: str, path: Path, content: object, default: ModelSpec, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the builder with which the model takes what is in the file."""
+    from zoo_core.checkpoints import foreign
     from zoo_core.checkpoints.own_files import choose
     from zoo_core.fitting import fitting_arguments
     from zoo_core.registry import get_model_builder
 
-    state_dict = checkpoints.without_wrappers(choose(content, path))
+    with warnings.catch_warnings(action="ignore"):  # what is to be said of the file is said when it is loaded
+        found = checkpoints.without_wrappers(choose(content, path))
+        state_dict = foreign.translated(name, found, source=os.fspath(path))
     guess = {"num_classes": len(default.labels)} if default.labels else {}
     return {**fitting_arguments(get_model_builder(name), state_dict, {**guess, **given}), **given}
 
@@ -410,12 +415,15 @@ class _OfFile:
         self._spec, self._model = spec, model
 
     def get_state_dict(self, **options: Any) -> Any:
+        from zoo_core.checkpoints import foreign
+
         assert self._spec.file is not None
         if "://" in self._spec.file or self._spec.file.startswith(("file:", "package:")):
             progress = options.get("progress", True)
             found: Any = checkpoints.without_wrappers(checkpoints.get_state_dict(self._spec.file, progress=progress))
         else:
             found = checkpoints.read_own_state_dict(self._spec.file)
+        found = foreign.translated(self._spec.name, found, source=str(self))
         if self._model is not None and self._spec.arguments.get("in_channels") is not None:
             from zoo_core.input_channels import adapt_state_dict
 
