@@ -287,6 +287,14 @@ def exports(session: nox.Session) -> None:
     run_tests(session, "exports", "--dist", "loadgroup")
 
 
+@nox.session(name="test-browser", requires=["torch"])
+def test_browser(session: nox.Session) -> None:
+    """The catalogue page in Chromium, which has to be installed (or named by CHROMIUM), without network."""
+    install_packages(session, *(name for name in FOLDERS if name != "core"))
+    session.install(*group("test"), *group("browser"))
+    session.run("pytest", "tests/browser", *session.posargs)
+
+
 @nox.session(requires=["torch"])
 def docs(session: nox.Session) -> None:
     """The guides and the API reference of all packages as HTML, in build/docs; arguments go to sphinx-build."""

@@ -129,9 +129,21 @@ function find(name, scrollTo) {
   if (name == null) return;
   document.querySelectorAll(`[data-key="${CSS.escape(name)}"]`).forEach((element) => {
     element.classList.add("found");
-    if (scrollTo === "row" && element.tagName === "TR") element.scrollIntoView({ block: "nearest" });
-    if (element.tagName === "circle") element.parentNode.append(element);
+    if (scrollTo === "row" && element.tagName === "TR") reveal(element);
+    // On top of others; not what the pointer is over, since that would lose its events.
+    if (element.tagName === "circle" && scrollTo !== "row") element.parentNode.append(element);
   });
+}
+
+// Scrolls the table, and not the page: the plot stays under the pointer.
+function reveal(row) {
+  const table = document.querySelector(".table");
+  const head = table.querySelector("thead").offsetHeight;
+  const top = row.offsetTop - head;
+  if (top < table.scrollTop) table.scrollTop = top;
+  else if (row.offsetTop + row.offsetHeight > table.scrollTop + table.clientHeight) {
+    table.scrollTop = row.offsetTop + row.offsetHeight - table.clientHeight;
+  }
 }
 
 function columns() {
