@@ -12,6 +12,8 @@ from tools.compose import video
 from tools.compose.kinds import compose
 from tools.compose.writing import Order
 from zoo_core.images import pil_to_tensor
+from zoo_core.predicting import Source
+from zoo_core.predicting.sources import inputs
 from zoo_core.training import prepare
 from zoo_video.data import open_video_data
 from zoo_video.reading import read_video
@@ -27,9 +29,15 @@ def test_it_is_read(tmp_path):
         frames, *_ = read_video(samples[0].files[0])
         assert frames.shape == (20, 32, 32, 3)
     recipe = str(train.RECIPES / "clips_video.toml")
-    job = prepare("r3d_18", tmp_path / "data", from_scratch=True, recipe=recipe)
+    spec = train._spec("r3d_18", train.MODELS["r3d_18"])
+    job = prepare(spec, tmp_path / "data", from_scratch=True, recipe=recipe)
     assert job.spec.labels == video.MOTIONS
     assert job.recipe.hflip == 0, "which would make left right"
+    sample = job.samples.sample(0)
+    video_of_it = next(inputs(job.task, Source(sample.files, False, "")))
+    clip, truth = job.training.sample(video_of_it, sample.truth, random.Random(0))
+    assert clip.shape == (3, 8, 56, 56)
+    assert truth == sample.truth
 
 
 def test_same_seed_same_frames(tmp_path):
