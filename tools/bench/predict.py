@@ -11,6 +11,7 @@ import csv
 import fnmatch
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -94,12 +95,14 @@ print(json.dumps([reading, (time.perf_counter() - started) / 80]))
 """
 
 
-def _seconds(command: list[str], **environment: str) -> float:
-    started = time.perf_counter()
+def _seconds(command: list[str], **environment: str) -> tuple[float, float]:
+    """Seconds on the clock, and of processors, its workers' included."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     completed = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
     if completed.returncode:
         raise SystemExit(f"{' '.join(command)}\n{completed.stderr}")
-    return time.perf_counter() - started
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _difference(ours: Path, theirs: Path) -> float:
@@ -141,7 +144,7 @@ def measure(name: str, folder: Path, count: int, work: Path) -> list[str]:
         *("--labels", str(labels), "--workers", str(processors), "--topk", str(TOPK), "--format", "csv"),
     ]
     root = str(Path(__file__).resolve().parents[2])
-    times: dict[str, list[float]] = {variant: [] for variant in ("zoo predict", *theirs)}
+    times: dict[str, list[tuple[float, float]]] = {variant: [] for variant in ("zoo predict", *theirs)}
     difference = 0.0
     for round_ in range(ROUNDS):
         for variant in list(times)[:: 1 if round_ % 2 else -1]:
@@ -152,17 +155,22 @@ def measure(name: str, folder: Path, count: int, work: Path) -> list[str]:
                 times[variant].append(_seconds(theirs[variant], PYTHONPATH=root))
         difference = max(difference, _difference(results, work / "theirs.json"))
         print(
-            name, {variant: [round(second, 1) for second in seconds] for variant, seconds in times.items()}, flush=True
+            name,
+            {variant: [tuple(round(value, 1) for value in pair) for pair in pairs] for variant, pairs in times.items()},
+            flush=True,
         )
-    best = min(theirs, key=lambda variant: min(times[variant]))
+    fastest = {variant: min(pairs)[0] for variant, pairs in times.items()}
+    cpu = {variant: min(pair[1] for pair in pairs) for variant, pairs in times.items()}
+    best = min(theirs, key=lambda variant: fastest[variant])
     reading, model = in_process(LIMITS.format(name=name, folder=str(folder), step=max(1, count // 50)))
-    fastest = {variant: min(seconds) for variant, seconds in times.items()}
     return [
         name,
         f"{fastest['zoo predict']:.1f}",
         f"{fastest[best]:.1f}",
         best,
         f"{fastest[best] / fastest['zoo predict']:.2f}",
+        f"{cpu['zoo predict']:.1f}",
+        f"{min(cpu[variant] for variant in theirs):.1f}",
         f"{count * reading / processors:.1f}",
         f"{count * model / processors:.1f}",
         f"{difference:.0e}",
@@ -179,7 +187,10 @@ def main() -> None:
         rows = [measure(name, folder, count, Path(temporary)) for name in names]
     table(
         f"zoo predict, {count} JPEGs of 500 to 4,000 pixels, {available_processors()} processors: seconds",
-        ["model", "ours", "script", "with", "ratio", "reading alone", "model alone", "difference"],
+        [
+            *("model", "ours", "script", "with", "ratio", "our CPU", "least CPU of a script"),
+            *("reading alone", "model alone", "difference"),
+        ],
         rows,
     )
 
