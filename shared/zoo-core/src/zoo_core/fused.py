@@ -42,7 +42,7 @@ class _Activation(NamedTuple):
 
 _NONE = _Activation("none")
 # Below this number of multiplications, calling oneDNN costs one thread more than it saves in a 1x1 convolution.
-_LEAST_WORK = 1 << 23
+_LEAST_WORK = 1 << 24
 # From this number of rows on, oneDNN is the faster one though it has to reorder the weight.
 _LEAST_ROWS = 32
 
@@ -121,15 +121,15 @@ class FusedConv2d(nn.Conv2d):
     packed: PackedWeight | None = None
 
     def forward(self, input: Tensor) -> Tensor:
-        if is_stand_in(input):
-            node = module_node(self, input)
-            if node is not None:
+        # What a small model's time goes into is calls: the questions that most often say no come first.
+        if type(input) is not Tensor:
+            if is_stand_in(input) and (node := module_node(self, input)) is not None:
                 return node
         elif (
             self.packed is not None
+            and not torch.compiler.is_compiling()
             and input.ndim == 4
             and not self._is_too_small(input)
-            and not torch.compiler.is_compiling()
             and _is_eligible(input, self.weight, self.bias)
         ):
             how = _NONE if self.activation is None else _activation(self.activation) or _NONE
@@ -137,21 +137,22 @@ class FusedConv2d(nn.Conv2d):
             pack = torch.ops.mkldnn._reorder_convolution_weight.default
             return torch.ops.mkldnn._convolution_pointwise.default(
                 input,
-                self.packed.get(self.weight, pack, *place, tuple(input.shape)),
+                self.packed.get(self.weight, pack, *place, input.shape),
                 self.bias,
                 *place,
                 how.name,
                 how.scalars,
                 how.algorithm,
             )
-        return _activated(super().forward(input), self.activation)
+        output = self._conv_forward(input, self.weight, self.bias)
+        return output if self.activation is None else self.activation(output)
 
     def _is_too_small(self, input: Tensor) -> bool:
         return (
             self.kernel_size == (1, 1)
+            and input.numel() * self.out_channels < _LEAST_WORK
             and self.groups == 1
             and torch.get_num_threads() == 1
-            and input.numel() * self.out_channels < _LEAST_WORK
         )
 
 
