@@ -190,8 +190,8 @@ def sanitize(session: nox.Session) -> None:
     )
 
 
-@nox.session(name="test-gpu", requires=["torch"])
-def test_gpu(session: nox.Session) -> None:
+@nox.session(requires=["torch"])
+def gpu(session: nox.Session) -> None:
     """What needs a CUDA device: the kernels, every model beside the CPU, mixed precision, NCCL."""
     install_packages(session, *(name for name in FOLDERS if name != "core"), ZOO_WITH_CUDA="1")
     session.install(*group("test"), *group("test-detection"))
@@ -287,8 +287,8 @@ def exports(session: nox.Session) -> None:
     run_tests(session, "exports", "--dist", "loadgroup")
 
 
-@nox.session(name="test-browser", requires=["torch"])
-def test_browser(session: nox.Session) -> None:
+@nox.session(requires=["torch"])
+def browser(session: nox.Session) -> None:
     """The catalogue page in Chromium, which has to be installed (or named by CHROMIUM), without network."""
     install_packages(session, *(name for name in FOLDERS if name != "core"))
     session.install(*group("test"), *group("browser"))

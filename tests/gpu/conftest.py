@@ -1,4 +1,4 @@
-"""What runs on a GPU, beside the CPU: for machines that have one. `nox -s test-gpu`"""
+"""What runs on a GPU, beside the CPU: for machines that have one. `nox -s gpu`"""
 
 from collections.abc import Iterator
 from pathlib import Path

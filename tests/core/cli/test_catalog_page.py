@@ -1,4 +1,4 @@
-"""`zoo catalog --html`: what the page holds. `nox -s test-browser` opens it."""
+"""`zoo catalog --html`: what the page holds. `nox -s browser` opens it."""
 
 import json
 import re
