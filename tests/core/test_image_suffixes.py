@@ -43,7 +43,7 @@ def test_what_pillow_reads_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("all").mkdir()
     Image.init()
-    image = Image.new("RGB", (8, 8), (200, 100, 50))
+    image = Image.new("RGB", (16, 16), (200, 100, 50))  # the least that older Pillows write as .ico
     for suffix in image_suffixes():
         name = Image.registered_extensions()[suffix]
         if name in Image.SAVE:
