@@ -9,6 +9,7 @@ that was interrupted goes on: remove that file to try all anew.
 """
 
 import argparse
+import copy
 import gc
 import json
 from collections.abc import Callable, Iterator
@@ -43,13 +44,13 @@ def _size(model: catalog.Model) -> int:
 
 
 def one_step(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[float, float]:
-    """The loss before and after small steps of training on the same batch.
+    """The loss before and after a small step of training on the same batch, and after a smaller one if that is greater.
 
     What draws at random (dropout, stochastic depth, anchors that are looked at) draws the same each time.
     """
     model.train()
+    state = copy.deepcopy(model.state_dict())
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4)
 
     def now() -> Tensor:
         torch.manual_seed(1)
@@ -57,13 +58,18 @@ def one_step(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[flo
 
     with torch.no_grad():
         before = float(now())
-    for _ in range(2):
+    after = before
+    for rate in (1e-4, 1e-5, 1e-6):
+        model.load_state_dict(state)
+        optimizer = torch.optim.AdamW(parameters, lr=rate)
         optimizer.zero_grad()
-        value = now()
-        value.backward()
+        now().backward()
         optimizer.step()
-    with torch.no_grad():
-        return before, float(now())
+        with torch.no_grad():
+            after = float(now())
+        if after < before:
+            break
+    return before, after
 
 
 def detection_loss(model: nn.Module) -> Tensor:

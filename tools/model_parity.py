@@ -13,6 +13,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+import zoo_core.features
 from tools import oracle, reference_values
 from zoo_core import get_model_builder
 
@@ -36,6 +37,7 @@ def checks(name: str, inputs: tuple[Tensor, ...]) -> Iterator[tuple[str, float]]
         return
     yield "symbolic trace", largest_difference(torch.fx.symbolic_trace(ours), traced, inputs)
     yield "extracted features", extracted_features(ours, theirs, inputs)
+    yield "our extractor beside theirs", extractors(theirs, inputs)
 
 
 def arguments(builder: Callable[..., nn.Module], name: str) -> dict[str, Any]:
@@ -133,6 +135,30 @@ def extracted_features(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor,
             elsewhere.append(name)
     assert len(elsewhere) < len(wanted), f"no layer gives tensors of the same shape: {elsewhere}"
     return max(differences)
+
+
+@torch.no_grad()
+def extractors(theirs: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    """Names of nodes and features of torchvision's model, by our functions and by torchvision's.
+
+    Raises:
+        AssertionError: a name, the order or the modules that are kept differ.
+    """
+    extraction: Any = importlib.import_module("torchvision.models.feature_extraction")
+    found = [
+        module.get_graph_node_names(theirs, suppress_diff_warning=True) for module in (zoo_core.features, extraction)
+    ]
+    assert found[0] == found[1], "the names of the nodes differ"
+    wanted = found[0][1][1 :: max(1, len(found[0][1]) // FEATURES)]
+    made = [
+        module.create_feature_extractor(theirs, wanted, suppress_diff_warning=True).eval()
+        for module in (zoo_core.features, extraction)
+    ]
+    assert list(made[0].state_dict()) == list(made[1].state_dict()), "the modules that are kept differ"
+    results = [extractor(*inputs) for extractor in made]
+    assert list(results[0]) == list(results[1]), "the order of the features differs"
+    pairs = zip(outputs(results[0]), outputs(results[1]), strict=True)
+    return max((difference(a, b) for a, b in pairs if isinstance(a, Tensor)), default=0.0)
 
 
 def _outputs_of_layers(model: nn.Module, names: list[str], inputs: tuple[Tensor, ...]) -> dict[str, list[Tensor]]:

@@ -4,7 +4,7 @@ from support import reference, torchvision_names
 from zoo_core import get_model_builder
 
 LEFT_OUT = {
-    "feature_extraction": "torchvision's own works on our models; zoo_core.features has IntermediateLayerGetter",
+    "feature_extraction": "its functions are in zoo_core.features",
     "maxvit.SwapAxes": "a step of torchvision's attention, which ours takes without a module",
     "maxvit.WindowDepartition": "likewise",
     "maxvit.WindowPartition": "likewise",

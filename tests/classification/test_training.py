@@ -58,6 +58,20 @@ def test_the_embedded_model_learns_colours_and_predicts(data, tmp_path, home):
     assert {entry["label"] for entry in prediction.record()["labels"]} == {"blue", "green", "red"}
 
 
+def test_stages_are_frozen_and_stay_as_they_are(data, tmp_path, home):
+    settings = {"freeze_until": "stage3", "epochs": 1, "batch_size": 24, "train_crop_size": 32, "val_crop_size": 32}
+    job = prepare("shufflenet_v2_x0_5", data, weights="FASHIONMNIST_V1", settings=settings)
+    before = job.build()
+    trained = {name.partition(".")[0] for name, parameter in before.named_parameters() if parameter.requires_grad}
+    assert trained == {"stage3", "stage4", "conv5", "fc"}
+    train("shufflenet_v2_x0_5", data, weights="FASHIONMNIST_V1", settings=settings, output=tmp_path / "run", workers=0)
+    after = specs.build(specs.find(tmp_path / "run" / "last.pth")).state_dict()
+    for name, value in before.state_dict().items():
+        if name.startswith(("conv1.", "stage2.")):  # running statistics too
+            assert torch.equal(after[name], value), name
+    assert not torch.equal(after["stage4.0.branch1.2.weight"], before.state_dict()["stage4.0.branch1.2.weight"])
+
+
 def test_auxiliary_classifiers_count_and_their_arguments_are_kept(data, tmp_path):
     settings = {"train_crop_size": 32, "val_crop_size": 32, "val_resize_size": 32, "epochs": 1, "batch_size": 24}
     job = prepare("googlenet", data, from_scratch=True, recipe="finetune", settings=settings)

@@ -304,6 +304,41 @@ def _mobilenet_v3_large_fpn(backbone: BackboneSpec, num_classes: int = 91, **kwa
     return FasterRCNN(body, num_classes, **(defaults | kwargs))
 
 
+def fasterrcnn_on(
+    backbone: str | nn.Module,
+    *,
+    num_classes: int = 91,
+    weights_backbone: Any = "DEFAULT",
+    progress: bool = True,
+    trainable_backbone_layers: int | None = None,
+    backbone_arguments: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> FasterRCNN:
+    """Faster R-CNN on any classifier with a feature pyramid: ``fasterrcnn_on("convnext_tiny", num_classes=5)``.
+
+    Args:
+        backbone: name of a builder of :mod:`zoo_classification`, or such a model, whose head is dropped then.
+        num_classes: number of classes, the background included.
+        weights_backbone: what to load into a backbone that is named; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        trainable_backbone_layers: how many of the backbone's stages train, the last ones first; 3 by default, and all
+            where it has random parameters. Of a trained one, batch norms keep their statistics.
+        backbone_arguments: further arguments of the backbone's builder.
+        **kwargs: arguments of :class:`FasterRCNN`. A backbone that takes images of one size alone, as Vision
+            Transformers do, gets them resized to that.
+
+    Raises:
+        ValueError: the backbone has no feature maps that a pyramid could stand on.
+    """
+    body = two_stage_backbone(
+        backbone, weights_backbone, progress, trainable_backbone_layers, **(backbone_arguments or {})
+    )
+    kwargs = image_sizes_of(body, {"rpn_anchor_generator": anchors_of(body, 8)} | kwargs)
+    if "box_roi_pool" not in kwargs:
+        kwargs["box_roi_pool"] = MultiScaleRoIAlign(body.levels, output_size=7, sampling_ratio=2)
+    return FasterRCNN(body, num_classes, **kwargs)
+
+
 @register_model
 def fasterrcnn_resnet50_fpn(
     *,
@@ -433,38 +468,3 @@ def fasterrcnn_mobilenet_v3_large_320_fpn(
         num_classes=num_classes,
         **(defaults | kwargs),
     )
-
-
-def fasterrcnn_on(
-    backbone: str | nn.Module,
-    *,
-    num_classes: int = 91,
-    weights_backbone: Any = "DEFAULT",
-    progress: bool = True,
-    trainable_backbone_layers: int | None = None,
-    backbone_arguments: Mapping[str, Any] | None = None,
-    **kwargs: Any,
-) -> FasterRCNN:
-    """Faster R-CNN on any classifier with a feature pyramid: ``fasterrcnn_on("convnext_tiny", num_classes=5)``.
-
-    Args:
-        backbone: name of a builder of :mod:`zoo_classification`, or such a model, whose head is dropped then.
-        num_classes: number of classes, the background included.
-        weights_backbone: what to load into a backbone that is named; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        trainable_backbone_layers: how many of the backbone's stages train, the last ones first; 3 by default, and all
-            where it has random parameters. Of a trained one, batch norms keep their statistics.
-        backbone_arguments: further arguments of the backbone's builder.
-        **kwargs: arguments of :class:`FasterRCNN`. A backbone that takes images of one size alone, as Vision
-            Transformers do, gets them resized to that.
-
-    Raises:
-        ValueError: the backbone has no feature maps that a pyramid could stand on.
-    """
-    body = two_stage_backbone(
-        backbone, weights_backbone, progress, trainable_backbone_layers, **(backbone_arguments or {})
-    )
-    kwargs = image_sizes_of(body, {"rpn_anchor_generator": anchors_of(body, 8)} | kwargs)
-    if "box_roi_pool" not in kwargs:
-        kwargs["box_roi_pool"] = MultiScaleRoIAlign(body.levels, output_size=7, sampling_ratio=2)
-    return FasterRCNN(body, num_classes, **kwargs)

@@ -369,36 +369,6 @@ def _resnet50_fpn(backbone: BackboneSpec, num_classes: int = 91, **kwargs: Any) 
     return FCOS(resnet50_p3_to_p7(backbone, 256), num_classes, **kwargs)
 
 
-@register_model
-def fcos_resnet50_fpn(
-    *,
-    weights: FCOS_ResNet50_FPN_Weights | None = None,
-    progress: bool = True,
-    num_classes: int | None = None,
-    weights_backbone: ResNet50_Weights | None = ResNet50_Weights.IMAGENET1K_V1,
-    trainable_backbone_layers: int | None = None,
-    **kwargs: Any,
-) -> FCOS:
-    """FCOS on ResNet-50 with a feature pyramid.
-
-    From `FCOS: Fully Convolutional One-Stage Object Detection <https://arxiv.org/abs/1904.01355>`__.
-
-    Args:
-        num_classes: number of classes; 91 by default.
-        trainable_backbone_layers: how many stages of the backbone train, from 0 to 5; 3 by default.
-    """
-    return build_detector(
-        _resnet50_fpn,
-        weights,
-        weights_backbone,
-        progress,
-        trainable_backbone_layers,
-        (5, 3),
-        num_classes=num_classes,
-        **kwargs,
-    )
-
-
 def fcos_on(
     backbone: str | nn.Module,
     *,
@@ -430,3 +400,33 @@ def fcos_on(
     )
     kwargs = image_sizes_of(body, {"anchor_generator": anchors_of(body, 1, ratios=(1.0,))} | kwargs)
     return FCOS(body, num_classes, **kwargs)
+
+
+@register_model
+def fcos_resnet50_fpn(
+    *,
+    weights: FCOS_ResNet50_FPN_Weights | None = None,
+    progress: bool = True,
+    num_classes: int | None = None,
+    weights_backbone: ResNet50_Weights | None = ResNet50_Weights.IMAGENET1K_V1,
+    trainable_backbone_layers: int | None = None,
+    **kwargs: Any,
+) -> FCOS:
+    """FCOS on ResNet-50 with a feature pyramid.
+
+    From `FCOS: Fully Convolutional One-Stage Object Detection <https://arxiv.org/abs/1904.01355>`__.
+
+    Args:
+        num_classes: number of classes; 91 by default.
+        trainable_backbone_layers: how many stages of the backbone train, from 0 to 5; 3 by default.
+    """
+    return build_detector(
+        _resnet50_fpn,
+        weights,
+        weights_backbone,
+        progress,
+        trainable_backbone_layers,
+        (5, 3),
+        num_classes=num_classes,
+        **kwargs,
+    )

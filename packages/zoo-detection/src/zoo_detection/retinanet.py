@@ -397,6 +397,39 @@ def _resnet50_fpn_v2(backbone: BackboneSpec, num_classes: int = 91, **kwargs: An
     return RetinaNet(body, num_classes, **kwargs)
 
 
+def retinanet_on(
+    backbone: str | nn.Module,
+    *,
+    num_classes: int = 91,
+    weights_backbone: Any = "DEFAULT",
+    progress: bool = True,
+    trainable_backbone_layers: int | None = None,
+    backbone_arguments: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> RetinaNet:
+    """RetinaNet on any classifier with a feature pyramid: ``retinanet_on("convnext_tiny", num_classes=5)``.
+
+    Args:
+        backbone: name of a builder of :mod:`zoo_classification`, or such a model, whose head is dropped then.
+        num_classes: number of classes.
+        weights_backbone: what to load into a backbone that is named; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        trainable_backbone_layers: how many of the backbone's stages train, the last ones first; 3 by default, and all
+            where it has random parameters. Of a trained one, batch norms keep their statistics.
+        backbone_arguments: further arguments of the backbone's builder.
+        **kwargs: arguments of :class:`RetinaNet`. A backbone that takes images of one size alone, as Vision
+            Transformers do, gets them resized to that.
+
+    Raises:
+        ValueError: the backbone has no feature maps that a pyramid could stand on.
+    """
+    body = one_stage_backbone(
+        backbone, weights_backbone, progress, trainable_backbone_layers, **(backbone_arguments or {})
+    )
+    kwargs = image_sizes_of(body, {"anchor_generator": anchors_of(body, 4, octaves=3)} | kwargs)
+    return RetinaNet(body, num_classes, **kwargs)
+
+
 @register_model
 def retinanet_resnet50_fpn(
     *,
@@ -457,36 +490,3 @@ def retinanet_resnet50_fpn_v2(
         num_classes=num_classes,
         **kwargs,
     )
-
-
-def retinanet_on(
-    backbone: str | nn.Module,
-    *,
-    num_classes: int = 91,
-    weights_backbone: Any = "DEFAULT",
-    progress: bool = True,
-    trainable_backbone_layers: int | None = None,
-    backbone_arguments: Mapping[str, Any] | None = None,
-    **kwargs: Any,
-) -> RetinaNet:
-    """RetinaNet on any classifier with a feature pyramid: ``retinanet_on("convnext_tiny", num_classes=5)``.
-
-    Args:
-        backbone: name of a builder of :mod:`zoo_classification`, or such a model, whose head is dropped then.
-        num_classes: number of classes.
-        weights_backbone: what to load into a backbone that is named; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        trainable_backbone_layers: how many of the backbone's stages train, the last ones first; 3 by default, and all
-            where it has random parameters. Of a trained one, batch norms keep their statistics.
-        backbone_arguments: further arguments of the backbone's builder.
-        **kwargs: arguments of :class:`RetinaNet`. A backbone that takes images of one size alone, as Vision
-            Transformers do, gets them resized to that.
-
-    Raises:
-        ValueError: the backbone has no feature maps that a pyramid could stand on.
-    """
-    body = one_stage_backbone(
-        backbone, weights_backbone, progress, trainable_backbone_layers, **(backbone_arguments or {})
-    )
-    kwargs = image_sizes_of(body, {"anchor_generator": anchors_of(body, 4, octaves=3)} | kwargs)
-    return RetinaNet(body, num_classes, **kwargs)

@@ -88,6 +88,34 @@ class FCN_ResNet101_Weights(WeightsEnum):
     DEFAULT = COCO_WITH_VOC_LABELS_V1
 
 
+def fcn_on(
+    backbone: str | nn.Module,
+    *,
+    num_classes: int = DEFAULT_CLASSES,
+    aux_loss: bool = False,
+    weights_backbone: Any = "DEFAULT",
+    progress: bool = True,
+    backbone_arguments: Mapping[str, Any] | None = None,
+) -> FCN:
+    """FCN on any classifier: ``fcn_on("convnext_tiny", num_classes=5)``.
+
+    Args:
+        backbone: name of a builder of :mod:`zoo_classification`, or such a model, whose head is dropped then. One that
+            takes images of one size alone makes a segmentation model that does, too.
+        num_classes: number of classes, the background included.
+        aux_loss: have an auxiliary classifier on the features from halfway, whose scores come as ``"aux"``.
+        weights_backbone: what to load into a backbone that is named; ``None`` for random parameters.
+        progress: show a progress bar for a download.
+        backbone_arguments: further arguments of the backbone's builder.
+
+    Raises:
+        ValueError: the backbone has no feature maps that fit.
+    """
+    stages = classifier_stages(backbone, weights_backbone, progress, backbone_arguments)
+    auxiliary = FCNHead(stages.body.channels[0], num_classes) if aux_loss else None
+    return FCN(stages, FCNHead(stages.body.channels[-1], num_classes), auxiliary)
+
+
 @register_model
 def fcn_resnet50(
     *,
@@ -140,31 +168,3 @@ def fcn_resnet101(
         aux_loss=aux_loss,
         **kwargs,
     )
-
-
-def fcn_on(
-    backbone: str | nn.Module,
-    *,
-    num_classes: int = DEFAULT_CLASSES,
-    aux_loss: bool = False,
-    weights_backbone: Any = "DEFAULT",
-    progress: bool = True,
-    backbone_arguments: Mapping[str, Any] | None = None,
-) -> FCN:
-    """FCN on any classifier: ``fcn_on("convnext_tiny", num_classes=5)``.
-
-    Args:
-        backbone: name of a builder of :mod:`zoo_classification`, or such a model, whose head is dropped then. One that
-            takes images of one size alone makes a segmentation model that does, too.
-        num_classes: number of classes, the background included.
-        aux_loss: have an auxiliary classifier on the features from halfway, whose scores come as ``"aux"``.
-        weights_backbone: what to load into a backbone that is named; ``None`` for random parameters.
-        progress: show a progress bar for a download.
-        backbone_arguments: further arguments of the backbone's builder.
-
-    Raises:
-        ValueError: the backbone has no feature maps that fit.
-    """
-    stages = classifier_stages(backbone, weights_backbone, progress, backbone_arguments)
-    auxiliary = FCNHead(stages.body.channels[0], num_classes) if aux_loss else None
-    return FCN(stages, FCNHead(stages.body.channels[-1], num_classes), auxiliary)

@@ -16,6 +16,7 @@ from torch import nn
 from zoo_core import builders, checkpoints, specs
 from zoo_core.data import DataError, Dataset, MissingSplitError
 from zoo_core.data.coco import NO_CATEGORY
+from zoo_core.features import freeze
 from zoo_core.input_channels import adapt_state_dict
 from zoo_core.registry import get_model_builder, get_model_weights
 from zoo_core.specs import ModelSpec
@@ -80,6 +81,8 @@ class Job:
         if self.recipe.freeze_body:
             for parameter in self.body(model):
                 parameter.requires_grad_(False)
+        if self.recipe.freeze_until:
+            freeze(model, until=self.recipe.freeze_until)
         return model.train()
 
     def body(self, model: nn.Module) -> list[nn.Parameter]:

@@ -122,6 +122,7 @@ class Recipe:
     freeze_batch_norm: bool = _key(False, "Keep the statistics of batch norms as they are.")
     body_lr_factor: float = _key(1.0, "Factor of lr for all but the layers that depend on the classes.", minimum=0)
     freeze_body: bool = _key(False, "Train the new head only.")
+    freeze_until: str = _key("", "The stage up to which nothing trains, stage2 for instance, or body.")
 
     train_crop_size: int = _key(0, "Side of the images in training; 0: as the model's preset.", minimum=0)
     val_crop_size: int = _key(0, "Side of the images in evaluation; 0: as the preset.", minimum=0)
