@@ -18,6 +18,8 @@ html_title = f"Zoo {version}"
 # The sources are made from files of the repository, where they are read better.
 html_copy_source = False
 html_show_sourcelink = False
+# What is no page of Sphinx's: the catalogue.
+html_extra_path = [str(distributions.ROOT / "build" / "docs-extra")]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

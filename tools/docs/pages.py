@@ -17,6 +17,7 @@ from tools import distributions
 from tools.distributions import ROOT, Distribution
 
 SOURCE = ROOT / "build" / "docs-source"
+EXTRA = ROOT / "build" / "docs-extra"
 INDEX = Path(__file__).with_name("index.md")
 _LINK = re.compile(r"\[(?P<text>[^\]\[]+)\]\((?P<target>[^()\s]+)\)")
 _FENCE = re.compile(r"^```", re.MULTILINE)
@@ -144,5 +145,15 @@ def write(folder: Path) -> None:
         (folder / page).write_text(content, encoding="utf-8")
 
 
+def write_catalog(folder: Path) -> None:
+    """Writes the page of all models, which is whole in itself: Sphinx takes the folder as it is."""
+    # It needs zoo-core, without which the pages' rules can be tested.
+    from zoo_core import catalog_page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    catalog_page.write(folder / "models.html")
+
+
 if __name__ == "__main__":
     write(SOURCE)
+    write_catalog(EXTRA)
