@@ -80,7 +80,7 @@ def test_what_is_held_out_stays_so(parts):
     for split, channel in (("train", 0), ("val", 2)):
         plain = []
         for number in range(30):
-            image = grounds.ground(parts.photographs(split), (8, 8), random.Random(number))
+            image = grounds.ground(parts, split, (8, 8), random.Random(number))
             levels = pil_to_tensor(image).float().flatten(1)
             if levels.std(1).max() < 1:  # else it is procedural
                 plain.append(int(levels.mean(1).argmax()))

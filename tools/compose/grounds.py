@@ -6,10 +6,13 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageEnhance, ImageOps
 
+from tools.compose.sources import Sources
 from tools.synthetic_motion import noise_texture, shapes_texture
 from zoo_core.images import open_image, to_pil_image
 
 _PROCEDURAL = 0.25
+# They take long to make, and of each there are many parts.
+_TEXTURES = 64
 # Photographs of cameras have far more pixels than scenes, and take long to decode.
 _LONGEST = 1600
 
@@ -22,15 +25,22 @@ def photograph(path: Path) -> Image.Image:
     return image
 
 
-def ground(photographs: tuple[Path, ...], size: tuple[int, int], rng: random.Random) -> Image.Image:
+@functools.lru_cache(maxsize=2 * _TEXTURES)
+def procedural(split: str, number: int) -> Image.Image:
+    """A procedural texture of a split, kept for the process: noise and shapes in turn."""
+    rng = random.Random(f"{split}/texture/{number}")
+    return to_pil_image((noise_texture if number % 2 else shapes_texture)(rng))
+
+
+def ground(sources: Sources, split: str, size: tuple[int, int], rng: random.Random) -> Image.Image:
     """A ground of a size (width, height): a part of a photograph at random, mirrored and with colours changed.
 
     One in four is procedural instead, so that there are more grounds than photographs.
     """
     if rng.random() < _PROCEDURAL:
-        texture = noise_texture if rng.random() < 0.5 else shapes_texture
-        image = to_pil_image(texture(rng))
+        image = procedural(split, rng.randrange(_TEXTURES))
     else:
+        photographs = sources.photographs(split)
         image = photograph(photographs[rng.randrange(len(photographs))])
     share = rng.uniform(0.35, 1)
     aspect = size[0] / size[1]

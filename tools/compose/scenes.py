@@ -38,7 +38,7 @@ class Scene:
 def compose(sources: Sources, split: str, size: int, rng: random.Random) -> Scene:
     """A scene of a split, ``size`` pixels wide and high, with one to eight objects."""
     wardrobe = garments.wardrobe(sources.fashion_mnist, split)
-    image = grounds.ground(sources.photographs(split), (size, size), rng)
+    image = grounds.ground(sources, split, (size, size), rng)
     labels: list[int] = []
     masks: list[Tensor] = []
     whole: list[int] = []

@@ -65,7 +65,7 @@ def frames(order: Order, motion: str, rng: random.Random) -> Iterator[Image.Imag
     """The images of a clip: a garment that moves, and up to two that do not, behind it."""
     wardrobe = garments.wardrobe(order.sources.fashion_mnist, order.split)
     size = order.size
-    ground = grounds.ground(order.sources.photographs(order.split), (size, size), rng)
+    ground = grounds.ground(order.sources, order.split, (size, size), rng)
     for _ in range(rng.randint(0, 2)):
         _paste(ground, garments.dressed(wardrobe.draw(rng), size // 2, rng), path("still", rng)[0])
     layer = garments.dressed(wardrobe.draw(rng), round(0.7 * size), rng)
