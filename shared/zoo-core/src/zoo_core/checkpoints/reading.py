@@ -133,7 +133,6 @@ class _RefusedError(Exception):
 
 
 def _read(file: BufferedReader, mapped_from: Path | None, map_location: Any) -> object:
-    import torch
 
     beginning = file.read(_BEGINNING)
     if beginning.startswith(MAGIC):
@@ -154,7 +153,17 @@ def _read(file: BufferedReader, mapped_from: Path | None, map_location: Any) -> 
             raise _RefusedError(str(error)) from error
         return tensors if _is_device(map_location, "cpu") else _moved(tensors, map_location)
     file.seek(0)
-    return torch.load(file, map_location=map_location, weights_only=True)
+    return _loaded(file, map_location)
+
+
+def _loaded(file: BufferedReader, map_location: "torch.serialization.MAP_LOCATION") -> Any:
+    """:func:`torch.load`, without what it says of its own parts where tensors are of int8 layers."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TypedStorage is deprecated")
+        warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor, torch\.quantize_per_channel and other")
+        return torch.load(file, map_location=map_location, weights_only=True)
 
 
 def _is_device(map_location: Any, name: str) -> bool:
@@ -211,7 +220,7 @@ def _read_archive(archive: Archive, file: BufferedReader, mapped_from: Path | No
         content = None
     if content is None or not (on_cpu or _is_device(map_location, "meta")):
         file.seek(0)
-        return torch.load(file, map_location=map_location, weights_only=True)
+        return _loaded(file, map_location)
     memory.fill()
     return content
 

@@ -214,7 +214,8 @@ class _Terminal(Observer):
         self._done = done
 
     def epoch(self, record: Mapping[str, float]) -> None:
-        rest = {name: value for name, value in record.items() if name not in ("epoch", "step")}
+        # The figures of single classes, ``iou (cat)``, are in the files.
+        rest = {name: value for name, value in record.items() if name not in ("epoch", "step") and "(" not in name}
         figures = ", ".join(f"{name} {value:.4g}" for name, value in rest.items())
         output.note(f"epoch {record['epoch']:.0f}/{self._job.recipe.epochs}: {figures}")
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import inspect
 import os
+import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -153,9 +154,13 @@ def prepare(
     task = kind(spec, scoring=True)
     if origin is not None and not is_same:
         notes = [f"{len(names)} classes of the data set, with a new head: {_listed(names)}"]
-        if common := set(names) & set(origin.labels) - {NO_CATEGORY, _BACKGROUND}:
-            added = tuple(name for name in names if name not in origin.labels) or ("none",)
-            gone = tuple(name for name in origin.labels if name not in {*names, NO_CATEGORY}) or ("none",)
+        own, theirs = ({_plain(name): name for name in labels} for labels in (names, origin.labels))
+        for name in (NO_CATEGORY, _BACKGROUND):
+            theirs.pop(_plain(name), None)
+        if common := own.keys() & theirs.keys():
+            own.pop(_plain(_BACKGROUND), None)
+            added = tuple(name for key, name in own.items() if key not in theirs) or ("none",)
+            gone = tuple(name for key, name in theirs.items() if key not in own) or ("none",)
             notes.append(
                 f"{len(common)} of them are classes of {origin} too; new are {_listed(added)}; not there any more "
                 f"{_listed(gone)}"
@@ -206,6 +211,11 @@ def _preset_arguments(arguments: Mapping[str, Any], recipe: Recipe) -> dict[str,
         "interpolation": recipe.interpolation,
     }
     return dict(arguments) | {name: value for name, value in wanted.items() if value}
+
+
+def _plain(label: str) -> str:
+    """A label as a folder's name may have it too."""
+    return re.sub(r"[\W_]+", " ", label).strip().casefold()
 
 
 def _listed(labels: tuple[str, ...], shown: int = 8) -> str:
