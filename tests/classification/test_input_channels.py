@@ -1,11 +1,16 @@
 """Images of other channels than three, for every classifier."""
 
+import json
+
 import pytest
 import torch
+from PIL import Image
 
 import zoo_core
 from support import input_channels, reference
 from zoo_classification import GoogLeNet_Weights, ResNet18_Weights, ShuffleNet_V2_X0_5_Weights
+from zoo_classification.task import ImageClassificationTask
+from zoo_core.cli.app import main
 from zoo_core.specs import build, find
 
 SIZES = {"inception_v3": 299}
@@ -76,3 +81,68 @@ def test_own_checkpoints_begin_models_for_other_channels(tmp_path):
     with pytest.warns(UserWarning, match="is for 1 channel, with the sum"):
         grey = zoo_core.get_model("resnet18", checkpoint=tmp_path / "bare.pth", in_channels=1)
     input_channels.assert_made_from(grey, model.state_dict(), 1)
+
+
+def folder_of(path, mode):
+    """Two classes, dark and bright."""
+    for split in ("train", "val"):
+        for label, level in (("dark", 40), ("bright", 210)):
+            (path / split / label).mkdir(parents=True)
+            for index in range(4):
+                color = (level + index,) * len(mode)
+                Image.new(mode, (40, 40), color if len(mode) > 1 else color[0]).save(
+                    path / split / label / f"{index}.png"
+                )
+    return path
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1)])
+def test_training_and_predicting_with_a_checkpoint_that_says_how_many(mode, channels, tmp_path, capsys):
+    data = folder_of(tmp_path / "data", mode)
+    line = f"train shufflenet_v2_x0_5 {data} --in-channels {channels} --epochs 1 --batch-size 4 --workers 0"
+    settings = "--set train_crop_size=32 --set val_crop_size=32 --set val_resize_size=32"
+    line += f" {settings} --weights FASHIONMNIST_V1 --output {tmp_path / 'run'}"
+    assert main(line.split()) == 0
+    assert f"the first layer (conv1.0) is for {channels} channel" in capsys.readouterr().err
+    spec = find(tmp_path / "run" / "best.pth")
+    assert spec.arguments["in_channels"] == channels
+    assert len(spec.preset_arguments["mean"]) == channels
+    assert build(spec).conv1[0].in_channels == channels
+    image = data / "val" / "dark" / "0.png"
+    assert main(["predict", str(tmp_path / "run" / "best.pth"), str(image), "--output", str(tmp_path / "out")]) == 0
+    assert "dark" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "run" / "best.pth"), str(data)]) == 0
+
+
+def test_alpha_is_looked_at():
+    task = ImageClassificationTask(find("shufflenet_v2_x0_5", arguments={"in_channels": 4}))
+    opaque, clear = (Image.new("RGBA", (40, 40), (10, 20, 30, alpha)) for alpha in (255, 0))
+    (one,), (other,) = task.prepare(opaque), task.prepare(clear)
+    assert one.shape == (4, 224, 224)
+    mean, std = (task.spec.preset_arguments[name][3] for name in ("mean", "std"))
+    torch.testing.assert_close(one[3], torch.full((224, 224), (1 - mean) / std))
+    torch.testing.assert_close(other[3], torch.full((224, 224), -mean / std))
+    with pytest.raises(ValueError, match="takes images of 12 channels, and files are read as grey, RGB or RGBA"):
+        ImageClassificationTask(find("shufflenet_v2_x0_5", arguments={"in_channels": 12})).prepare(opaque)
+
+
+def test_training_on_files_of_other_channels_is_refused(tmp_path, capsys):
+    data = folder_of(tmp_path / "data", "RGBA")
+    assert main(["train", "resnet18", str(data), "--in-channels", "4", "--from-scratch"]) == 1
+    assert "a model for 4 channels is not trained by this" in capsys.readouterr().err
+
+
+def test_predicting_looks_at_alpha(tmp_path, capsys):
+    """A checkpoint for four channels gets them from a file, and what is drawn has three."""
+    torch.manual_seed(0)
+    model = zoo_core.get_model("shufflenet_v2_x0_5", in_channels=4, num_classes=3)
+    torch.save(model.state_dict(), tmp_path / "own.pth")
+    Image.new("RGBA", (40, 40), (10, 20, 30, 0)).save(tmp_path / "clear.png")
+    Image.new("RGB", (40, 40), (10, 20, 30)).save(tmp_path / "opaque.png")
+    files = [str(tmp_path / "clear.png"), str(tmp_path / "opaque.png")]
+    line = ["predict", "shufflenet_v2_x0_5", "--checkpoint", str(tmp_path / "own.pth"), "--json", *files]
+    assert main([*line, "--output", str(tmp_path / "out")]) == 0
+    clear, opaque = json.loads(capsys.readouterr().out)["results"]
+    told = [{key: value for key, value in one.items() if key not in ("file", "output")} for one in (clear, opaque)]
+    assert told[0] != told[1]
+    assert {Image.open(path).mode for path in (tmp_path / "out").iterdir()} == {"RGB"}

@@ -28,6 +28,7 @@ from zoo_core.data import Dataset
 from zoo_core.declarations import ENTRY_POINT_GROUP, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Option, declaration
 from zoo_core.engines import Engine
 from zoo_core.exporting.recording import Example
+from zoo_core.images import convert_mode, pil_to_tensor
 from zoo_core.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -203,6 +204,27 @@ class Task(ABC, Generic[Input, Result]):
         """Keyword arguments for the model's ``forward``, which the one who makes the engine gives to it."""
         return {}
 
+    @property
+    def channels(self) -> int:
+        """How many channels the images have that the model takes."""
+        return int(self.spec.arguments.get("in_channels", 3))
+
+    def with_channels(self, image: Any) -> Any:
+        """A PIL image in the mode with as many channels as the model takes: grey, RGB or RGBA; others as they are.
+
+        Raises:
+            ValueError: no PIL image has so many.
+        """
+        if not isinstance(image, Image.Image) or self.channels == 3:
+            return image
+        mode = {1: "L", 4: "RGBA"}.get(self.channels)
+        if mode is None:
+            raise ValueError(
+                f"{self.spec} takes images of {self.channels} channels, and files are read as grey, RGB or RGBA ones; "
+                "give the model tensors, from Python"
+            )
+        return convert_mode(image, mode)
+
     def eager_arguments(self, model: nn.Module) -> Mapping[str, Any]:
         """As :attr:`forward_arguments`, where torch runs a model as it is: more compact results, perhaps, which a
         recorded program cannot give.
@@ -229,7 +251,11 @@ class Task(ABC, Generic[Input, Result]):
         """
         if self.preprocess is None:
             raise ValueError(f"nothing says how to prepare inputs for {self.spec}; give it a preset")
-        images = input if isinstance(input, tuple) else (input,)
+        images: tuple[Any, ...] = input if isinstance(input, tuple) else (input,)
+        if self.channels != 3:
+            images = tuple(map(self.with_channels, images))
+            if not hasattr(self.preprocess, "mean"):  # it would make RGB images of PIL's
+                images = tuple(pil_to_tensor(im) if isinstance(im, Image.Image) else im for im in images)
         prepared = self.preprocess(*images)
         return prepared if isinstance(prepared, tuple) else (prepared,)
 

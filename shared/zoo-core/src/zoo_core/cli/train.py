@@ -86,7 +86,7 @@ def _complete_keys(context: click.Context, parameter: click.Parameter, incomplet
     "--in-channels",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Channels of the images: 1 for grey ones, 4 for RGBA, ...; 3 by default.",
+    help="Channels of the images: 1 for grey ones; 3 by default.",
 )
 @click.option("--from-scratch", is_flag=True, help="Begin with fresh parameters.")
 @click.option(

@@ -31,11 +31,12 @@ class FetchError(ValueError):
     """What an address has could not be read; the message names the address, without secrets in it."""
 
 
-def fetch_image(address: str) -> Image.Image:
+def fetch_image(address: str, mode: str = "RGB") -> Image.Image:
     """Downloads an image, and reads it as :func:`zoo_core.images.open_image` does.
 
     Args:
         address: ``https:`` or ``http:``.
+        mode: the PIL mode of the result.
 
     Raises:
         FetchError: it cannot be had, or has more than :data:`MAX_IMAGE_BYTES`.
@@ -44,13 +45,13 @@ def fetch_image(address: str) -> Image.Image:
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         path = Path(folder, "image")
         _download(address, path, "image", MAX_IMAGE_BYTES)
-        return open_called(path, shown_url(address))
+        return open_called(path, shown_url(address), mode)
 
 
-def open_called(path: Path, name: str) -> Image.Image:
+def open_called(path: Path, name: str, mode: str = "RGB") -> Image.Image:
     """Reads an image that errors call otherwise than its file."""
     try:
-        return open_image(path)
+        return open_image(path, mode)
     except ImageReadError as error:
         raise ImageReadError(str(error).replace(str(path), name)) from error
 
@@ -60,6 +61,7 @@ def fetch_file(address: str, suffix: str) -> "tuple[Path, tempfile.TemporaryDire
 
     Args:
         address: ``https:`` or ``http:``.
+        mode: the PIL mode of the result.
         suffix: how its name ends.
 
     Raises:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from zoo_core.data.ahead import ahead
 from zoo_core.engines import Engine
+from zoo_core.images import convert_mode
 from zoo_core.images.released import ReleasedImage
 from zoo_core.predicting.balance import Balance
 from zoo_core.predicting.saving import Saver
@@ -64,11 +65,16 @@ class Prediction:
 
     def draw(self) -> Image.Image:
         """The result as an image."""
-        return self.task.draw(self.input, self.result)
+        return self.task.draw(self._shown(), self.result)
 
     def draw_frame(self) -> Image.Image:
         """The result as a frame of a video, in the same size as those of the video's other inputs."""
-        return self.task.draw_frame(self.input, self.result)
+        return self.task.draw_frame(self._shown(), self.result)
+
+    def _shown(self) -> Any:
+        """The input as tasks draw on it: without alpha."""
+        is_other = isinstance(self.input, Image.Image) and self.input.mode != "RGB"
+        return convert_mode(self.input, "RGB") if is_other else self.input
 
     def save(self, directory: Path, save: str | None = None) -> list[Path]:
         """Writes the image, and what else the options ask for, into a folder. Returns the paths.

@@ -381,14 +381,16 @@ def located_inputs(task: Task[Any, Any], source: Source) -> Generator[tuple[Mome
             )
     else:
         origins = source.fetched or (None,) * len(source.paths)
-        images = tuple(_read_image(path, origin) for path, origin in zip(source.paths, origins, strict=True))
+        # With alpha only where a model looks at it; a grey image is what a model for one makes of the colours.
+        mode = "RGBA" if task.channels == 4 else "RGB"
+        images = tuple(_read_image(path, origin, mode) for path, origin in zip(source.paths, origins, strict=True))
         yield None, images[0] if count == 1 else images
 
 
-def _read_image(path: Path, origin: str | None) -> Any:
+def _read_image(path: Path, origin: str | None, mode: str) -> Any:
     if origin is None:
-        return open_image(path)
-    return open_called(path, origin) if origin == STANDARD_INPUT else fetch_image(origin)
+        return open_image(path) if mode == "RGB" else open_image(path, mode)
+    return open_called(path, origin, mode) if origin == STANDARD_INPUT else fetch_image(origin, mode)
 
 
 def _read_whole(task: Task[Any, Any], source: Source) -> Any:

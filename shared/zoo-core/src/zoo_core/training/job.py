@@ -36,6 +36,8 @@ _KEPT_FACTS = ("keypoint_names", "clip_length", "frame_rate", "clips_per_video",
 
 _BACKGROUND = "__background__"
 
+_TRAINED_CHANNELS = (1, 3)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -134,6 +136,11 @@ def prepare(
         raise ValueError("weights, a checkpoint and fresh parameters exclude each other; give one of them")
     arguments: dict[str, Any] = {} if in_channels is None else {"arguments": {"in_channels": in_channels}}
     found = specs.find(model, weights=weights, checkpoint=checkpoint, **arguments)
+    if (channels := found.arguments.get("in_channels", 3)) not in _TRAINED_CHANNELS:
+        raise ValueError(
+            f"images in files are augmented as grey or RGB ones, so a model for {channels} channels is not trained by "
+            "this; build it with in_channels= in Python, and train it on tensors"
+        )
     if not isinstance(recipe, Recipe):
         recipe = recipe_files.choose(recipe, found.task, found.name, from_scratch=from_scratch)
     recipe = recipe.with_settings(settings or {})

@@ -109,7 +109,10 @@ def augmented(training: Training, samples: Dataset, place: Place) -> "tuple[Plac
         path = sample.files[0]
         with_input = inputs(training.task, Source(sample.files, False, ""))
         rng = randomness.generator(training.recipe.seed, "sample", place.epoch, place.position)
-        return place, name, training.sample(next(with_input), sample.truth, rng)
+        input = next(with_input)
+        images = [training.task.with_channels(image) for image in (input if isinstance(input, tuple) else (input,))]
+        input = tuple(images) if isinstance(input, tuple) else images[0]
+        return place, name, training.sample(input, sample.truth, rng)
     except (ValueError, OSError) as error:
         # As a value: torch would wrap what a worker raises into the text of its traceback.
         faults = error.faults if isinstance(error, DataError) else [Fault(path, _without(path, error))]
