@@ -111,6 +111,12 @@ def test_a_category_that_no_image_has_is_named(data, tmp_path, capsys, monkeypat
     assert not (tmp_path / "run" / "last.pth").exists()
 
 
+def test_without_annotations_for_val_one_in_five_is_held_out(tmp_path):
+    paint(tmp_path / "data", "train", 10)
+    job = prepare("ssdlite320_mobilenet_v3_large", tmp_path / "data", from_scratch=True, recipe="finetune")
+    assert (len(job.samples), len(job.held_out)) == (8, 2)
+
+
 def test_an_image_without_objects_is_one_to_find_nothing_in(data):
     job = prepare("fasterrcnn_mobilenet_v3_large_320_fpn", data, from_scratch=True, recipe="finetune")
     empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "iscrowd": torch.zeros(0).bool()}

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from zoo_core.data.classes import match_labels
-from zoo_core.data.faults import DataError, Fault
+from zoo_core.data.faults import DataError, Fault, MissingSplitError
 from zoo_core.extras import require
 
 if TYPE_CHECKING:
@@ -218,12 +218,15 @@ def coco_split(folder: Path, kind: str, split: str) -> tuple[Path, Path]:
         split: ``"val"``; of several years the last is taken.
 
     Raises:
-        DataError: there is no such file; the message lists those there are.
+        MissingSplitError: there are files of other splits; the message lists them.
+        DataError: there is none.
     """
     found = sorted((folder / "annotations").glob(f"{kind}_{split}*.json"))
     if not found:
         there = ", ".join(sorted(path.name for path in (folder / "annotations").glob("*.json"))) or "none"
-        raise DataError(Fault(folder / "annotations", f"has no {kind}_{split}*.json; of JSON files there are {there}"))
+        fault = Fault(folder / "annotations", f"has no {kind}_{split}*.json; of JSON files there are {there}")
+        has_others = any((folder / "annotations").glob(f"{kind}_*.json"))
+        raise MissingSplitError(fault) if has_others else DataError(fault)
     name = found[-1].stem.removeprefix(f"{kind}_")
     candidates = (folder / name, folder / "images" / name, folder / split, folder / "images" / split, folder / "images")
     return next((candidate for candidate in candidates if candidate.is_dir()), folder), found[-1]
