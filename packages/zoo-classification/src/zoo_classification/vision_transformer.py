@@ -413,12 +413,46 @@ def interpolate_embeddings(
     return state
 
 
-def _vision_transformer(weights: WeightsEnum | None, progress: bool, **kwargs: Any) -> VisionTransformer:
+def resize_positions(model: VisionTransformer, img_size: int) -> VisionTransformer:
+    """Makes a trained model one for images of another size, as timm's ``img_size=`` does.
+
+    The position embeddings are interpolated as an image with a pixel for each patch, bicubically and with antialiasing;
+    that of the class token stays.
+
+    Args:
+        model: is changed.
+        img_size: height and width of the images, a multiple of the patch size.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: ``img_size`` is no such multiple.
+    """
+    patch = model.patch_size
+    if type(img_size) is not int or img_size < patch or img_size % patch:
+        raise ValueError(f"img_size must be a multiple of patch_size={patch}, not {img_size}")
+    old_side, new_side = model.image_size // patch, img_size // patch
+    if new_side != old_side:
+        embedding = model.encoder.pos_embedding
+        class_token, patches = embedding.detach()[:, :1], embedding.detach()[:, 1:]
+        grid = patches.float().transpose(1, 2).unflatten(2, (old_side, old_side))
+        grid = F.interpolate(grid, size=(new_side, new_side), mode="bicubic", antialias=True, align_corners=False)
+        resized = torch.cat((class_token, grid.flatten(2).transpose(1, 2).to(embedding.dtype)), dim=1)
+        model.encoder.pos_embedding = nn.Parameter(resized, requires_grad=embedding.requires_grad)
+        model.image_size, model.seq_length = img_size, new_side**2 + 1
+    return model
+
+
+def _vision_transformer(
+    weights: WeightsEnum | None, progress: bool, *, img_size: int | None = None, **kwargs: Any
+) -> VisionTransformer:
     if weights is None:
-        kwargs.setdefault("image_size", 224)
-    else:
-        set_from_weights(kwargs, weights, "image_size", weights.meta["min_size"][0])
-    return build(VisionTransformer, weights, progress, **kwargs)
+        kwargs.setdefault("image_size", 224 if img_size is None else img_size)
+        return build(VisionTransformer, weights, progress, **kwargs)
+    set_from_weights(kwargs, weights, "image_size", weights.meta["min_size"][0])
+    model = build(VisionTransformer, weights, progress, **kwargs)
+    return model if img_size is None else resize_positions(model, img_size)
 
 
 class ViT_B_16_Weights(WeightsEnum):
@@ -456,7 +490,8 @@ def vit_b_16(*, weights: ViT_B_16_Weights | None = None, progress: bool = True, 
     """ViT-B/16, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
     <https://arxiv.org/abs/2010.11929>`__.
 
-    ``image_size`` is the checkpoint's with weights, else 224 by default.
+    ``image_size`` is the checkpoint's with weights, else 224 by default. ``img_size=`` makes a trained model one for
+    images of another size: see :func:`resize_positions`.
     """
     return _vision_transformer(
         weights, progress, patch_size=16, num_layers=12, num_heads=12, hidden_dim=768, mlp_dim=3072, **kwargs
@@ -468,7 +503,8 @@ def vit_b_32(*, weights: ViT_B_32_Weights | None = None, progress: bool = True, 
     """ViT-B/32, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
     <https://arxiv.org/abs/2010.11929>`__.
 
-    ``image_size`` is the checkpoint's with weights, else 224 by default.
+    ``image_size`` is the checkpoint's with weights, else 224 by default. ``img_size=`` makes a trained model one for
+    images of another size: see :func:`resize_positions`.
     """
     return _vision_transformer(
         weights, progress, patch_size=32, num_layers=12, num_heads=12, hidden_dim=768, mlp_dim=3072, **kwargs
@@ -480,7 +516,8 @@ def vit_l_16(*, weights: ViT_L_16_Weights | None = None, progress: bool = True, 
     """ViT-L/16, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
     <https://arxiv.org/abs/2010.11929>`__.
 
-    ``image_size`` is the checkpoint's with weights, else 224 by default.
+    ``image_size`` is the checkpoint's with weights, else 224 by default. ``img_size=`` makes a trained model one for
+    images of another size: see :func:`resize_positions`.
     """
     return _vision_transformer(
         weights, progress, patch_size=16, num_layers=24, num_heads=16, hidden_dim=1024, mlp_dim=4096, **kwargs
@@ -492,7 +529,8 @@ def vit_l_32(*, weights: ViT_L_32_Weights | None = None, progress: bool = True, 
     """ViT-L/32, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
     <https://arxiv.org/abs/2010.11929>`__.
 
-    ``image_size`` is the checkpoint's with weights, else 224 by default.
+    ``image_size`` is the checkpoint's with weights, else 224 by default. ``img_size=`` makes a trained model one for
+    images of another size: see :func:`resize_positions`.
     """
     return _vision_transformer(
         weights, progress, patch_size=32, num_layers=24, num_heads=16, hidden_dim=1024, mlp_dim=4096, **kwargs
@@ -504,7 +542,8 @@ def vit_h_14(*, weights: ViT_H_14_Weights | None = None, progress: bool = True, 
     """ViT-H/14, from `An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale
     <https://arxiv.org/abs/2010.11929>`__.
 
-    ``image_size`` is the checkpoint's with weights, else 224 by default.
+    ``image_size`` is the checkpoint's with weights, else 224 by default. ``img_size=`` makes a trained model one for
+    images of another size: see :func:`resize_positions`.
     """
     return _vision_transformer(
         weights, progress, patch_size=14, num_layers=32, num_heads=16, hidden_dim=1280, mlp_dim=5120, **kwargs
