@@ -12,6 +12,7 @@ from PIL import Image
 import zoo_classification
 from support.exporting import check_equal, check_file, runner, saved
 from zoo_core import cli, exporting, specs
+from zoo_core.engines import open_file
 from zoo_core.exported_files import ModelFacts, read_metadata
 from zoo_core.exporting import ExportError, export
 from zoo_core.predicting import predict
@@ -184,6 +185,24 @@ def test_formats(run, capsys):
     }
     assert cli.main(["export", "--list"]) == 0
     assert "torch.export" in capsys.readouterr().out
+
+
+def test_large_weights_lie_beside_under_the_name_that_the_file_has(monkeypatch, tmp_path):
+    from zoo_core.exporting import writing
+
+    monkeypatch.setattr(writing, "_MOST_BYTES_IN_ONE_FILE", 1000)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU()).eval()
+    batch = torch.rand(2, 64)
+    file = tmp_path / "large.onnx"
+    exporting.export_module(model, exporting.Example((batch,), dynamic=({0: "batch"},)), file)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["large.onnx", "large.onnx.data"]
+    assert file.stat().st_size < 64 * 64 * 4 <= (tmp_path / "large.onnx.data").stat().st_size
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for path in (file, tmp_path / "large.onnx.data"):
+        path.rename(folder / path.name)
+    (found,) = open_file(folder / "large.onnx")(batch)
+    torch.testing.assert_close(found, model(batch))
 
 
 def test_a_model_of_one_size_says_so(tmp_path):
