@@ -44,6 +44,7 @@ from zoo_core.checkpoints.reading import (
     read_own_state_dict,
     read_state_dict,
 )
+from zoo_core.checkpoints.writing import save_safetensors
 
 __all__ = [
     "CacheWriteError",
@@ -69,6 +70,7 @@ __all__ = [
     "read_content",
     "read_own_state_dict",
     "read_state_dict",
+    "save_safetensors",
     "verify",
     "without_wrappers",
 ]
