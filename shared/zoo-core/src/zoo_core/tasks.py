@@ -28,6 +28,7 @@ from zoo_core.data import Dataset
 from zoo_core.declarations import ENTRY_POINT_GROUP, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Option, declaration
 from zoo_core.engines import Engine
 from zoo_core.exporting.recording import Example
+from zoo_core.finite import NonFiniteError, check_finite
 from zoo_core.images import convert_mode, pil_to_tensor
 from zoo_core.specs import ModelSpec
 
@@ -54,10 +55,6 @@ Result = TypeVar("Result")
 Sample = Iterable[Tensor]
 """What a model takes for one input, without a batch dimension. It is a tuple of tensors as a rule; a task with a
 ``run`` of its own may make them one by one, as they are asked for."""
-
-
-class NonFiniteError(ValueError):
-    """A model gave NaN or infinity."""
 
 
 class Score(ABC, Generic[Result]):
@@ -475,28 +472,6 @@ def _item(output: Any, place: int) -> Any:
     if isinstance(output, list | tuple):
         return [_item(value, place) for value in output]
     return output[place]
-
-
-def check_finite(output: Any, spec: ModelSpec) -> None:
-    """Checks the floating tensors of an output.
-
-    Raises:
-        NonFiniteError: one of them holds NaN or infinity.
-    """
-    if isinstance(output, Mapping):
-        output = list(output.values())
-    if isinstance(output, list | tuple):
-        for value in output:
-            check_finite(value, spec)
-    elif isinstance(output, Tensor) and not _is_finite(output):
-        raise NonFiniteError(f"{spec} gave NaN or infinity; are the weights damaged? Try `zoo verify`")
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    if not tensor.is_floating_point() or not tensor.numel():
-        return True
-    # NaN is the least and the greatest of numbers that hold one; isfinite() would take copies of all of them.
-    return all(bool(extreme.isfinite()) for extreme in tensor.aminmax())
 
 
 def task_class(name: str) -> type[Task[Any, Any]]:
