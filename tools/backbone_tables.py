@@ -26,6 +26,7 @@ BEGIN, END = "<!-- backbones: written by tools/backbone_tables.py -->\n", "<!-- 
 KEPT = ROOT / "build" / "backbones.json"
 DETECTORS = ("fasterrcnn_on", "retinanet_on", "fcos_on")
 SEGMENTATION = ("deeplabv3_on", "fcn_on")
+PACKAGES = {"zoo-segmentation": SEGMENTATION, "zoo-detection": DETECTORS}
 
 
 def smallest_of_each_family() -> list[str]:
@@ -138,10 +139,14 @@ def rows(functions: tuple[str, ...], names: list[str]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
-    patterns = parser.parse_args().patterns
+    parser.add_argument("--package", choices=list(PACKAGES), help="write the table of this package only")
+    arguments = parser.parse_args()
+    patterns = arguments.patterns
     known = [model.name for model in catalog.models().values() if model.task == "classification"]
     names = list(catalog.match(known, patterns, None)) if patterns else smallest_of_each_family()
-    for package, functions in (("zoo-segmentation", SEGMENTATION), ("zoo-detection", DETECTORS)):
+    for package, functions in PACKAGES.items():
+        if arguments.package not in (None, package):
+            continue
         path = ROOT / "packages" / package / "docs" / "backbones.md"
         text = path.read_text()
         before, rest = text.split(BEGIN)
