@@ -47,7 +47,7 @@ DETECTORS = (
     "ssdlite320_mobilenet_v3_large",
     "fcos_resnet50_fpn",
 )
-SECONDS = 12.0
+SECONDS = 8.0
 OURS = {
     "ORT": ("onnxruntime", "fp32"),
     "OV": ("openvino", "fp32"),
