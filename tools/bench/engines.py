@@ -180,7 +180,6 @@ def _flat(found: Any) -> Tensor:
 def measure_detector(name: str) -> list[str]:
     """The row of one detector, end to end on an image of 480x640 pixels."""
     ours = trained_like.detector(name)
-    torchvision_operators()
     with reference_values.no_random_init():
         theirs = oracle.builder(name)(weights=None, weights_backbone=None).eval()
     theirs.load_state_dict(ours.state_dict(), assign=True)
@@ -214,6 +213,7 @@ def matched(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> int:
 
 def main() -> None:
     torch.set_grad_enabled(False)
+    torchvision_operators()  # before torchvision is imported without them
     names = list(MODELS)
     if os.environ.get("ZOO_BENCH_ALL"):
         tasks = ("classification", "segmentation", "video")
