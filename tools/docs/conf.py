@@ -15,6 +15,8 @@ extensions = [
 
 html_theme = "furo"
 html_title = f"Zoo {version}"
+html_static_path = ["static"]
+html_css_files = ["zoo.css"]
 # The sources are made from files of the repository, where they are read better.
 html_copy_source = False
 html_show_sourcelink = False

@@ -103,8 +103,8 @@ def accept_existing(
 
 
 def link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Makes links of the names that a package's guide puts in code font: its modules, builders, weights, classes."""
-    if not page.startswith("guides/"):
+    """Makes links of the names that a guide puts in code font: its modules, builders, weights, classes."""
+    if not page.startswith(("guides/", "jobs/")):
         return
     package = posixpath.basename(page).replace("-", "_")
     documented = app.env.domains.python_domain.objects

@@ -30,7 +30,7 @@ def guides(root: Path = ROOT) -> dict[str, str]:
         for found in distributions.find(root).values()
     }
     more = {
-        path.relative_to(root).as_posix(): f"guides/{found.name}-{path.stem}.md"
+        path.relative_to(root).as_posix(): f"jobs/{found.name}-{path.stem}.md"
         for found in distributions.find(root).values()
         for path in sorted((found.folder / "docs").glob("*.md"))
     }
