@@ -102,7 +102,7 @@ class _Matrix(Recorded):
 @input_options
 @engine_options
 @click.option("--normalize", is_flag=True, help="Vectors of length 1, whose dot product is the cosine between them.")
-@result_options
+@result_options(".npy", ".parquet", ".csv", ".jsonl")
 @click.pass_context
 def command(
     context: click.Context,

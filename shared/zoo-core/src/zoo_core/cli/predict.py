@@ -57,7 +57,7 @@ A file that cannot be read is reported and does not stop the others; the exit co
     type=click.Choice(["png", "jpg", "webp"], case_sensitive=False),
     help="Format of these images; by default that of each input.",
 )
-@result_options
+@result_options(".jsonl", ".csv")
 @click.pass_context
 def command(
     context: click.Context,

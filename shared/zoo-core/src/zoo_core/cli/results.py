@@ -36,8 +36,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _FORMATS = ("text", "json", "jsonl", "csv")
 
 
-def result_options(function: Function) -> Function:
-    """Adds the options of :class:`ResultOptions` to a command, under its names."""
+def result_options(*endings: str) -> Callable[[Function], Function]:
+    """Adds the options of :class:`ResultOptions` to a command, under its names.
+
+    Args:
+        endings: how the names of its files may end.
+    """
     options = (
         click.option(
             "--format",
@@ -51,7 +55,8 @@ def result_options(function: Function) -> Function:
             "--results",
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE",
-            help="Write results into FILE (.jsonl or .csv), of which an interruption loses nothing that was finished.",
+            help=f"Write results into FILE ({', '.join(endings)}), of which an interruption loses nothing that was "
+            "finished.",
         ),
         click.option("--resume", is_flag=True, help="Go on with the FILE of --results, behind what is in it."),
         click.option(
@@ -61,9 +66,13 @@ def result_options(function: Function) -> Function:
             "merge` puts together. torchrun's processes share by themselves.",
         ),
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+
+    def add(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
 @dataclass(frozen=True)
