@@ -176,7 +176,10 @@ def test_compiled(model):
     for name in expected:
         torch.testing.assert_close(found[name], expected[name])
     torch.testing.assert_close(again["stage2"], module(2 * X)["stage2"])
-    assert not any("fc" in str(node.target) for graph in graphs for node in graph.graph.nodes)
+    # The tail's parameters are no inputs of the graph. (What functions are called is told with addresses.)
+    nodes = [node for graph in graphs for node in graph.graph.nodes if node.op != "call_function"]
+    assert nodes
+    assert not any("fc" in str(node.target) for node in nodes)
     torch.compiler.reset()
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -267,7 +268,7 @@ def installed(path: Path) -> Iterator[None]:
         names = {entry.stem if entry.suffix == ".py" else entry.name for entry in path.iterdir()}
         for name, module in list(sys.modules.items()):
             # A folder that is called like a package from elsewhere, such as torch's cache, is not that package.
-            if name.partition(".")[0] in names and Path(getattr(module, "__file__", None) or path).is_relative_to(path):
+            if name.partition(".")[0] in names and any(Path(place).is_relative_to(path) for place in _places(module)):
                 del sys.modules[name]
         for model in [
             n for n, builder in registry._registered.items() if builder.__module__.partition(".")[0] in names
@@ -276,3 +277,9 @@ def installed(path: Path) -> Iterator[None]:
         importlib.invalidate_caches()
         catalog.clear_cache()
         declarations.clear_cache()
+
+
+def _places(module: ModuleType) -> list[str]:
+    """The file of a module, or the folders of a package without one; nothing for what is part of the interpreter."""
+    file = getattr(module, "__file__", None)
+    return [file] if file else list(getattr(module, "__path__", []))

@@ -98,7 +98,7 @@ def test_a_file_is_a_model_like_others(suffix, tmp_path):
     with pytest.raises(ValueError, match="2 classes, and there are 3 labels"):
         specs.find(path, labels=["cat", "dog", "bird"])
     with pytest.raises(ValueError, match="only the names of its classes can be changed"):
-        specs.find("resnet50", checkpoint=path)
+        specs.find(path, preset_arguments={"crop_size": 8})
     with pytest.raises(ValueError, match="there is no module to build"):
         specs.build(spec)
 

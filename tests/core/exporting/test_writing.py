@@ -114,7 +114,8 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by children of what a shell runs in the background
 from pathlib import Path
 from zoo_core.exporting.writing import placed
 with placed(Path(sys.argv[1])) as temporary:
