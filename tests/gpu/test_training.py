@@ -17,8 +17,6 @@ from zoo_core import specs
 from zoo_core.checkpoints import read_content
 from zoo_core.training import train
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
 SIZES = {"train_crop_size": 64, "val_crop_size": 64, "val_resize_size": 64}
 # By task: a model, and what makes it train quickly on little.
 MODELS = {
@@ -190,7 +188,7 @@ import torch
 from torch import distributed
 
 sys.path.insert(0, sys.argv[1])
-from core.training import test_training_cuda as tests
+from gpu import test_training as tests
 
 distributed.init_process_group("cpu:gloo,cuda:nccl", device_id=torch.device("cuda", 0))
 work = Path(sys.argv[2])
