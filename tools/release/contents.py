@@ -20,6 +20,7 @@ _PACKAGE = (
     r"py\.typed",
     r"published_models\.toml",
     r"licences\.toml",
+    r"features\.toml",
     r"catalog_page/[a-z_]+\.(html|css|js|json)",
     r"catalog_page/vendor/([a-z0-9]+\.min\.js|LICENSES\.txt)",
     r"task\.toml",
