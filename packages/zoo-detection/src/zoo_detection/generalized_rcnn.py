@@ -45,7 +45,7 @@ class GeneralizedRCNN(nn.Module):
         self,
         images: Sequence[Tensor],
         targets: Sequence[dict[str, Tensor]] | None = None,
-        *,
+        # Not by keyword alone: torch's older exporter to ONNX passes all that has a default by position.
         masks: str = "full",
     ) -> list[dict[str, Tensor]] | dict[str, Tensor]:
         """Detects objects, or computes the losses in training mode.
