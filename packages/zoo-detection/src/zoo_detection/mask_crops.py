@@ -21,7 +21,9 @@ class MaskCrops(Sequence[Tensor]):
         crops: bool Tensor[h, w] of each object; empty for one that lies outside the image.
 
     Attributes:
-        size, places, crops: as given.
+        size: as given.
+        places: as given.
+        crops: as given.
     """
 
     def __init__(self, size: tuple[int, int], places: Sequence[tuple[int, int]], crops: Sequence[Tensor]) -> None:
@@ -33,7 +35,7 @@ class MaskCrops(Sequence[Tensor]):
 
     @property
     def shape(self) -> torch.Size:
-        """Of all masks as a tensor: N, H, W."""
+        """That of all masks as one tensor, (N, H, W)."""
         return torch.Size((len(self), *self.size))
 
     def __len__(self) -> int:

@@ -63,7 +63,7 @@ class RAFT(nn.Module):
 
     @property
     def input_layers(self) -> list[str]:
-        """Names of the layers that see the images: the first convolution of each encoder."""
+        """Names of the layers that see the images, which are the first convolution of each encoder."""
         return [
             f"{part}.{next(name for name, layer in encoder.named_modules() if isinstance(layer, nn.Conv2d))}"
             for part, encoder in (("feature_encoder", self.feature_encoder), ("context_encoder", self.context_encoder))

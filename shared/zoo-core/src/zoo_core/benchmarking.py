@@ -40,7 +40,9 @@ class Measurement:
     """How long one engine takes for one batch.
 
     Attributes:
-        engine, precision, batch_size: what was measured.
+        engine: what ran the model.
+        precision: what it computed in.
+        batch_size: how many inputs a run had.
         seconds: of each run; empty if the engine does not run the model.
         memory: what a process of its own takes at most, in bytes; ``None`` where the system does not tell.
         change: how far its outputs are from those of torch in float32.

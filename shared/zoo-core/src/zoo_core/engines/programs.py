@@ -36,7 +36,8 @@ class Program(Protocol):
     Attributes:
         engine: the runtime, one of :data:`~zoo_core.engines.ENGINES`.
         device: where its outputs are.
-        inputs, outputs: names of the tensors, in order.
+        inputs: names of the tensors that go in, in order.
+        outputs: of those that come out.
         metadata: what the file says about itself, as text by name.
     """
 

@@ -82,7 +82,8 @@ class Signature:
     """What a model takes and gives.
 
     Attributes:
-        inputs, outputs: the tensors, in the order in which a file has them.
+        inputs: the tensors that go in, in the order in which a file has them.
+        outputs: those that come out.
         arguments: a template for each positional argument of the model.
         result: the template of what it returns.
     """

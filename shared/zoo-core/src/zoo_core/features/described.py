@@ -10,7 +10,7 @@ from zoo_core import catalog
 from zoo_core.catalog import plugins
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
 
 __all__ = ["ModelFeatures", "Stage", "model_features"]
 
@@ -96,7 +96,7 @@ class ModelFeatures:
         return "\n".join([*lines, *([] if self.embedding is None else [f"embedding  {self.embedding}"])])
 
 
-def model_features(model: "str | nn.Module", **arguments: Any) -> ModelFeatures:
+def model_features(model: "str | torch.nn.Module", **arguments: Any) -> ModelFeatures:
     """The stages of a model, with their channels and reductions, and the size of its embedding.
 
     Args:

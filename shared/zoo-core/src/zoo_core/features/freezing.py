@@ -56,7 +56,8 @@ def freeze(model: nn.Module, *parts: str, until: str | None = None) -> list[str]
 
     Args:
         model: of any task.
-        *parts: ``"stage1"``, ..., ``"neck"``, ``"head"`` (see :func:`parts_of`), ``"body"`` for all but the head.
+        *parts: ``"stage1"``, ..., ``"neck"``, ``"head"`` (``features.freezing.parts_of`` lists them),
+            ``"body"`` for all but the head.
         until: a part up to which all are frozen, itself too.
 
     Returns:
