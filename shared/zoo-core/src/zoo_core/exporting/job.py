@@ -128,7 +128,8 @@ def export(
         checkpoint, labels: parameters of your own for the model that is named, and the names of its classes.
         format: ``"onnx"``, ``"openvino"`` or ``"pt2"``; by default what the file's ending says, or else ``"onnx"``.
         options: of the task, by key, as far as they are part of the model: ``{"updates": 20}`` for optical flow.
-        dynamic: what stays open, see :data:`DYNAMIC`; by default as much as the model takes.
+        dynamic: what stays open: ``"batch,size"``, ``"batch"``, ``"size"`` or ``"none"``; by default (``"auto"``)
+            as much as the model takes.
         size: of the inputs that the model is recorded with: height and width of images, with the number of frames
             before them for clips. By default what the weights were made for.
         batch_size: how many inputs a file takes whose number is fixed.
