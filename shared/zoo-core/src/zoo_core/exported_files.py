@@ -3,19 +3,19 @@
 ``zoo export`` writes text by name into the file: ``metadata_props`` of ONNX, ``rt_info`` of OpenVINO, ``zoo.json``
 among the extra files of ``.pt2``. What is no plain text is JSON:
 
-====================  ================================================================================================
-``zoo``               the version of zoo-core that wrote the file
-``model``             name of the builder; ``task`` is its task
-``arguments``         of the builder
-``weights``           name of the published weights; ``weights_sha256`` is the hash of the file with the parameters
-``labels``            name of each class
-``preset``            what prepares inputs; ``preset_arguments`` are its arguments
-``facts``             what else is known, metrics for instance
-``signature``         names, dtypes and shapes of inputs and outputs; see :mod:`zoo_core.exporting.structure`
-``forward_arguments`` keyword arguments of the model that are part of the file
-``export``            what the file was exported with
-``versions``          of what wrote it
-====================  ================================================================================================
+=====================  =================================================================================================
+``zoo``                the version of zoo-core that wrote the file
+``model``              name of the builder; ``task`` is its task
+``arguments``          of the builder
+``weights``            name of the published weights; ``weights_sha256`` is the hash of the file with the parameters
+``labels``             name of each class
+``preset``             what prepares inputs; ``preset_arguments`` are its arguments
+``facts``              what else is known, metrics for instance
+``signature``          names, dtypes and shapes of inputs and outputs; see :mod:`zoo_core.exporting.structure`
+``forward_arguments``  keyword arguments of the model that are part of the file
+``export``             what the file was exported with
+``versions``           of what wrote it
+=====================  =================================================================================================
 """
 
 import io
