@@ -9,7 +9,6 @@ import click
 from zoo_core import specs
 from zoo_core.cli import choosing, output, task_options
 from zoo_core.cli.engine_options import tell
-from zoo_core.cli.parser import Argument, complete_models
 from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import Declaration, declaration
 from zoo_core.runtimes import ENGINES, PRECISIONS
@@ -69,13 +68,7 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
 
 
 @click.command(cls=TaskCommand, declared=_declared, epilog=_EXAMPLES)
-@click.argument(
-    "model",
-    cls=Argument,
-    metavar="MODEL",
-    help="Name of a model, or a checkpoint that says which model it is for.",
-    shell_complete=complete_models,
-)
+@choosing.model_argument()
 @choosing.model_options
 @click.option(
     "--batch-size", "batch_sizes", default="1,8", callback=_numbers, metavar="N,...", help="How many inputs a run has."

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
@@ -10,7 +9,7 @@ from zoo_core import catalog, specs
 from zoo_core.addresses import is_stream
 from zoo_core.cli import facts, output
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.parser import complete_weights
+from zoo_core.cli.parser import Argument, Function, complete_models, complete_weights, together
 from zoo_core.declarations import Declaration, declaration, declarations
 from zoo_core.specs import ModelSpec
 
@@ -18,12 +17,22 @@ __all__ = ["choose", "choose_with_files", "declaration_of", "is_checkpoint", "is
 
 _LABELS_SHOWN = 10
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+
+def model_argument(*, required: bool = True) -> Callable[[Function], Function]:
+    """The argument ``model``: a name, or a file that says which model it is for."""
+    return click.argument(
+        "model",
+        cls=Argument,
+        required=required,
+        metavar="MODEL",
+        help="Name of a model, or a checkpoint that says which model it is for.",
+        shell_complete=complete_models,
+    )
 
 
 def model_options(function: Function) -> Function:
     """Adds ``--weights``, ``--checkpoint`` and ``--labels`` to a command, whose values :func:`choose` takes."""
-    options = (
+    return together(
         click.option(
             "--weights",
             metavar="NAME",
@@ -42,10 +51,7 @@ def model_options(function: Function) -> Function:
             metavar="FILE",
             help="Names of the model's classes, one a line, in the order of its outputs.",
         ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    )(function)
 
 
 def choose(

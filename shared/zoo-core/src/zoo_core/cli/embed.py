@@ -13,7 +13,15 @@ from zoo_core.cli.errors import UsageError
 from zoo_core.cli.merge import MATRICES
 from zoo_core.cli.parser import tasks_option
 from zoo_core.cli.results import Recorded, ResultOptions, Writer, result_options, share_of
-from zoo_core.cli.running import InputOptions, declared, input_options, reuse_memory, run_on_files, words_argument
+from zoo_core.cli.running import (
+    InputOptions,
+    declared,
+    input_options,
+    place_of,
+    reuse_memory,
+    run_on_files,
+    words_argument,
+)
 from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import declaration
 
@@ -143,11 +151,9 @@ def command(
 
     reuse_memory()
     from zoo_core import embedding
-    from zoo_core.engines import choose_device, device_name
-    from zoo_core.processes import world
 
     task = embedding.EmbeddingTask(spec, options, normalize=normalize, packed=asked.is_matrix)
-    place = choose_device(device_name(device, engine), task.declaration.devices, local_rank=world().gpu_rank)
+    place = place_of(task, device, engine)
     depends_on = {"verb": "embed", "every": every, "fps": fps, "normalize": normalize}
     depends_on |= {"precision": precision} if precision != "fp32" else {}
     return run_on_files(

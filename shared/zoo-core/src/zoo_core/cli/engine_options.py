@@ -1,21 +1,17 @@
 """``--engine`` and ``--precision``: the options for what runs a model, once for all commands that run one."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import click
 
 from zoo_core.cli import output
+from zoo_core.cli.parser import Function, together
 from zoo_core.runtimes import ENGINES, PRECISIONS
 
 __all__ = ["engine_options", "tell"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 
 def engine_options(function: Function) -> Function:
     """Adds ``--engine`` and ``--precision`` to a command."""
-    options = (
+    return together(
         click.option(
             "--engine",
             type=click.Choice([*ENGINES, "auto"]),
@@ -29,10 +25,7 @@ def engine_options(function: Function) -> Function:
             help="bf16 is faster where the processor computes in it, and keeps two to three digits; the largest change "
             "of a score is shown.",
         ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    )(function)
 
 
 def tell(message: str) -> None:

@@ -14,7 +14,7 @@ from zoo_core import specs
 from zoo_core.cli import checking, choosing, launching, output, task_options
 from zoo_core.cli.engine_options import engine_options, tell
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.parser import Argument, complete_models
+from zoo_core.cli.parser import Argument
 from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import Declaration, Metric, declaration
 from zoo_core.specs import ModelSpec
@@ -64,13 +64,7 @@ def _expectation(context: click.Context, parameter: click.Parameter, given: Sequ
 
 
 @click.command(cls=_Evaluate, declared=_declared, epilog=_EXAMPLES)
-@click.argument(
-    "model",
-    cls=Argument,
-    metavar="MODEL",
-    help="Name of a model, or a checkpoint that says which model it is for.",
-    shell_complete=complete_models,
-)
+@choosing.model_argument()
 @click.argument("data", cls=Argument, type=click.Path(path_type=Path), metavar="DATA", help="Folder of the data set.")
 @choosing.model_options
 @click.option("--split", metavar="NAME", help="Which part of the data set: val (the default), train, test, ...")

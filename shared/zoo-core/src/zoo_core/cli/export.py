@@ -9,7 +9,6 @@ import click
 from zoo_core import specs
 from zoo_core.cli import choosing, output, task_options
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.parser import Argument, complete_models
 from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import Declaration, declaration
 from zoo_core.exported_files import FORMATS, format_of
@@ -61,14 +60,7 @@ def _declared(parsed: Mapping[str, Any]) -> Declaration:
 
 
 @click.command(cls=TaskCommand, declared=_declared, exported=True, epilog=_EXAMPLES)
-@click.argument(
-    "model",
-    cls=Argument,
-    required=False,
-    metavar="MODEL",
-    help="Name of a model, or a checkpoint that says which model it is for.",
-    shell_complete=complete_models,
-)
+@choosing.model_argument(required=False)
 @choosing.model_options
 @click.option(
     "--format",

@@ -8,6 +8,19 @@ from click.shell_completion import CompletionItem
 
 from zoo_core import catalog
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def together(*decorators: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """Several arguments or options as one decorator: the help shows them in this order."""
+
+    def decorate(function: Function) -> Function:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
 
 class Session:
     """What the options that may stand anywhere on the line say."""
@@ -60,7 +73,6 @@ class Command(click.Command):
         super().format_options(ctx, formatter)
 
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 

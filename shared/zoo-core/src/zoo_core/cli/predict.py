@@ -11,7 +11,15 @@ from zoo_core.cli.engine_options import engine_options, tell
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import tasks_option
 from zoo_core.cli.results import ResultOptions, result_options, share_of
-from zoo_core.cli.running import InputOptions, declared, input_options, reuse_memory, run_on_files, words_argument
+from zoo_core.cli.running import (
+    InputOptions,
+    declared,
+    input_options,
+    place_of,
+    reuse_memory,
+    run_on_files,
+    words_argument,
+)
 from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import declaration
 
@@ -98,13 +106,10 @@ def command(
 
     reuse_memory()
     from zoo_core import predicting
-    from zoo_core.engines import choose_device, device_name
-    from zoo_core.processes import world
     from zoo_core.tasks import task_class
 
     chosen = task_class(spec.task)(spec, options)
-    among = world()
-    place = choose_device(device_name(device, engine), chosen.declaration.devices, local_rank=among.gpu_rank)
+    place = place_of(chosen, device, engine)
     depends_on = {"every": every, "fps": fps} | ({"precision": precision} if precision != "fp32" else {})
     return run_on_files(
         context,

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from zoo_core.cli import output
 from zoo_core.cli.errors import UsageError
+from zoo_core.cli.parser import Function, together
 
 if TYPE_CHECKING:
     from zoo_core.predicting import Failure, Prediction, Share, Source
@@ -31,7 +32,6 @@ __all__ = [
     "share_of",
 ]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FORMATS = ("text", "json", "jsonl", "csv")
 
@@ -42,7 +42,7 @@ def result_options(*endings: str) -> Callable[[Function], Function]:
     Args:
         endings: how the names of its files may end.
     """
-    options = (
+    return together(
         click.option(
             "--format",
             "format_name",
@@ -66,13 +66,6 @@ def result_options(*endings: str) -> Callable[[Function], Function]:
             "merge` puts together. torchrun's processes share by themselves.",
         ),
     )
-
-    def add(function: Function) -> Function:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
 
 
 @dataclass(frozen=True)

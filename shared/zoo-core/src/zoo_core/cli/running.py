@@ -6,25 +6,25 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from zoo_core.cli import choosing, output
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.parser import Argument, complete_models
+from zoo_core.cli.parser import Argument, Function, complete_models, together
 from zoo_core.cli.results import Problems, Writer
 from zoo_core.declarations import Declaration
 
 if TYPE_CHECKING:
+    import torch
+
     from zoo_core.engines import Engine
     from zoo_core.predicting import Failure, Prediction, Share
     from zoo_core.tasks import Task
 
-__all__ = ["InputOptions", "declared", "input_options", "reuse_memory", "run_on_files", "words_argument"]
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+__all__ = ["InputOptions", "declared", "input_options", "place_of", "reuse_memory", "run_on_files", "words_argument"]
 
 
 def _complete_words(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -61,7 +61,7 @@ def words_argument(function: Function) -> Function:
 
 def input_options(function: Function) -> Function:
     """Adds the options of :class:`InputOptions` to a command, under its names."""
-    options = (
+    return together(
         click.option(
             "--files-from",
             "lists",
@@ -96,10 +96,7 @@ def input_options(function: Function) -> Function:
             metavar="N",
             help="Of videos, look at N frames in each second at the most.",
         ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    )(function)
 
 
 @dataclass(frozen=True)
@@ -191,6 +188,14 @@ def run_on_files(
     if left_out := str(sources.skipped):
         output.note(f"left out of folders: {left_out}")
     return max(taking.finish(), 1 if problems.count else 0)
+
+
+def place_of(task: "Task[Any, Any]", device: str, engine: str | None) -> "torch.device":
+    """Where this process runs a task's model, by ``--device`` and ``--engine``; torchrun's have a GPU each."""
+    from zoo_core.engines import choose_device, device_name
+    from zoo_core.processes import world
+
+    return choose_device(device_name(device, engine), task.declaration.devices, local_rank=world().gpu_rank)
 
 
 def reuse_memory() -> None:

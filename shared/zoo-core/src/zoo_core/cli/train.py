@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core import specs
-from zoo_core.cli import checking, launching, output
+from zoo_core.cli import checking, choosing, launching, output
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.parser import Argument, Command, complete_models, complete_weights, items
+from zoo_core.cli.parser import Argument, Command, complete_weights, items
 from zoo_core.cli.recipes import complete_recipes
 from zoo_core.training import recipes
 from zoo_core.training.observer import Observer
@@ -45,13 +45,7 @@ def _complete_keys(context: click.Context, parameter: click.Parameter, incomplet
 
 
 @click.command(cls=_Train, epilog=_EXAMPLES)
-@click.argument(
-    "model",
-    cls=Argument,
-    metavar="MODEL",
-    help="Name of a model, or a checkpoint that says which model it is for.",
-    shell_complete=complete_models,
-)
+@choosing.model_argument()
 @click.argument("data", cls=Argument, type=click.Path(path_type=Path), metavar="DATA", help="Folder of the data set.")
 @click.option(
     "--recipe",
