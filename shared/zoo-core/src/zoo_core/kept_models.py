@@ -8,7 +8,6 @@ beside their place and moved there, by one process at a time.
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 from zoo_core import checkpoints
 from zoo_core.checkpoints.cache import sha256_of
 from zoo_core.checkpoints.locking import FileLock
+from zoo_core.whole_files import write_beside
 
 __all__ = ["Entry", "Kept", "Stored", "directory", "entries", "remove"]
 
@@ -202,11 +202,4 @@ def remove(entry: Stored) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes a file beside its place, and moves it there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    write_beside(path, lambda beside: beside.write_bytes(content))

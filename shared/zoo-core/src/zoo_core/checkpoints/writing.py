@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo_core.whole_files import write_beside
+
 if TYPE_CHECKING:
     import torch
 
@@ -47,9 +49,8 @@ def save_safetensors(
         header[key] = {"dtype": names[value.dtype], "shape": list(value.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.partial")
-    try:
+
+    def write(beside: Path) -> None:
         with beside.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for value in state_dict.values():
@@ -58,10 +59,8 @@ def save_safetensors(
                     file.write(_bytes(plain))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+
+    write_beside(Path(path), write)
 
 
 def _bytes(values: "torch.Tensor") -> bytes:

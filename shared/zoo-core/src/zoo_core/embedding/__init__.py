@@ -9,6 +9,7 @@
 """
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from zoo_core import specs
 from zoo_core.embedding.files import EMBEDDING_SUFFIXES, convert, records_of_embeddings
 from zoo_core.embedding.task import EmbeddingTask, load
 from zoo_core.engines import choose_device, device_name
-from zoo_core.predicting import Failure, Prediction, Sampling, Sources, default_workers, run
+from zoo_core.predicting import Failure, Prediction, Sampling, Sources, default_workers, run, with_problems
 from zoo_core.specs import ModelSpec
 
 __all__ = ["EMBEDDING_SUFFIXES", "EmbeddingTask", "convert", "embed", "load", "records_of_embeddings"]
@@ -58,7 +59,7 @@ def embed(
     spec = specs.find(model, weights=weights, checkpoint=checkpoint, labels=labels)
     task = EmbeddingTask(spec, options, normalize=normalize)
     words = [files] if isinstance(files, str | os.PathLike) else files
-    problems: list[str] = []
+    problems: deque[str] = deque()
     sources = Sources(
         task.declaration,
         [os.fspath(word) for word in words],
@@ -70,13 +71,4 @@ def embed(
     place = choose_device(device_name(device, engine), task.declaration.devices)
     runner = load(task, place, engine=engine, precision=precision)
     count = default_workers() if workers is None else workers
-    return _outcomes(run(task, runner, sources, batch_size, workers=count, keep_inputs=False), problems)
-
-
-def _outcomes(outcomes: Iterator[Prediction | Failure], problems: list[str]) -> Iterator[Prediction | Failure]:
-    for outcome in outcomes:
-        while problems:
-            yield Failure(None, None, problems.pop(0))
-        yield outcome
-    for problem in problems:
-        yield Failure(None, None, problem)
+    return with_problems(problems, run(task, runner, sources, batch_size, workers=count, keep_inputs=False))

@@ -45,6 +45,7 @@ __all__ = [
     "predict",
     "run",
     "until_interrupted",
+    "with_problems",
 ]
 
 
@@ -102,13 +103,19 @@ def predict(
     except NothingFoundError as error:
         if not problems:
             problems.append(str(error))
-        return _predict(problems, iter(()))
+        return with_problems(problems, iter(()))
     place = choose_device(device_name(device, engine), task.declaration.devices)
     loaded = load(task, place, engine=engine, precision=precision)
-    return _predict(problems, run(task, loaded, stream, batch_size))
+    return with_problems(problems, run(task, loaded, stream, batch_size))
 
 
-def _predict(problems: deque[str], outcomes: Iterator[Prediction | Failure]) -> Iterator[Prediction | Failure]:
+def with_problems(problems: deque[str], outcomes: Iterator[Prediction | Failure]) -> Iterator[Prediction | Failure]:
+    """Outcomes, and what was wrong with the words that mean files: each as soon as it is known, as a failure.
+
+    Args:
+        problems: grows while the files are found.
+        outcomes: of these files.
+    """
     while True:
         outcome = next(outcomes, None)
         while problems:
