@@ -28,11 +28,12 @@ def image(seed: int, height: int, width: int) -> Tensor:
 
 
 @torch.no_grad()
-def detector(name: str, **options: Any) -> nn.Module:
+def detector(name: str, *, seen: tuple[int, int] = (240, 320), **options: Any) -> nn.Module:
     """A detector in eval mode.
 
     Args:
         name: of the builder.
+        seen: size (height, width) of the image whose statistics normalisations get.
         **options: of the builder.
     """
     with reference_values.no_random_init():
@@ -58,7 +59,7 @@ def detector(name: str, **options: Any) -> nn.Module:
                 stack.callback(module.register_forward_pre_hook(normalise).remove)
             elif key.endswith(_CLASSIFIERS) or _is_last_of_ssd(names, key):
                 stack.callback(module.register_forward_hook(look).remove)
-        model([image(0, 240, 320)])
+        model([image(0, *seen)])
     for module, value in largest.items():
         module.weight.mul_(_LARGEST_LOGIT / value)  # type: ignore[operator]
     return model
