@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from support.colored_classes import paint
 from zoo_core import catalog, specs
 from zoo_core.evaluating import evaluate
 from zoo_core.predicting import Prediction, predict
@@ -17,16 +18,6 @@ from zoo_core.training.optimization import by_decay, make_optimizer, make_schedu
 from zoo_core.training.recipes import Recipe
 
 RECIPES = [recipe for recipe in recipes.recipes() if recipe.task == "classification"]
-
-
-def paint(folder, count, labels=("blue", "green", "red")):
-    """Images that their colour tells apart."""
-    rng = random.Random(0)
-    for place, label in enumerate(labels):
-        (folder / label).mkdir(parents=True)
-        for number in range(count):
-            levels = [rng.randrange(150) + 100 * (2 - channel == place) for channel in range(3)]
-            Image.new("RGB", (20, 24), tuple(levels)).save(folder / label / f"{number}.png")
 
 
 @pytest.fixture

@@ -1,16 +1,15 @@
 """`zoo train` of int8 models: what is trained, what is kept of it, going on, freezing, every recipe."""
 
 import json
-import random
 import subprocess
 import sys
 
 import pytest
 import torch
-from PIL import Image
 from torch.ao.quantization import FakeQuantizeBase
 
 import zoo_quantized
+from support.colored_classes import paint
 from zoo_core import catalog, get_model, specs
 from zoo_core.checkpoints import read_content, read_own_state_dict
 from zoo_core.cli import main
@@ -28,16 +27,6 @@ SMALL = {
     "val_resize_size": 32,
     "scale": [0.7, 1.0],
 }
-
-
-def paint(folder, count, labels=("blue", "green", "red")):
-    """Images that their colour tells apart."""
-    rng = random.Random(0)
-    for place, label in enumerate(labels):
-        (folder / label).mkdir(parents=True)
-        for number in range(count):
-            levels = [rng.randrange(150) + 100 * (2 - channel == place) for channel in range(3)]
-            Image.new("RGB", (20, 24), tuple(levels)).save(folder / label / f"{number}.png")
 
 
 @pytest.fixture
