@@ -72,12 +72,13 @@ def write_samples(directory: Path) -> list[Path]:
     written = []
     for index, name in enumerate(CLASSES):
         first = int((classes == index).nonzero()[0])
-        written.append(directory / f"{_file_name(name)}.png")
+        written.append(directory / f"{folder_name(name)}.png")
         write_png(pictures[first].unsqueeze(0), str(written[-1]), compression_level=9)
     return written
 
 
-def _file_name(label: str) -> str:
+def folder_name(label: str) -> str:
+    """A class as files and folders have it: ``ankle-boot``."""
     return label.lower().replace("/", "-").replace(" ", "-")
 
 
@@ -100,9 +101,9 @@ def write_folders(
             continue
         images, classes = load(split, source)
         for label in CLASSES:
-            (directory / name / _file_name(label)).mkdir(parents=True, exist_ok=True)
+            (directory / name / folder_name(label)).mkdir(parents=True, exist_ok=True)
         for place, (image, index) in enumerate(zip(images[:limit], classes[:limit].tolist(), strict=True)):
-            path = directory / name / _file_name(CLASSES[index]) / f"{place:05d}.png"
+            path = directory / name / folder_name(CLASSES[index]) / f"{place:05d}.png"
             write_png(image.unsqueeze(0), str(path), compression_level=1)
 
 

@@ -2,9 +2,10 @@
 
     python -m tools.train MODEL --work FOLDER [--output FOLDER] [--seed 0] [--set KEY=VALUE ...] [--device cuda]
 
-MODEL is one of `MODELS`; `tools/recipes` has its recipe. The data set (see `tools/compose`) and the run are in FOLDER,
-and the same command goes on with them, whatever stopped it. Ends with the figures of the held-out samples, as
-`zoo evaluate` finds them, and writes the parameters that reached them as they ship, named by their hash.
+MODEL is one of `MODELS`, which lists the stages of its training; `tools/recipes` has their recipes. The data sets (see
+`tools/compose`) and the runs are in FOLDER, and the same command goes on with them, whatever stopped it; models that
+begin with the same stage share it there. Ends with the figures of the held-out samples, as `zoo evaluate` finds them,
+and writes the parameters that reached them as they ship, named by their hash.
 
 Seeded, and deterministic for a torch build and a number of threads.
 """
@@ -31,40 +32,62 @@ RECIPES = Path(__file__).with_name("recipes")
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A model, and what it is trained on.
+class Stage:
+    """A run on one data set with one recipe. It begins with what the stage before it has learned.
 
     Args:
         kind: of composed data.
         recipe: name of a file in :data:`RECIPES`.
-        name: what the file of its weights begins with.
-        half: whether that holds half precision, which is enough for a model that shows what the zoo can.
-        labels: of its classes, where they are to have another order than the data set's own, or the data set has none.
-        facts: what is known of the model beyond the catalogue's, such as the length of the clips that it looks at.
+        model: what is trained, if it is not yet the model itself: a classifier that becomes its backbone.
     """
 
     kind: str
     recipe: str
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model, and what it is trained on.
+
+    Args:
+        name: what the file of its weights begins with.
+        stages: one after the other; the last gives the weights.
+        half: whether the file holds half precision, which is enough for a model that shows what the zoo can.
+        labels: of its classes, where they are to have another order than the data set's own, or the data set has none.
+        facts: what is known of the model beyond the catalogue's, such as the length of the clips that it looks at.
+    """
+
     name: str
+    stages: tuple[Stage, ...]
     half: bool = True
     labels: tuple[str, ...] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+_BACKBONE = Stage("single", "single_garments", "mobilenet_v3_large")
+
 MODELS = {
     "shufflenet_v2_x0_5": Trained(
-        "classification",
-        "fashion_mnist",
         "shufflenet_v2_x0_5_fashionmnist",
+        (Stage("classification", "fashion_mnist"),),
         half=False,
         labels=fashion_mnist.CLASSES,
     ),
-    "ssdlite320_mobilenet_v3_large": Trained("detection", "scenes_detection", "ssdlite320_garments"),
-    "lraspp_mobilenet_v3_large": Trained(
-        "segmentation", "scenes_segmentation", "lraspp_garments", labels=("background", *fashion_mnist.CLASSES)
+    "ssdlite320_mobilenet_v3_large": Trained(
+        "ssdlite320_garments", (_BACKBONE, Stage("detection", "scenes_detection"))
     ),
-    "r3d_18": Trained("video", "clips_video", "r3d_18_motions", facts={"clip_length": 8, "frame_rate": 8}),
-    "raft_small": Trained("flow", "pairs_flow", "raft_small_composed"),
+    "lraspp_mobilenet_v3_large": Trained(
+        "lraspp_garments",
+        (
+            _BACKBONE,
+            Stage("segmentation", "scenes_segmentation_small"),
+            Stage("segmentation", "scenes_segmentation"),
+        ),
+        labels=("background", *fashion_mnist.CLASSES),
+    ),
+    "r3d_18": Trained("r3d_18_motions", (Stage("video", "clips_video"),), facts={"clip_length": 8, "frame_rate": 8}),
+    "raft_small": Trained("raft_small_composed", (Stage("flow", "pairs_flow"),)),
 }
 
 
@@ -84,7 +107,8 @@ def train(
     output: Path,
     *,
     settings: Mapping[str, Any] | None = None,
-    write_data: Callable[[Path], None] | None = None,
+    seed: int = 0,
+    write_data: Callable[[str, Path, int], None] | None = None,
     device: str = "auto",
     workers: int | None = None,
 ) -> tuple[Path, Evaluation]:
@@ -92,10 +116,12 @@ def train(
 
     Args:
         model: a key of :data:`MODELS`.
-        work: folder for the data set and the run.
+        work: folder for the data sets, ``data/KIND``, and the runs, ``runs/RECIPE``.
         output: folder for the file of the weights.
-        settings: changes to the recipe; its ``seed`` is that of the data too.
-        write_data: writes the data set into a folder; by default :func:`tools.compose.kinds.compose`.
+        settings: changes to the recipe of the last stage.
+        seed: of everything random, the data included.
+        write_data: writes the data set of a kind into a folder with a seed; by default
+            :func:`tools.compose.kinds.compose`.
         device, workers: see :func:`zoo_core.training.fit`.
 
     Returns:
@@ -105,36 +131,63 @@ def train(
         InterruptedError: training was stopped by Ctrl-C or its like; the run goes on when this is called again.
     """
     what = MODELS[model]
-    recipe = recipes.read(RECIPES / f"{what.recipe}.toml", specs.find(model).task).with_settings(settings or {})
-    data = work / "data"
-    if not data.exists():
-        # Data of which a part is missing would be trained on as if they were all.
-        part = work / "data.part"
-        shutil.rmtree(part, ignore_errors=True)
-        (write_data or (lambda folder: compose(what.kind, folder, seed=recipe.seed)))(part)
-        part.replace(data)
-    outcome = training.train(
-        _spec(model, what),
-        data,
-        recipe=recipe,
-        from_scratch=True,
-        labels=what.labels,
-        output=work / "run",
-        resume=True,
-        device=device,
-        workers=workers,
-        observer=Lines(),
-    )
-    if outcome.interrupted:
-        raise InterruptedError(f"stopped after step {outcome.steps} of {outcome.of_steps}; the same command goes on")
-    best = specs.find(work / "run" / "best.pth")
-    file = embedded_checkpoints.save(_tensors(work / "run" / "best.pth", what.half), output, what.name)
-    found = evaluate(dataclasses.replace(best, file=str(file)), data, device=device)
+    before: Path | None = None
+    for stage in what.stages:
+        data = _data(stage.kind, work, write_data or (lambda *order: compose(*order[:2], seed=order[2])), seed)
+        start, begun = _begun(stage.model or model, before)
+        spec = specs.find(start) if stage.model else _spec(start, what)
+        recipe = recipes.read(RECIPES / f"{stage.recipe}.toml", spec.task).with_settings({"seed": seed, **begun})
+        is_last = stage is what.stages[-1]
+        outcome = training.train(
+            spec,
+            data,
+            recipe=recipe.with_settings(settings or {}) if is_last else recipe,
+            from_scratch=not isinstance(start, Path),
+            labels=None if stage.model else what.labels,
+            output=work / "runs" / stage.recipe,
+            resume=True,
+            device=device,
+            workers=workers,
+            observer=Lines(),
+        )
+        if outcome.interrupted:
+            raise InterruptedError(
+                f"{stage.recipe}: stopped after step {outcome.steps} of {outcome.of_steps}; the same command goes on"
+            )
+        before = work / "runs" / stage.recipe / "best.pth"
+    assert before is not None
+    file = embedded_checkpoints.save(_tensors(before, what.half), output, what.name)
+    found = evaluate(dataclasses.replace(specs.find(before), file=str(file)), data, device=device)
     assert found is not None  # of one process
     return file, found
 
 
-def _spec(model: str, what: Trained) -> ModelSpec:
+def _data(kind: str, work: Path, write: Callable[[str, Path, int], None], seed: int) -> Path:
+    """The folder of a data set, which is written if it is not there."""
+    data = work / "data" / kind
+    if not data.exists():
+        # Data of which a part is missing would be trained on as if they were all.
+        part = data.with_name(f"{kind}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        write(kind, part, seed)
+        part.replace(data)
+    return data
+
+
+def _begun(model: str, before: Path | None) -> tuple[str | Path, dict[str, Any]]:
+    """What a stage begins with: a model by name, or its file; and changes to its recipe, for a backbone that is there.
+
+    Args:
+        model: is trained.
+        before: the file of the stage before, of this model or of its backbone.
+    """
+    if before is None:
+        return model, {}
+    return (before, {}) if specs.find(before).name == model else (model, {"weights_backbone": str(before.resolve())})
+
+
+def _spec(model: str | Path, what: Trained) -> ModelSpec:
     spec = specs.find(model)
     return dataclasses.replace(spec, facts={**spec.facts, **what.facts})
 
@@ -153,25 +206,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for the data and the run, which resumes")
     parser.add_argument("--output", type=Path, default=Path("."), help="folder for the file of weights")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--train", type=int, help="samples to train on; by default as many as the kind has")
+    parser.add_argument("--train", type=int, help="samples of the last stage; by default as many as the kind has")
     parser.add_argument("--val", type=int, help="held-out samples, likewise")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change to the recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change to the last recipe")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, help="processes that read and augment")
     parser.add_argument("--processes", type=int, default=1, help="processes that compose the data")
     parser.add_argument("--threads", type=int, default=1, help="of this process")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    kind = MODELS[given.model].kind
+    last = MODELS[given.model].stages[-1].kind
+
+    def write_data(kind: str, folder: Path, seed: int) -> None:
+        sizes = {"train": given.train, "val": given.val} if kind == last else {}
+        compose(kind, folder, seed=seed, processes=given.processes, **sizes)
+
     try:
         file, found = train(
             given.model,
             given.work,
             given.output,
-            settings={**recipes.parse_settings(given.set), "seed": given.seed},
-            write_data=lambda folder: compose(
-                kind, folder, seed=given.seed, train=given.train, val=given.val, processes=given.processes
-            ),
+            settings=recipes.parse_settings(given.set),
+            seed=given.seed,
+            write_data=write_data,
             device=given.device,
             workers=given.workers,
         )

@@ -25,3 +25,13 @@ def test_it_is_read(tmp_path):
 def test_other_sizes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="28 x 28"):
         compose("classification", tmp_path / "data", size=32, parts=composed.sources(tmp_path / "parts"))
+
+
+def test_single_garments(tmp_path):
+    parts = composed.sources(tmp_path / "parts")
+    for name in "ab":
+        compose("single", tmp_path / name, train=60, val=5, size=40, parts=parts)
+    assert composed.files(tmp_path / "a") == composed.files(tmp_path / "b")
+    data = ClassFolders(tmp_path / "a", None, IMAGE_SUFFIXES, "train")
+    assert (len(data), len(data.labels)) == (60, 10)
+    assert read_image(data.sample(0).files[0]).shape == (3, 40, 40)

@@ -16,7 +16,7 @@ def test_it_trains_and_writes_what_ships(tmp_path):
         tmp_path / "work",
         tmp_path / "out",
         settings={"epochs": 2, "batch_size": 20, "lr": 0.01, "lr_base_size": 0, "train_crop_size": 32},
-        write_data=lambda folder: compose("classification", folder, train=40, val=20, parts=parts),
+        write_data=lambda kind, folder, seed: compose(kind, folder, seed=seed, train=40, val=20, parts=parts),
         workers=0,
     )
     assert path.name.startswith("shufflenet_v2_x0_5_fashionmnist-")
@@ -25,4 +25,4 @@ def test_it_trains_and_writes_what_ships(tmp_path):
     assert found.samples == 20
     assert 0 <= found.metrics["acc@1"] <= 100
     # In the order of the data set's publishers, which the catalogue has too.
-    assert specs.find(tmp_path / "work" / "run" / "best.pth").labels == fashion_mnist.CLASSES
+    assert specs.find(tmp_path / "work" / "runs" / "fashion_mnist" / "best.pth").labels == fashion_mnist.CLASSES

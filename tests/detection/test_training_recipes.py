@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import zoo_core
 from zoo_core import catalog, specs
 from zoo_core.cli import main
 from zoo_core.evaluating import evaluate
@@ -163,3 +164,18 @@ def test_every_recipe_is_for_models_that_are_there(recipe, data):
     assert models
     assert recipe.source
     prepare(models[0], data, from_scratch=True, recipe=recipe)
+
+
+def test_a_backbone_begins_with_another_models(data, tmp_path):
+    """Also where its last stage has half as many channels, but for that stage."""
+    classifier = zoo_core.get_model("mobilenet_v3_large", num_classes=4)
+    path = tmp_path / "classifier.pth"
+    torch.save(classifier.state_dict(), path)
+    settings = {"weights_backbone": str(path)}
+    job = prepare("ssdlite320_mobilenet_v3_large", data, from_scratch=True, recipe="finetune", settings=settings)
+    found, expected = job.build().backbone, classifier.features
+    for index in range(13):
+        theirs = expected[index].state_dict()
+        assert all(torch.equal(value, theirs[name]) for name, value in found.features[0][index].state_dict().items())
+    assert torch.equal(found.features[0][13][0].weight, expected[13].block[0][0].weight)
+    assert found.features[1][-1][0].weight.shape != expected[-1][0].weight.shape

@@ -101,11 +101,11 @@ def test_it_trains_and_writes_what_ships(monkeypatch, tmp_path):
     monkeypatch.setattr(flow, "_TOGETHER", 2)
     parts = composed.sources(tmp_path / "parts")
 
-    def write_data(folder):
+    def write_data(kind, folder, seed):
         assert not folder.exists(), "what was not finished is made anew"
-        compose("flow", folder, train=4, val=2, size=128, parts=parts)
+        compose(kind, folder, seed=seed, train=4, val=2, size=128, parts=parts)
 
-    (tmp_path / "work" / "data.part" / "train").mkdir(parents=True)
+    (tmp_path / "work" / "data" / "flow.part" / "train").mkdir(parents=True)
     settings = {"epochs": 1, "batch_size": 2, "amp": False, "model_ema": False, "lr_warmup_epochs": 0.5}
     path, found = train.train(
         "raft_small", tmp_path / "work", tmp_path / "out", settings=settings, write_data=write_data, workers=0
@@ -116,7 +116,7 @@ def test_it_trains_and_writes_what_ships(monkeypatch, tmp_path):
     tensors = torch.load(path, weights_only=True)
     assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} == {torch.float16}
     # Its figure is that of the file, on the held-out samples.
-    again = evaluate("raft_small", tmp_path / "work" / "data", checkpoint=path, device="cpu")
+    again = evaluate("raft_small", tmp_path / "work" / "data" / "flow", checkpoint=path, device="cpu")
     assert found.samples == again.samples == 2
     assert found.metrics == again.metrics
     # What is done is not done again: the same file comes of it.

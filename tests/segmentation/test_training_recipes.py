@@ -7,7 +7,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+import zoo_core
 from zoo_core import catalog, specs
+from zoo_core.checkpoints import StateDictError
 from zoo_core.evaluating import evaluate
 from zoo_core.training import prepare, recipes, train
 from zoo_core.training.optimization import make_optimizer
@@ -108,6 +110,19 @@ def test_the_auxiliary_classifier_has_its_own_rate_and_is_kept(data):
     names = {name: rates[id(p)] for name, p in model.named_parameters()}
     assert len(rates) == len(names)
     assert all(rate == pytest.approx(0.1 if name.startswith("aux") else 0.01) for name, rate in names.items())
+
+
+def test_a_backbone_begins_with_a_classifier_of_ones_own(data, tmp_path):
+    classifier = zoo_core.get_model("mobilenet_v3_large", num_classes=4)
+    path = tmp_path / "classifier.pth"
+    torch.save(classifier.state_dict(), path)
+    model = job_of("lraspp_mobilenet_v3_large", data, weights_backbone=str(path)).build()
+    expected = classifier.features.state_dict()
+    found = model.backbone.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    with pytest.raises(StateDictError, match="layers are in this file in their order"):
+        job_of("fcn_resnet50", data, weights_backbone=str(path)).build()
 
 
 @pytest.mark.parametrize("recipe", [r for r in recipes.recipes() if r.task == "segmentation"], ids=lambda r: r.name)

@@ -9,8 +9,9 @@ from tools.compose.writing import SPLITS, Order
 # How many samples train and val have if nothing is said. What writes a kind is the module of its name.
 KINDS = {
     "classification": (60_000, 10_000),
-    "detection": (2_000, 400),
-    "segmentation": (2_000, 400),
+    "single": (40_000, 2_000),
+    "detection": (4_000, 400),
+    "segmentation": (4_000, 400),
     "video": (1_600, 400),
     "flow": (800, 64),
 }
@@ -30,7 +31,7 @@ def compose(
     """Writes a data set in the layout that ``zoo train`` and ``zoo evaluate`` read.
 
     Args:
-        kind: the task: a key of :data:`KINDS`.
+        kind: a key of :data:`KINDS`.
         folder: where to write. There must be nothing in it, as files of another data set would count.
         seed: of everything random. The same one writes the same files.
         train, val: how many samples of each split.

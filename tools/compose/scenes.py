@@ -14,6 +14,8 @@ from tools.compose.sources import Sources
 from zoo_core.images import pil_to_tensor, to_pil_image
 
 _MOST = 8
+# Of the side of an image of one garment.
+_ALONE = (0.6, 0.95)
 # Of what an object would be alone: with less of it to be seen it is not placed, or what would hide it is not.
 _LEAST_SEEN = 0.5
 _LEAST_PIXELS = 64
@@ -64,16 +66,33 @@ def compose(sources: Sources, split: str, size: int, rng: random.Random) -> Scen
     return Scene(image, tuple(labels), torch.stack(masks) if masks else torch.zeros(0, size, size).bool())
 
 
+def compose_one(sources: Sources, split: str, size: int, rng: random.Random) -> tuple[Image.Image, int]:
+    """One garment that fills most of an image, ``size`` pixels wide and high, as it is in scenes; and its label."""
+    image = grounds.ground(sources, split, (size, size), rng)
+    garment = garments.wardrobe(sources.fashion_mnist, split).draw(rng)
+    layer = _turned(garments.dressed(garment, size, rng), rng)
+    side = size * rng.uniform(*_ALONE)
+    layer.thumbnail((side, side), Image.Resampling.BICUBIC)
+    place = round(rng.uniform(0, size - layer.width)), round(rng.uniform(0, size - layer.height))
+    _cast_shadow(image, layer, place, round(side), rng)
+    image.paste(layer, place, layer)
+    return Camera.draw(rng).take(image, rng), garment.label
+
+
 def _placed(layer: Image.Image, size: int, rng: random.Random) -> tuple[Image.Image, tuple[int, int]]:
-    """A garment turned, most of them by less than an eighth of a turn, and its upper left corner in the scene."""
+    """A garment turned, and its upper left corner in the scene. At the border a part of it may be outside."""
+    layer = _turned(layer, rng)
+    x, y = (round(rng.uniform(-0.2 * side, size - 0.8 * side)) for side in layer.size)
+    return layer, (x, y)
+
+
+def _turned(layer: Image.Image, rng: random.Random) -> Image.Image:
+    """A garment turned, most of them by less than an eighth of a turn, without an empty border."""
     if rng.random() < 0.5:
         layer = layer.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     angle = rng.gauss(0, 25) if rng.random() < 0.7 else rng.uniform(-180, 180)
     layer = layer.rotate(angle, Image.Resampling.BICUBIC, expand=True)
-    layer = layer.crop(layer.getchannel("A").getbbox())
-    # At the border a part of it may be outside.
-    x, y = (round(rng.uniform(-0.2 * side, size - 0.8 * side)) for side in layer.size)
-    return layer, (x, y)
+    return layer.crop(layer.getchannel("A").getbbox())
 
 
 def _canvas(alpha: Image.Image, place: tuple[int, int], size: int) -> Image.Image:

@@ -103,6 +103,6 @@ class DetectionTraining(Training):
         arguments: dict[str, Any] = {}
         if self.recipe.trainable_backbone_layers >= 0:
             arguments["trainable_backbone_layers"] = self.recipe.trainable_backbone_layers
-        if from_scratch and self.recipe.weights_backbone:
-            arguments["weights_backbone"] = self.recipe.weights_backbone
+        if from_scratch:
+            arguments |= self.published_backbone()
         return arguments

@@ -84,8 +84,8 @@ class SegmentationTraining(Training):
         arguments: dict[str, Any] = {}
         if from_scratch and self.recipe.aux_loss:  # published weights have it anyway
             arguments["aux_loss"] = True
-        if from_scratch and self.recipe.weights_backbone:
-            arguments["weights_backbone"] = self.recipe.weights_backbone
+        if from_scratch:
+            arguments |= self.published_backbone()
         return arguments
 
     def arguments(self, model: nn.Module) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
+from zoo_core.specs import names_file
 from zoo_core.training.recipes import Recipe, RecipeError
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ class Training(ABC):
             from_scratch: whether the model gets fresh parameters.
         """
         return {}
+
+    def published_backbone(self) -> Mapping[str, Any]:
+        """The builder's argument for a backbone with published weights, where the recipe names some. Not for a file."""
+        name = self.recipe.weights_backbone
+        return {"weights_backbone": name} if name and not names_file(name) else {}
 
     def arguments(self, model: nn.Module) -> Mapping[str, Any]:
         """Arguments with which the builder makes a model of the same parameters, beside the number of classes."""

@@ -22,7 +22,7 @@ from zoo_core.input_channels import adapt_state_dict
 from zoo_core.registry import get_model_builder, get_model_weights
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task, task_class
-from zoo_core.training import randomness
+from zoo_core.training import backbones, randomness
 from zoo_core.training import recipes as recipe_files
 from zoo_core.training.contract import Training
 from zoo_core.training.recipes import Recipe
@@ -76,6 +76,8 @@ class Job:
         wanted = self.training.building(from_scratch=self.origin is None)
         if self.origin is None:
             model = specs.build(_with_arguments(self.spec, wanted), train=True)
+            if specs.names_file(self.recipe.weights_backbone):
+                backbones.load(model, Path(self.recipe.weights_backbone))
         elif self.keeps_head:
             model = specs.build(_with_arguments(self.origin, wanted), train=True)
         else:

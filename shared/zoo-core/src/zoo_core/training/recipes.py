@@ -149,7 +149,9 @@ class Recipe:
     data_augmentation: str = _key("hflip", "Of detection.", choices=("hflip", "lsj", "multiscale", "ssd", "ssdlite"))
     use_copypaste: bool = _key(False, "Of instance segmentation: paste objects of other images of the batch.")
     trainable_backbone_layers: int = _key(-1, "Of detection: how many; -1: as the builder has it.", minimum=-1)
-    weights_backbone: str = _key("", "Weights of the backbone of a model from scratch; empty: fresh ones.")
+    weights_backbone: str = _key(
+        "", "Weights of the backbone of a model from scratch: a name, or a checkpoint of yours; empty: fresh ones."
+    )
     train_crop_mode: str = _key(
         "rc", "Of video: rc resizes and crops, rrc takes a random crop of scale and ratio.", choices=("rc", "rrc")
     )
