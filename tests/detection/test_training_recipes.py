@@ -1,5 +1,7 @@
 """`zoo train` of detectors: targets, classes of the data set, a run on painted data, every recipe."""
 
+import copy
+import dataclasses
 import json
 import random
 
@@ -10,8 +12,10 @@ from PIL import Image
 import zoo_core
 from zoo_core import catalog, specs
 from zoo_core.cli import main
+from zoo_core.engines import EagerEngine
 from zoo_core.evaluating import evaluate
 from zoo_core.training import RecipeError, prepare, recipes, train
+from zoo_detection import detections_and_losses
 
 LABELS = ("__background__", "square", "bar")
 
@@ -179,3 +183,37 @@ def test_a_backbone_begins_with_another_models(data, tmp_path):
         assert all(torch.equal(value, theirs[name]) for name, value in found.features[0][index].state_dict().items())
     assert torch.equal(found.features[0][13][0].weight, expected[13].block[0][0].weight)
     assert found.features[1][-1][0].weight.shape != expected[-1][0].weight.shape
+
+
+@pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "maskrcnn_resnet50_fpn"])
+def test_loss_of_held_out_images(data, name):
+    """Both of the same pass: the detections that are scored, and the losses of the documented call."""
+    size = {"min_size": 96, "max_size": 96} if name.startswith("mask") else {}
+    job = prepare(name, data, from_scratch=True, recipe="finetune")
+    model = specs.build(dataclasses.replace(job.spec, arguments=size))
+    engine = EagerEngine(copy.deepcopy(model), "cpu", job.task.eager_arguments(model))
+    sample = job.held_out.sample(0)
+    with Image.open(sample.files[0]) as file:
+        prepared = job.task.prepare(file.convert("RGB"))
+    with torch.inference_mode():
+        outputs, losses = job.training.validated(engine, [prepared], [sample.truth])
+        expected = job.task.run(engine, [prepared])
+    target = {"boxes": sample.truth["boxes"][:2], "labels": torch.tensor([1, 2])}
+    if "masks" in expected[0]:
+        masks = torch.zeros(2, 80, 96, dtype=torch.uint8)
+        for mask, (x1, y1, x2, y2) in zip(masks, target["boxes"].int().tolist(), strict=True):
+            mask[y1:y2, x1:x2] = 1
+        target["masks"] = masks
+    _, parts = detections_and_losses(model, list(prepared), [target])
+    assert losses == pytest.approx([float(sum(parts.values()))], rel=1e-3)
+    assert outputs[0].keys() == expected[0].keys()
+    assert torch.equal(outputs[0]["boxes"], expected[0]["boxes"])
+    assert torch.equal(outputs[0]["scores"], expected[0]["scores"])
+    if "masks" in expected[0]:
+        assert isinstance(outputs[0]["masks"], type(expected[0]["masks"]))
+
+    without = {**sample.truth, "boxes": torch.zeros(3, 4)}  # no detector is trained on boxes of no width
+    with torch.inference_mode():
+        outputs, losses = job.training.validated(engine, [prepared], [without])
+    assert losses == [None]
+    assert torch.equal(outputs[0]["boxes"], expected[0]["boxes"])

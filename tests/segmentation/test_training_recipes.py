@@ -1,5 +1,6 @@
 """`zoo train` of segmentation models: what a sample becomes, the loss, groups of parameters, a run on painted data."""
 
+import json
 import random
 
 import pytest
@@ -131,3 +132,18 @@ def test_every_recipe_is_for_models_that_are_there(recipe, data):
     assert recipe.source
     job = prepare("fcn_resnet50", data, from_scratch=True, recipe=recipe, labels=LABELS)
     assert job.training.building(from_scratch=False) == {}
+
+
+def test_loss_of_held_out_images(data, tmp_path):
+    """At the size of the scores, to which the truth is brought; void pixels do not count. A run records the mean."""
+    job = job_of("lraspp_mobilenet_v3_large", data)
+    truth = torch.zeros(8, 8, dtype=torch.uint8)
+    truth[:4, 4:] = 1
+    truth[4:] = 255
+    scores = torch.tensor([2.0, 0.0, 0.0])[:, None, None].expand(3, 4, 4)
+    right, wrong = (-F.log_softmax(scores[:, 0, 0], 0)[kind].item() for kind in (0, 1))
+    assert job.training.validation_loss({"out": scores}, truth) == pytest.approx((right + wrong) / 2)
+    train(job.spec.name, data, from_scratch=True, recipe="finetune", labels=LABELS, workers=0,
+          settings=SMALL | {"epochs": 1}, output=tmp_path / "run")  # fmt: skip
+    (record,) = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert 0 < record["val_loss"] < 10

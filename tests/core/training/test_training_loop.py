@@ -353,3 +353,25 @@ def test_classes_that_differ_from_the_checkpoints_are_named(toys, data, tmp_path
     notes = prepare(tmp_path / "run" / "best.pth", tmp_path / "other").notes
     assert notes[1].startswith("1 of them are classes of dimnet from ")
     assert notes[1].endswith("too; new are dim, dusk; not there any more dark")
+
+
+def test_the_loss_of_the_held_out_samples_is_recorded(toys, data, tmp_path, monkeypatch):
+    """Where a training says what it is, as a mean over the samples, beside the figures of the model."""
+    from toyzoo.training import ToyTraining
+
+    seen = []
+
+    def validation_loss(self, output, truth):
+        seen.append((output.shape, truth))
+        return None if len(seen) % 10 == 1 else 0.5 + truth
+
+    monkeypatch.setattr(ToyTraining, "validation_loss", validation_loss)
+    outcome = begin(data, tmp_path / "run")
+    assert len(seen) == 30
+    assert {truth for _, truth in seen} == {0, 1}
+    for place, record in enumerate(read_lines(tmp_path / "run" / "metrics.jsonl")):
+        truths = [truth for _, truth in seen[10 * place + 1 : 10 * place + 10]]
+        assert record["val_loss"] == pytest.approx(0.5 + sum(truths) / 9)
+    assert "val_loss" in (tmp_path / "run" / "curves.html").read_text()
+    assert "val_loss" in (tmp_path / "run" / "metrics.csv").read_text()
+    assert "val_loss" not in outcome.metrics

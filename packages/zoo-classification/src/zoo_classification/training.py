@@ -81,6 +81,10 @@ class ClassificationTraining(Training):
             total = total + _AUXILIARY_WEIGHT * self._cross_entropy(output, truths)
         return total
 
+    def validation_loss(self, output: Tensor, truth: int) -> float:
+        """The cross-entropy of the scores, Tensor[K], without those of auxiliary classifiers."""
+        return float(self._cross_entropy(output[None].float(), torch.tensor([truth], device=output.device)))
+
     def _cross_entropy(self, logits: Tensor, truths: Tensor) -> Tensor:
         return F.cross_entropy(logits, truths, label_smoothing=self.recipe.label_smoothing)
 

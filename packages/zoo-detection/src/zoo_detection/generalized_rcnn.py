@@ -82,7 +82,7 @@ class GeneralizedRCNN(nn.Module):
         return self.transform.postprocess(detections, batch.image_sizes, original_sizes, masks=masks)
 
     def _validate(
-        self, images: Sequence[Tensor], targets: list[dict[str, Tensor]]
+        self, images: Sequence[Tensor], targets: list[dict[str, Tensor]], **masks: str
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """The detections of eval mode and the losses of training mode, from one pass of the backbone."""
         rpn: Any = self.rpn
@@ -92,5 +92,5 @@ class GeneralizedRCNN(nn.Module):
         proposals, of_training, proposal_losses = rpn.validate(batch, features, batch_targets)
         detections, _ = roi_heads(features, proposals, batch.image_sizes)
         detector_losses = roi_heads.losses(features, of_training, batch.image_sizes, batch_targets)
-        found = self.transform.postprocess(detections, batch.image_sizes, sizes_of(images))
+        found = self.transform.postprocess(detections, batch.image_sizes, sizes_of(images), **masks)
         return found, {**detector_losses, **proposal_losses}

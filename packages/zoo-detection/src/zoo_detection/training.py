@@ -9,10 +9,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from zoo_core.data.coco import decode_mask
+from zoo_core.engines import EagerEngine
+from zoo_core.finite import check_finite
 from zoo_core.tasks import Task
 from zoo_core.training.contract import Training
 from zoo_core.training.recipes import Recipe, RecipeError
 from zoo_core.training.transforms import COCO_KEYPOINT_PAIRS, CopyPaste, Sample, pipelines
+from zoo_detection.validation import detections_and_losses
 
 __all__ = ["DetectionTraining"]
 
@@ -49,23 +52,29 @@ class DetectionTraining(Training):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The augmented image, float32 Tensor[3, H, W] in [0, 1], and its targets as the models take them."""
         self.task.check_truth(input, truth)
-        sample = Sample(input, boxes=truth["boxes"], labels=truth["labels"], crowd=truth["iscrowd"])
+        sample = self.augment(self._sample(input, (input.height, input.width), truth), rng)
+        assert isinstance(sample.image, Tensor)
+        return sample.image, self._target(sample)
+
+    def _sample(self, image: Image.Image | Tensor, size: tuple[int, int], truth: Mapping[str, Any]) -> Sample:
+        """An image of some height and width with its objects, without crowds."""
+        sample = Sample(image, boxes=truth["boxes"], labels=truth["labels"], crowd=truth["iscrowd"])
         if self.has_masks:
-            sample = sample.replace(masks=self._masks(input, truth))
+            sample = sample.replace(masks=self._masks(size, truth))
         if self.has_keypoints:
             if "keypoints" not in truth and len(truth["boxes"]):
                 raise ValueError("has objects without keypoints, which this model is trained on")
             sample = sample.replace(keypoints=truth.get("keypoints", torch.zeros(0, 17, 3)))
-        sample = self.augment(sample.keep(~truth["iscrowd"]), rng)
-        assert isinstance(sample.image, Tensor)
+        return sample.keep(~truth["iscrowd"])
+
+    def _target(self, sample: Sample) -> dict[str, Tensor]:
         names = ("boxes", "labels", *("masks",) * self.has_masks, *("keypoints",) * self.has_keypoints)
         target = {name: value for name in names if (value := getattr(sample, name)) is not None}
         if self.has_masks:
             target["masks"] = target["masks"].to(torch.uint8)
-        return sample.image, target
+        return target
 
-    def _masks(self, input: Image.Image, truth: Mapping[str, Any]) -> Tensor:
-        size = (input.height, input.width)
+    def _masks(self, size: tuple[int, int], truth: Mapping[str, Any]) -> Tensor:
         found = truth.get("segmentations") or [None] * len(truth["boxes"])
         if any(entry is None and not crowd for entry, crowd in zip(found, truth["iscrowd"].tolist(), strict=True)):
             raise ValueError("has objects without a mask, which this model is trained on")
@@ -98,6 +107,31 @@ class DetectionTraining(Training):
         images, targets = batch
         losses = list(model(images, targets).values())
         return torch.stack([loss.float() for loss in losses]).sum()
+
+    def validated(
+        self, engine: EagerEngine, samples: Sequence[Any], truths: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[Any], list[float | None]]:
+        """The detections of each image and the sum of its losses, see :func:`~zoo_detection.detections_and_losses`.
+
+        An image with an object that the model could not be trained on (without its mask, of no width) has no loss.
+        """
+        outputs: list[Any] = []
+        losses: list[float | None] = []
+        for (image,), truth in zip(samples, truths, strict=True):
+            try:
+                target = self._target(self._sample(image, (image.shape[-2], image.shape[-1]), truth))
+                moved = {name: value.to(engine.device) for name, value in target.items()}
+                found, parts = detections_and_losses(
+                    engine.model, [image.to(engine.device)], [moved], **engine.arguments
+                )
+            except ValueError:
+                outputs += self.task.run(engine, [(image,)])
+                losses.append(None)
+                continue
+            check_finite([found[0]["boxes"], found[0]["scores"]], self.task.spec)
+            outputs += found
+            losses.append(float(torch.stack([loss.float() for loss in parts.values()]).sum()))
+        return outputs, losses
 
     def building(self, *, from_scratch: bool) -> Mapping[str, Any]:
         arguments: dict[str, Any] = {}

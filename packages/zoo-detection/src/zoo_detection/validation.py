@@ -22,6 +22,7 @@ def detections_and_losses(
     *,
     seed: int = 0,
     with_grad: bool = False,
+    masks: str = "full",
 ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
     """What a detector finds, and the losses that it would be trained with, from one pass in eval mode.
 
@@ -38,6 +39,7 @@ def detections_and_losses(
         targets: for each image what the detector learns from, as in training mode.
         seed: of what is drawn.
         with_grad: keep what gradients of the losses need. By default nothing requires gradients.
+        masks: of a Mask R-CNN, ``"crops"`` for masks in their boxes alone, see :class:`~zoo_detection.MaskRCNN`.
 
     Returns:
         For each image a dict of its detections, as in eval mode; and the losses by name, as in training mode. Their sum
@@ -53,10 +55,13 @@ def detections_and_losses(
         >>> loss += float(sum(losses.values()))  # doctest: +SKIP
     """
     _check(model)
+    if masks not in ("full", "crops"):
+        raise ValueError(f"masks must be 'full' or 'crops', not {masks!r}")
+    arguments = {"masks": masks} if isinstance(model, GeneralizedRCNN) else {}
     check_images(images)
     checked = checked_targets(images, targets)
     with _in_eval_mode(model), _drawing_from(seed, images), torch.set_grad_enabled(with_grad):
-        return model._validate(images, checked)  # type: ignore[operator]
+        return model._validate(images, checked, **arguments)  # type: ignore[operator]
 
 
 def _check(model: nn.Module) -> None:

@@ -12,6 +12,7 @@ from zoo_core.tasks import Task
 from zoo_core.training.contract import Training
 from zoo_core.training.recipes import Recipe, RecipeError
 from zoo_core.training.transforms import Sample, pipelines
+from zoo_flow.padding import Padding
 from zoo_flow.raft import sequence_loss
 
 __all__ = ["FlowTraining"]
@@ -56,3 +57,9 @@ class FlowTraining(Training):
         first, second, flow = batch
         known = flow.isfinite().all(dim=1)
         return sequence_loss(model(first, second), flow, known, gamma=self.recipe.gamma)
+
+    def validation_loss(self, output: Sequence[Tensor], truth: Tensor) -> float:
+        """The distance of the last prediction from the truth, where it is known."""
+        predicted = Padding(*truth.shape[1:]).crop(output[-1]).float()
+        flow = truth.to(predicted.device)
+        return float(sequence_loss([predicted[None]], flow[None], flow.isfinite().all(dim=0)[None]))

@@ -2,11 +2,13 @@
 
 import random
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo_core.presets import SemanticSegmentation
 from zoo_core.tasks import Task
@@ -15,6 +17,7 @@ from zoo_core.training.optimization import apart, by_decay
 from zoo_core.training.recipes import Recipe, RecipeError
 from zoo_core.training.transforms import Sample, pipelines
 from zoo_segmentation.losses import VOID, segmentation_losses
+from zoo_segmentation.masks import read_mask
 
 __all__ = ["SegmentationTraining"]
 
@@ -73,6 +76,16 @@ class SegmentationTraining(Training):
         outputs = model(images)
         losses = segmentation_losses(outputs, truths, label_smoothing=self.recipe.label_smoothing)
         return sum(losses.values(), start=torch.zeros((), device=truths.device))
+
+    def validation_loss(self, output: Mapping[str, Tensor], truth: Tensor | str | Path) -> float:
+        """The same of one image, whose truth is brought to the size at which the model sees it."""
+        labels = truth if isinstance(truth, Tensor) else read_mask(truth)
+        scores = {name: plane[None].float() for name, plane in output.items()}
+        # Nearest neighbours, in floating numbers, which have no other use of them.
+        resized = F.interpolate(labels[None, None].float(), scores["out"].shape[2:], mode="nearest-exact")
+        truths = resized[0].long().to(scores["out"].device)
+        losses = segmentation_losses(scores, truths, label_smoothing=self.recipe.label_smoothing)
+        return float(sum(losses.values(), start=torch.zeros((), device=truths.device)))
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
         """By weight decay; the auxiliary classifier apart, for its own factor of the rate."""

@@ -77,3 +77,8 @@ class VideoTraining(Training):
         """The cross-entropy."""
         clips, truths = batch
         return F.cross_entropy(model(clips), truths, label_smoothing=self.recipe.label_smoothing)
+
+    def validation_loss(self, output: Tensor, truth: int) -> float:
+        """The mean cross-entropy of the clips, of their scores, Tensor[clips, K]."""
+        truths = torch.full((len(output),), truth, device=output.device)
+        return float(F.cross_entropy(output, truths, label_smoothing=self.recipe.label_smoothing))

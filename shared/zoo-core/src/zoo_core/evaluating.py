@@ -23,7 +23,7 @@ from zoo_core.predicting import Failure, Source, load, run
 from zoo_core.predicting.sources import inputs
 from zoo_core.processes import World, agreed, available_processors, gathered, joined
 from zoo_core.specs import ModelSpec
-from zoo_core.tasks import Score, Task, task_class
+from zoo_core.tasks import Sample, Score, Task, task_class
 
 __all__ = ["Evaluation", "check", "evaluate", "merged", "open_data", "score_share"]
 
@@ -223,6 +223,7 @@ def score_share(
     on_progress: Callable[[int, int, Score[Any]], None] | None = None,
     kept: KeptResults | None = None,
     onto: tuple[Score[Any], list[str]] | None = None,
+    call: Callable[[Sequence[Sample], Mapping[int, Any]], list[Any]] | None = None,
 ) -> tuple[Score[Any], list[str]]:
     """Scores some samples of a data set, those of one process for instance.
 
@@ -234,6 +235,8 @@ def score_share(
         batch_size, workers, on_progress: see :func:`evaluate`.
         kept: where results are kept.
         onto: a score and a list of faults to go on with.
+        call: gives the outputs of a batch's samples, of which it gets the truths too, by their places and in the same
+            order; in the place of ``task.run``.
 
     Returns:
         The score; and, for each sample that could not be scored, what is wrong with it.
@@ -275,6 +278,11 @@ def score_share(
             place, problem = without_truth.popleft()
             settle(place, {"file": samples.name(place)} if kept is not None else {}, {}, problem)
 
+    def outputs(batch: Sequence[Sample], sources: Sequence[Source]) -> list[Any]:
+        if call is None:
+            return task.run(engine, batch)
+        return call(batch, {int(source.stem): truths[int(source.stem)] for source in sources})
+
     threads = default_workers() if workers is None else workers
     outcomes = run(
         task,
@@ -284,6 +292,7 @@ def score_share(
         workers=threads,
         together=lambda source: int(source.stem) // size,
         keep_inputs=False,
+        call=outputs,
     )
     for outcome in outcomes:
         assert outcome.source is not None

@@ -132,6 +132,7 @@ def run(
     keep_inputs: bool = True,
     skip: int = 0,
     together: Callable[[Source], object] | None = None,
+    call: Callable[[Sequence[Sample], Sequence[Source]], list[Any]] | None = None,
 ) -> Iterator[Prediction | Failure]:
     """Reads and runs the inputs of all sources, in batches. What comes out is in their order.
 
@@ -159,11 +160,13 @@ def run(
         skip: how many inputs of the first source to leave out, frames of a video for instance.
         together: what it gives for a source must be the same for all that run in one batch. With it, batches hold the
             same inputs whichever sources a process has of them, and so give the same outputs to the last bit.
+        call: gives the outputs of a batch's samples, of which it gets the sources too, in the place of ``task.run``.
     """
     size = batch_size or task.declaration.batch_size
     balance = Balance(getattr(engine, "device", None), workers)
     reading = _Reading(task, size, workers, keep_inputs, skip, together or (lambda source: None), balance)
-    return _with_a_witness(_outcomes(_Runner(task, engine, balance), sources, reading))
+    call = call or (lambda samples, sources: task.run(engine, samples))
+    return _with_a_witness(_outcomes(_Runner(task, call, balance), sources, reading))
 
 
 def _with_a_witness(outcomes: Iterator["Prediction | Failure"]) -> Iterator[Prediction | Failure]:
@@ -277,9 +280,11 @@ def _outcomes(runner: "_Runner", sources: Iterable[Source], reading: _Reading) -
 class _Runner:
     """Runs batches, and remembers how large they may be."""
 
-    def __init__(self, task: Task[Any, Any], engine: Engine, balance: Balance) -> None:
+    def __init__(
+        self, task: Task[Any, Any], call: Callable[[Sequence[Sample], Sequence[Source]], list[Any]], balance: Balance
+    ) -> None:
         self.task = task
-        self.engine = engine
+        self.call = call
         self.balance = balance
         self.most: int | None = None
 
@@ -316,7 +321,7 @@ class _Runner:
                     raise item.sample
                 samples.append(item.sample)
             with self.balance.running(), torch.inference_mode():
-                outputs = self.task.run(self.engine, samples)
+                outputs = self.call(samples, [item.source for item in batch])
                 return [self.task.result(o, i.input) for o, i in zip(outputs, batch, strict=True)], None
         except _PROGRAM_ERRORS:
             raise

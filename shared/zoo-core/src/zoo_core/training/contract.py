@@ -12,7 +12,8 @@ from zoo_core.specs import names_file
 from zoo_core.training.recipes import Recipe, RecipeError
 
 if TYPE_CHECKING:
-    from zoo_core.tasks import Task
+    from zoo_core.engines import EagerEngine
+    from zoo_core.tasks import Sample, Task
 
 __all__ = ["IMAGE_KEYS", "LOOP_KEYS", "Batch", "Training"]
 
@@ -86,6 +87,32 @@ class Training(ABC):
             model: in training mode; perhaps wrapped, so that it must be called, and called once.
             batch: as :meth:`collate` made it, on the model's device.
         """
+
+    def validated(
+        self, engine: "EagerEngine", samples: "Sequence[Sample]", truths: Sequence[Any]
+    ) -> tuple[list[Any], list[float | None]]:
+        """What the model makes of held-out samples, and their losses, from the same pass in eval mode.
+
+        Args:
+            engine: runs the model, ``engine.model``.
+            samples: as the task prepares them.
+            truths: theirs, as the data set has them.
+
+        Returns:
+            The outputs, as :meth:`zoo_core.tasks.Task.run` gives them, and the loss of each sample;
+            ``None`` for a sample that has none.
+        """
+        outputs = self.task.run(engine, samples)
+        return outputs, [self.validation_loss(output, truth) for output, truth in zip(outputs, truths, strict=True)]
+
+    def validation_loss(self, output: Any, truth: Any) -> float | None:
+        """The loss of one held-out sample, of what the model gives for it in eval mode; ``None`` where nothing says it.
+
+        Args:
+            output: as :meth:`zoo_core.tasks.Task.run` gives it.
+            truth: as the data set has it.
+        """
+        return None
 
     def classes(self, truth: Any) -> Collection[int]:
         """The classes that a truth of the data set has, by number; empty for tasks without classes."""

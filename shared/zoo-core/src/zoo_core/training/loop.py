@@ -20,6 +20,7 @@ from zoo_core.engines import EagerEngine, choose_device
 from zoo_core.evaluating import merged, score_share
 from zoo_core.processes import LostProcessError, World, agreed, available_processors, gathered, joined
 from zoo_core.specs import ModelSpec
+from zoo_core.tasks import Sample
 from zoo_core.training import randomness
 from zoo_core.training.batch_norm import synchronized
 from zoo_core.training.contract import Batch
@@ -39,7 +40,7 @@ __all__ = ["BEST", "LAST", "NonFiniteLossError", "Outcome", "fit", "train"]
 BEST, LAST = "best.pth", "last.pth"
 _SECONDS_BETWEEN_SAVES = 600.0
 # In the record of an epoch, what is not a figure of the model.
-_OF_THE_LOOP = frozenset({"epoch", "step", "loss", "lr", "samples_per_second"})
+_OF_THE_LOOP = frozenset({"epoch", "step", "loss", "val_loss", "lr", "samples_per_second"})
 
 
 class NonFiniteLossError(ValueError):
@@ -203,10 +204,10 @@ def fit(
             is_end = state.step % order.steps_per_epoch == 0
             if is_end:
                 seconds = time.monotonic() - began_epoch
-                figures, bad = _evaluate(job, state, where, world, workers)
+                figures, val_loss, bad = _evaluate(job, state, where, world, workers)
                 if records is not None:
                     observer.bad(bad)
-                    record = _record(state, order, figures, seconds)
+                    record = _record(state, order, figures, val_loss, seconds)
                     state.history.append(record)
                     records.add(record)
                     if _is_better(job, state, figures):
@@ -363,8 +364,8 @@ def _finite(loss: Tensor, step: int, batch: Batch) -> float:
 
 def _evaluate(
     job: Job, state: State, device: torch.device, world: World, workers: int
-) -> tuple[dict[str, float], list[str]]:
-    """The figures of the held-out samples, and what could not be scored, for the first process."""
+) -> tuple[dict[str, float], float | None, list[str]]:
+    """The figures of the held-out samples, their mean loss, and what could not be scored, for the first process."""
     if world.size > 1:
         for buffer in state.kept.buffers():  # each process has seen other samples
             distributed.broadcast(buffer, 0)
@@ -376,19 +377,31 @@ def _evaluate(
     places = share(len(job.held_out), world.rank, world.size)
     # Where one image runs at a time, it is because a batch would change results.
     size = None if job.task.declaration.batch_size == 1 else job.recipe.batch_size
-    found = gathered(score_share(job.task, engine, job.held_out, places, size, workers), world)
+    losses: dict[int, float | None] = {}  # by place: a batch that fails runs again, in parts
+
+    def outputs(samples: Sequence[Sample], truths: Mapping[int, Any]) -> list[Any]:
+        found, of_samples = job.training.validated(engine, samples, list(truths.values()))
+        losses.update(zip(truths, of_samples, strict=True))
+        return found
+
+    own = score_share(job.task, engine, job.held_out, places, size, workers, call=outputs)
+    found = gathered((own, [loss for loss in losses.values() if loss is not None]), world)
     if found is None:
-        return {}, []
-    score, bad = merged(job.task, found)
-    return score.compute(), bad
+        return {}, None, []
+    score, bad = merged(job.task, [of_process for of_process, _ in found])
+    every = [loss for _, of_process in found for loss in of_process]
+    return score.compute(), math.fsum(every) / len(every) if every else None, bad
 
 
-def _record(state: State, order: Order, figures: Mapping[str, float], seconds: float) -> dict[str, float]:
+def _record(
+    state: State, order: Order, figures: Mapping[str, float], val_loss: float | None, seconds: float
+) -> dict[str, float]:
     """What is written down of an epoch, which took so many seconds to train."""
     return {
         "epoch": len(state.history) + 1,
         "step": state.step,
         "loss": state.loss / order.steps_per_epoch,
+        **({} if val_loss is None else {"val_loss": val_loss}),
         "lr": state.optimizer.param_groups[0]["lr"],
         **figures,
         "samples_per_second": order.steps_per_epoch * order.samples_per_step / max(seconds, 1e-9),
