@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 import zoo_core
-from zoo_core import catalog, specs
+from support import reference
+from zoo_classification import ShuffleNet_V2_X0_5_Weights
+from zoo_core import catalog, get_model, specs
 from zoo_core.cli import main
 from zoo_core.engines import EagerEngine
 from zoo_core.evaluating import evaluate
@@ -217,3 +219,68 @@ def test_loss_of_held_out_images(data, name):
         outputs, losses = job.training.validated(engine, [prepared], [without])
     assert losses == [None]
     assert torch.equal(outputs[0]["boxes"], expected[0]["boxes"])
+
+
+def test_any_classifier_as_the_backbone(data, tmp_path, publish, capsys, monkeypatch):
+    """Trained from the classifier's weights; the checkpoint says the backbone, and needs no other file."""
+    state = reference.fill_parameters(get_model("shufflenet_v2_x0_5")).state_dict()
+    file = publish(ShuffleNet_V2_X0_5_Weights.DEFAULT, state)
+    words = ["train", "retinanet_on", str(data), "--argument", "backbone=shufflenet_v2_x0_5"]
+    words += [
+        "--argument",
+        "min_size=96",
+        "--argument",
+        "max_size=96",
+        "--argument",
+        "score_thresh=0",
+        "--epochs",
+        "1",
+        "--workers",
+        "0",
+    ]
+    assert main([*words, "--output", str(tmp_path / "run")]) == 0
+    assert "the backbone begins with the best weights of shufflenet_v2_x0_5" in capsys.readouterr().err
+    file.unlink()
+    best = tmp_path / "run" / "best.pth"
+    spec = specs.find(best)
+    assert (spec.name, spec.labels) == ("retinanet_on", LABELS)
+    assert spec.arguments == {"backbone": "shufflenet_v2_x0_5", "min_size": 96, "max_size": 96, "score_thresh": 0}
+    trained = torch.load(best, weights_only=True)["model"]
+    first = "backbone.body.features.model.conv1.0.weight"  # which is frozen
+    assert torch.equal(trained[first], state["conv1.0.weight"])
+    image = data / "val" / "0.png"
+    assert main(["predict", str(best), str(image), "--threshold", "0"]) == 0
+    assert "square" in (shown := capsys.readouterr().out) or "bar" in shown
+    assert main(["convert", str(best), str(tmp_path / "best.safetensors")]) == 0
+    assert evaluate(str(tmp_path / "best.safetensors"), data).metrics == evaluate(str(best), data).metrics
+    # With another head on the body that was trained, and from nothing.
+    job = prepare(best, data, labels=("__background__", "square", "bar", "round"))
+    model = job.build()
+    assert model.head.classification_head.num_classes == 4
+    assert torch.equal(model.state_dict()[first], trained[first])
+    arguments = {"backbone": "shufflenet_v2_x0_5", "in_channels": 1}
+    fresh = prepare("fasterrcnn_on", data, from_scratch=True, arguments=arguments).build()
+    assert fresh.backbone.body.features.model.conv1[0].weight.shape[1] == 1
+    assert len(fresh.transform.image_mean) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "fasterrcnn_on takes a classifier as its backbone, which must be named"),
+        (["--argument", "backbone=fcos_resnet50_fpn"], "must be a classifier, and fcos_resnet50_fpn is for detection"),
+        (["--argument", "backbone=resnet_50"], "unknown model 'resnet_50'; did you mean resnet50"),
+        (["--argument", "backbone=resnet18", "--argument", "size=3"], "does not take such arguments"),
+        (["--argument", "backbone=resnet18", "--argument", "num_classes=3"], "num_classes follows from the data set"),
+        (["--argument", "backbone=resnet18", "--weights", "DEFAULT"], "fasterrcnn_on has no weights of its own"),
+        (["--argument", "resnet18"], "write KEY=VALUE"),
+    ],
+)
+def test_backbones_that_cannot_be(data, words, message, capsys):
+    assert main(["train", "fasterrcnn_on", str(data), "--workers", "0", *words]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_without_a_checkpoint_nothing_is_predicted(data, capsys):
+    assert main(["predict", "fasterrcnn_on", str(data / "val" / "0.png")]) == 2
+    assert "fasterrcnn_on has no weights of its own: train it" in capsys.readouterr().err

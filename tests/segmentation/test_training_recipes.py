@@ -147,3 +147,17 @@ def test_loss_of_held_out_images(data, tmp_path):
           settings=SMALL | {"epochs": 1}, output=tmp_path / "run")  # fmt: skip
     (record,) = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert 0 < record["val_loss"] < 10
+
+
+def test_any_classifier_as_the_backbone(data, tmp_path, home):
+    """By its name; the checkpoint needs nothing else."""
+    train("fcn_on", data, recipe="finetune", from_scratch=True, labels=LABELS, workers=0, safetensors=True,
+          arguments={"backbone": "shufflenet_v2_x0_5"}, settings=SMALL | {"epochs": 1, "aux_loss": True},
+          output=tmp_path / "run")  # fmt: skip
+    best = tmp_path / "run" / "best.safetensors"
+    spec = specs.find(best)
+    assert (spec.name, spec.arguments["backbone"], spec.arguments["aux_loss"]) == ("fcn_on", "shufflenet_v2_x0_5", True)
+    assert spec.preset_arguments["resize_size"] == 32
+    found = evaluate(str(best), data)
+    assert found is not None
+    assert found.metrics == spec.facts["metrics"]["held-out samples"]

@@ -1,5 +1,6 @@
 """Any classifier as the backbone of a detector, by its name: its feature maps with a pyramid on them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -7,9 +8,11 @@ from torch import Tensor, nn
 from zoo_core.features import FeatureLayers, Layer, freeze
 from zoo_core.features.bodies import Body, body_of
 from zoo_core.features.freezing import HEAD, NECK, parts_of
+from zoo_core.input_channels import check_channels, per_channel
 from zoo_core.memory_format import channels_last
 from zoo_detection.anchors import AnchorGenerator
 from zoo_detection.backbones import validate_trainable_layers
+from zoo_detection.dense import IMAGE_MEAN, IMAGE_STD
 from zoo_detection.ops import ExtraFPNBlock, FeaturePyramidNetwork, FrozenBatchNorm2d, LastLevelMaxPool, LastLevelP6P7
 
 __all__ = ["ClassifierWithFPN"]
@@ -112,6 +115,21 @@ def anchors_of(
     factors = [scale * 2 ** (step / octaves) for step in range(octaves)]
     sizes = tuple(tuple(int(reduction * factor) for factor in factors) for reduction in backbone.reductions)
     return AnchorGenerator(sizes, (ratios,) * len(sizes))
+
+
+def for_channels(
+    in_channels: int | None, backbone_arguments: Mapping[str, Any] | None, kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of the backbone's builder, and of the detector, for images of as many channels."""
+    of_backbone = dict(backbone_arguments or {})
+    if in_channels is None:
+        return of_backbone, kwargs
+    statistics = {
+        "image_mean": per_channel(IMAGE_MEAN, check_channels(in_channels)),
+        "image_std": per_channel(IMAGE_STD, in_channels),
+    }
+    given = {name: value for name, value in kwargs.items() if value is not None or name not in statistics}
+    return of_backbone | {"in_channels": in_channels}, statistics | given
 
 
 def image_sizes_of(backbone: ClassifierWithFPN, kwargs: dict[str, Any]) -> dict[str, Any]:

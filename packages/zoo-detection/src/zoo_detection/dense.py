@@ -134,6 +134,10 @@ class DenseDetector(nn.Module):
         return self.compute_loss(targets, head_outputs, anchors, anchors_per_level)
 
 
+# Of ImageNet, in RGB.
+IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
 def normalized_transform(
     min_size: int | Sequence[int],
     max_size: int,
@@ -145,8 +149,8 @@ def normalized_transform(
     return GeneralizedRCNNTransform(
         min_size,
         max_size,
-        [0.485, 0.456, 0.406] if image_mean is None else image_mean,
-        [0.229, 0.224, 0.225] if image_std is None else image_std,
+        list(IMAGE_MEAN) if image_mean is None else image_mean,
+        list(IMAGE_STD) if image_std is None else image_std,
         **kwargs,
     )
 

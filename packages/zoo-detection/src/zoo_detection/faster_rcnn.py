@@ -27,7 +27,7 @@ from zoo_core.weights import WeightsEnum
 from zoo_detection.anchors import AnchorGenerator, anchors_per_place, pyramid_anchors
 from zoo_detection.backbones import BackboneSpec, channels_of, mobilenet_backbone, resnet50_fpn
 from zoo_detection.building import RegionBatchNorm2d, build_detector, initialize_convolution, set_frozen_eps
-from zoo_detection.classifier_backbones import anchors_of, image_sizes_of, two_stage_backbone
+from zoo_detection.classifier_backbones import anchors_of, for_channels, image_sizes_of, two_stage_backbone
 from zoo_detection.dense import normalized_transform
 from zoo_detection.generalized_rcnn import GeneralizedRCNN
 from zoo_detection.ops import MultiScaleRoIAlign
@@ -312,6 +312,7 @@ def fasterrcnn_on(
     progress: bool = True,
     trainable_backbone_layers: int | None = None,
     backbone_arguments: Mapping[str, Any] | None = None,
+    in_channels: int | None = None,
     **kwargs: Any,
 ) -> FasterRCNN:
     """Faster R-CNN on any classifier with a feature pyramid: ``fasterrcnn_on("convnext_tiny", num_classes=5)``.
@@ -324,15 +325,15 @@ def fasterrcnn_on(
         trainable_backbone_layers: how many of the backbone's stages train, the last ones first; 3 by default, and all
             where it has random parameters. Of a trained one, batch norms keep their statistics.
         backbone_arguments: further arguments of the backbone's builder.
+        in_channels: how many channels the images have; 3 by default. See :mod:`zoo_core.input_channels`.
         **kwargs: arguments of :class:`FasterRCNN`. A backbone that takes images of one size alone, as Vision
             Transformers do, gets them resized to that.
 
     Raises:
         ValueError: the backbone has no feature maps that a pyramid could stand on.
     """
-    body = two_stage_backbone(
-        backbone, weights_backbone, progress, trainable_backbone_layers, **(backbone_arguments or {})
-    )
+    of_backbone, kwargs = for_channels(in_channels, backbone_arguments, kwargs)
+    body = two_stage_backbone(backbone, weights_backbone, progress, trainable_backbone_layers, **of_backbone)
     kwargs = image_sizes_of(body, {"rpn_anchor_generator": anchors_of(body, 8)} | kwargs)
     if "box_roi_pool" not in kwargs:
         kwargs["box_roi_pool"] = MultiScaleRoIAlign(body.levels, output_size=7, sampling_ratio=2)

@@ -25,7 +25,7 @@ from zoo_detection.anchors import AnchorGenerator, anchors_last, anchors_per_pla
 from zoo_detection.backbones import BackboneSpec, channels_of, resnet50_p3_to_p7
 from zoo_detection.box_coding import BoxLinearCoder
 from zoo_detection.building import build_detector
-from zoo_detection.classifier_backbones import anchors_of, image_sizes_of, one_stage_backbone
+from zoo_detection.classifier_backbones import anchors_of, for_channels, image_sizes_of, one_stage_backbone
 from zoo_detection.dense import DenseDetector, best_detections, candidates_of_level, normalized_transform
 from zoo_detection.ops import clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
 from zoo_detection.precision import in_single_or_better
@@ -377,6 +377,7 @@ def fcos_on(
     progress: bool = True,
     trainable_backbone_layers: int | None = None,
     backbone_arguments: Mapping[str, Any] | None = None,
+    in_channels: int | None = None,
     **kwargs: Any,
 ) -> FCOS:
     """FCOS on any classifier with a feature pyramid: ``fcos_on("convnext_tiny", num_classes=5)``.
@@ -389,15 +390,15 @@ def fcos_on(
         trainable_backbone_layers: how many of the backbone's stages train, the last ones first; 3 by default, and all
             where it has random parameters. Of a trained one, batch norms keep their statistics.
         backbone_arguments: further arguments of the backbone's builder.
+        in_channels: how many channels the images have; 3 by default. See :mod:`zoo_core.input_channels`.
         **kwargs: arguments of :class:`FCOS`. A backbone that takes images of one size alone, as Vision Transformers
             do, gets them resized to that.
 
     Raises:
         ValueError: the backbone has no feature maps that a pyramid could stand on.
     """
-    body = one_stage_backbone(
-        backbone, weights_backbone, progress, trainable_backbone_layers, **(backbone_arguments or {})
-    )
+    of_backbone, kwargs = for_channels(in_channels, backbone_arguments, kwargs)
+    body = one_stage_backbone(backbone, weights_backbone, progress, trainable_backbone_layers, **of_backbone)
     kwargs = image_sizes_of(body, {"anchor_generator": anchors_of(body, 1, ratios=(1.0,))} | kwargs)
     return FCOS(body, num_classes, **kwargs)
 

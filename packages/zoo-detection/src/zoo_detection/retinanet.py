@@ -29,7 +29,7 @@ from zoo_detection.anchors import AnchorGenerator, anchors_last, anchors_per_pla
 from zoo_detection.backbones import BackboneSpec, channels_of, resnet50_p3_to_p7
 from zoo_detection.box_coding import BoxCoder
 from zoo_detection.building import build_detector, set_frozen_eps
-from zoo_detection.classifier_backbones import anchors_of, image_sizes_of, one_stage_backbone
+from zoo_detection.classifier_backbones import anchors_of, for_channels, image_sizes_of, one_stage_backbone
 from zoo_detection.dense import DenseDetector, best_detections, candidates_of_level, normalized_transform
 from zoo_detection.matching import Matcher
 from zoo_detection.ops import (
@@ -405,6 +405,7 @@ def retinanet_on(
     progress: bool = True,
     trainable_backbone_layers: int | None = None,
     backbone_arguments: Mapping[str, Any] | None = None,
+    in_channels: int | None = None,
     **kwargs: Any,
 ) -> RetinaNet:
     """RetinaNet on any classifier with a feature pyramid: ``retinanet_on("convnext_tiny", num_classes=5)``.
@@ -417,15 +418,15 @@ def retinanet_on(
         trainable_backbone_layers: how many of the backbone's stages train, the last ones first; 3 by default, and all
             where it has random parameters. Of a trained one, batch norms keep their statistics.
         backbone_arguments: further arguments of the backbone's builder.
+        in_channels: how many channels the images have; 3 by default. See :mod:`zoo_core.input_channels`.
         **kwargs: arguments of :class:`RetinaNet`. A backbone that takes images of one size alone, as Vision
             Transformers do, gets them resized to that.
 
     Raises:
         ValueError: the backbone has no feature maps that a pyramid could stand on.
     """
-    body = one_stage_backbone(
-        backbone, weights_backbone, progress, trainable_backbone_layers, **(backbone_arguments or {})
-    )
+    of_backbone, kwargs = for_channels(in_channels, backbone_arguments, kwargs)
+    body = one_stage_backbone(backbone, weights_backbone, progress, trainable_backbone_layers, **of_backbone)
     kwargs = image_sizes_of(body, {"anchor_generator": anchors_of(body, 4, octaves=3)} | kwargs)
     return RetinaNet(body, num_classes, **kwargs)
 

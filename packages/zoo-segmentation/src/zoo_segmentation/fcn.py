@@ -96,6 +96,7 @@ def fcn_on(
     weights_backbone: Any = "DEFAULT",
     progress: bool = True,
     backbone_arguments: Mapping[str, Any] | None = None,
+    in_channels: int | None = None,
 ) -> FCN:
     """FCN on any classifier: ``fcn_on("convnext_tiny", num_classes=5)``.
 
@@ -107,11 +108,12 @@ def fcn_on(
         weights_backbone: what to load into a backbone that is named; ``None`` for random parameters.
         progress: show a progress bar for a download.
         backbone_arguments: further arguments of the backbone's builder.
+        in_channels: how many channels the images have; 3 by default. See :mod:`zoo_core.input_channels`.
 
     Raises:
         ValueError: the backbone has no feature maps that fit.
     """
-    stages = classifier_stages(backbone, weights_backbone, progress, backbone_arguments)
+    stages = classifier_stages(backbone, weights_backbone, progress, backbone_arguments, in_channels)
     auxiliary = FCNHead(stages.body.channels[0], num_classes) if aux_loss else None
     return FCN(stages, FCNHead(stages.body.channels[-1], num_classes), auxiliary)
 

@@ -15,6 +15,7 @@ from zoo_core.builders import build
 from zoo_core.features import IntermediateLayerGetter
 from zoo_core.features.bodies import Body, body_of
 from zoo_core.features.declared import FeatureLayers, Layer, layers_of
+from zoo_core.input_channels import check_channels
 from zoo_core.memory_format import channels_last
 from zoo_core.weights import WeightsEnum
 
@@ -157,7 +158,11 @@ class ClassifierStages(nn.Module):
 
 
 def classifier_stages(
-    backbone: str | nn.Module, weights: Any, progress: bool, arguments: Mapping[str, Any] | None
+    backbone: str | nn.Module,
+    weights: Any,
+    progress: bool,
+    arguments: Mapping[str, Any] | None,
+    in_channels: int | None = None,
 ) -> ClassifierStages:
     """The backbone that the functions for any classifier make.
 
@@ -169,6 +174,7 @@ def classifier_stages(
         weights: what to load into one that is named.
         progress: show a progress bar for a download.
         arguments: of its builder.
+        in_channels: how many channels the images have.
     """
     given = dict(arguments or {})
     if isinstance(backbone, str) and not given:
@@ -176,6 +182,8 @@ def classifier_stages(
             given = {"dilated": True}
         elif backbone.startswith(("resnet50", "resnet101", "resnet152", "resnext", "wide_resnet")):
             given = {"replace_stride_with_dilation": (False, True, True)}
+    if in_channels is not None:
+        given["in_channels"] = check_channels(in_channels)
     return ClassifierStages(body_of(backbone, weights, progress, 2, **given))
 
 

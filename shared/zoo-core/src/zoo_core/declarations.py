@@ -27,6 +27,13 @@ Beside that module, with its name, lies a TOML file (``task.toml`` for ``task.py
 The value of a column is a key of the item, with those inside behind dots (``"bbox.0"`` is the first of a list), or a
 sum of such (``"bbox.0 + bbox.2"``); ``"#"`` is the number of the row.
 
+Builders that take a classifier as their backbone, and have no weights of their own, stand there with their
+preprocessing::
+
+    [on_backbones.fasterrcnn_on]
+    builder = "zoo_detection.faster_rcnn:fasterrcnn_on"
+    transforms = { preset = "ObjectDetection" }
+
 Optional are ``samples`` (url of a folder of inputs for ``zoo demo``; by default ``samples`` in the models' package),
 ``devices`` (``["cpu"]`` for models that run nowhere else) and ``inference`` (arguments for the builder that only
 inference wants). Of an option, ``default``, ``minimum``, ``maximum`` and ``scoring`` may be missing.
@@ -70,9 +77,11 @@ _TASK_KEYS: dict[str, tuple[type, ...]] = {
     "inference": (dict,),
     "options": (dict,),
     "csv": (dict,),
+    "on_backbones": (dict,),
 }
 _METRIC_KEYS: dict[str, tuple[type, ...]] = {"name": (str,), "better": (str,), "digits": (int,)}
 _TABLE_KEYS: dict[str, tuple[type, ...]] = {"rows": (str,), "columns": (dict,)}
+_BUILDER_KEYS: dict[str, tuple[type, ...]] = {"builder": (str,), "transforms": (dict,)}
 _VALUE = r"#|[a-z_]\w*(\.\w+)*( \+ [a-z_]\w*(\.\w+)*)*"
 _OPTION_KEYS: dict[str, tuple[type, ...]] = {
     "type": (str,),
@@ -181,6 +190,24 @@ class Table:
 
 
 @dataclass(frozen=True)
+class OnBackbone:
+    """A builder that takes any classifier as its backbone.
+
+    Args:
+        name: of the function.
+        builder: where it is, ``"zoo_detection.faster_rcnn:fasterrcnn_on"``.
+        task: of what it makes.
+        preset: class in :mod:`zoo_core.presets` that prepares inputs; ``preset_arguments`` are its arguments.
+    """
+
+    name: str
+    builder: str
+    task: str
+    preset: str
+    preset_arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Declaration:
     """What a task says about itself.
 
@@ -199,6 +226,7 @@ class Declaration:
         devices: the types of device that the models run on; ``None`` for any.
         inference: arguments that a builder gets for inference, if it takes them.
         table: how records become rows; ``None`` where nothing is said.
+        on_backbones: builders that take any classifier as their backbone, by name.
     """
 
     task: str
@@ -214,6 +242,7 @@ class Declaration:
     devices: frozenset[str] | None = None
     inference: Mapping[str, Any] = field(default_factory=dict)
     table: Table | None = None
+    on_backbones: Mapping[str, OnBackbone] = field(default_factory=dict)
 
     @property
     def package(self) -> str:
@@ -288,6 +317,11 @@ def declaration(task: str) -> Declaration:
     )
 
 
+def on_backbones() -> Mapping[str, OnBackbone]:
+    """The builders of all installed tasks that take any classifier as their backbone, by name."""
+    return {name: found for declared in declarations().values() for name, found in declared.on_backbones.items()}
+
+
 def _file_beside(module: str) -> Path | None:
     """The TOML file of a module, which is found without importing it or the package that it is in."""
     package, _, name = module.rpartition(".")
@@ -341,7 +375,23 @@ def read(path: Path, task: str, adapter: str) -> Declaration:
         devices=None if devices is None else frozenset(devices),
         inference=table.get("inference", {}),
         table=_table(f"{where}: [csv]", table.get("csv")),
+        on_backbones=_on_backbones(where, task, table.get("on_backbones", {})),
     )
+
+
+def _on_backbones(file: str, task: str, tables: Mapping[str, Any]) -> dict[str, OnBackbone]:
+    found = {}
+    for name, table in tables.items():
+        where = f"{file}: [on_backbones.{name}]"
+        _check_table(where, table, _BUILDER_KEYS, required=("builder", "transforms"))
+        if not re.fullmatch(r"[\w.]+:\w+", table["builder"]):
+            raise DeclarationError(f'{where}: builder = {table["builder"]!r} must be like "package.module:function"')
+        transforms = dict(table["transforms"])
+        preset = transforms.pop("preset", None)
+        if not isinstance(preset, str):
+            raise DeclarationError(f"{where}: transforms = {table['transforms']!r} must name a preset")
+        found[name] = OnBackbone(name, table["builder"], task, preset, transforms)
+    return found
 
 
 def _metric(where: str, table: Mapping[str, Any] | None) -> Metric | None:

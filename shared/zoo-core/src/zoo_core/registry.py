@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import inspect
 import os
 import types
@@ -11,7 +12,7 @@ from typing import Any, TypeVar, overload
 
 from torch import nn
 
-from zoo_core import catalog
+from zoo_core import catalog, declarations
 from zoo_core.builder_docs import describe_arguments
 from zoo_core.legacy import OldCalls
 from zoo_core.weights import WeightsEnum, weights_named
@@ -188,7 +189,28 @@ def get_model_builder(name: str) -> Callable[..., nn.Module]:
             entry = catalog.models()[candidate]
             builder: Callable[..., nn.Module] = catalog.load(entry, entry.function)
             return builder
+    if key in (there := declarations.on_backbones()):
+        return _without_own_weights(there[key].builder)
     raise catalog.unknown_model(key, {*catalog.models(), *_registered})
+
+
+@functools.cache
+def _without_own_weights(reference: str) -> Callable[..., nn.Module]:
+    """A function of a package, ``"module:function"``, that takes ``weights=None`` as builders of the registry do."""
+    module, _, name = reference.partition(":")
+    function = getattr(importlib.import_module(module), name)
+
+    @functools.wraps(function)
+    def builder(*args: Any, weights: None = None, **kwargs: Any) -> nn.Module:
+        if weights is not None:
+            raise ValueError(
+                f"{name}() has no weights of its own; weights_backbone= names those of its backbone, and checkpoint= a "
+                "file of yours"
+            )
+        model: nn.Module = function(*args, **kwargs)
+        return model
+
+    return builder
 
 
 def get_model(name: str | None = None, *, checkpoint: str | os.PathLike[str] | None = None, **config: Any) -> nn.Module:

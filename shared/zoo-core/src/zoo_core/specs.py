@@ -94,7 +94,9 @@ def find(
 
     Args:
         model: a name (letter case does not matter), the path of a checkpoint or of an exported model, or a spec;
-            ``None`` for a ``checkpoint`` that says what it is.
+            ``None`` for a ``checkpoint`` that says what it is. Builders that take any classifier as their backbone
+            (``"fasterrcnn_on"``) have no weights: the spec is of fresh parameters, and ``arguments`` must have the
+            ``backbone``.
         weights: which published weights of a model that is named: a member's name with or without its class, or
             ``"DEFAULT"``, which is the default.
         checkpoint: a file with parameters of your own for the model that is named: what :func:`torch.save` or
@@ -124,7 +126,7 @@ def find(
         if weights is not None:
             raise ValueError("give weights= or checkpoint=, not both: each has all the parameters of the model")
         if model is not None:
-            overrides["name"] = catalog.model(os.fspath(model).lower()).name
+            overrides["name"] = _known(os.fspath(model).lower())
         return _for_its_channels(_from_checkpoint(Path(checkpoint), overrides))
     if model is None:
         raise ValueError("give the name of a model, or a checkpoint that says what it is")
@@ -133,6 +135,10 @@ def find(
             raise ValueError("weights= goes with the name of a model; a spec has its own")
         return _for_its_channels(dataclasses.replace(model, **overrides))
     if not is_file(model):
+        if (found := _on_backbone(os.fspath(model).lower())) is not None:
+            if weights is not None:
+                raise ValueError(f"{found.name} has no weights of its own; leave out weights={weights!r}")
+            return _for_its_channels(_with_backbone(dataclasses.replace(found, **overrides)))
         entry = catalog.model(os.fspath(model).lower())
         found = _from_catalog(entry, entry.checkpoint(weights or "DEFAULT"))
         if labels is not None and not found.labels:
@@ -257,14 +263,44 @@ def _from_checkpoint(path: Path, overrides: Mapping[str, Any]) -> ModelSpec:
             return dataclasses.replace(spec, **values)
     if "name" not in overrides:
         raise ValueError(f"{path} does not say which model it is for; give the model's name beside it")
-    entry = catalog.model(overrides["name"].lower())
-    default = _from_catalog(entry, entry.checkpoint())
+    default = _on_backbone(overrides["name"].lower())
+    if default is not None:
+        default = _with_backbone(dataclasses.replace(default, arguments=overrides.get("arguments", {})))
+    else:
+        entry = catalog.model(overrides["name"].lower())
+        default = _from_catalog(entry, entry.checkpoint())
     if isinstance(described, dict):  # of a relative of the model: a float one, for its int8 form
         default = _with_data_of(default, described)
-    arguments = _arguments(entry.name, path, content, default, overrides.get("arguments", {}))
-    values |= {"facts": {}, **values, "name": entry.name, "arguments": arguments}
-    values |= _labels(entry.name, path, overrides, arguments.get("num_classes"), default.labels)
+    arguments = _arguments(default.name, path, content, default, overrides.get("arguments", {}))
+    values |= {"facts": {}, **values, "name": default.name, "arguments": arguments}
+    values |= _labels(default.name, path, overrides, arguments.get("num_classes"), default.labels)
     return dataclasses.replace(default, **values)
+
+
+def _known(name: str) -> str:
+    return name if name in declarations.on_backbones() else catalog.model(name).name
+
+
+def _on_backbone(name: str) -> ModelSpec | None:
+    """The spec of a builder that takes any classifier as its backbone, without saying which; ``None`` for others."""
+    found = declarations.on_backbones().get(name)
+    if found is None:
+        return None
+    return ModelSpec(name, found.task, preset=found.preset, preset_arguments=dict(found.preset_arguments))
+
+
+def _with_backbone(spec: ModelSpec) -> ModelSpec:
+    """The spec, if it says which backbone is meant."""
+    backbone = spec.arguments.get("backbone")
+    if not isinstance(backbone, str):
+        raise ValueError(
+            f"{spec.name} takes a classifier as its backbone, which must be named: arguments="
+            f'{{"backbone": "convnext_tiny"}}, or --argument backbone=convnext_tiny'
+        )
+    entry = catalog.model(backbone.lower())
+    if entry.task != "classification":
+        raise ValueError(f"the backbone of {spec.name} must be a classifier, and {entry.name} is for {entry.task}")
+    return dataclasses.replace(spec, arguments={**spec.arguments, "backbone": entry.name})
 
 
 def _with_data_of(spec: ModelSpec, described: Mapping[str, Any]) -> ModelSpec:

@@ -148,10 +148,11 @@ def _read(file: BufferedReader, mapped_from: Path | None, map_location: Any) -> 
     size = Version.of(file).size
     if safetensors.is_safetensors(beginning, size):
         try:
-            tensors = safetensors.read(file, size, mapped_from if _is_device(map_location, "cpu") else None)
+            tensors, spec = safetensors.read(file, size, mapped_from if _is_device(map_location, "cpu") else None)
         except safetensors.DamagedFileError as error:
             raise _RefusedError(str(error)) from error
-        return tensors if _is_device(map_location, "cpu") else _moved(tensors, map_location)
+        tensors = tensors if _is_device(map_location, "cpu") else _moved(tensors, map_location)
+        return tensors if spec is None else {"model": tensors, "spec": spec}
     file.seek(0)
     return _loaded(file, map_location)
 

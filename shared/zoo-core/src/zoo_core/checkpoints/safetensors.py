@@ -16,6 +16,8 @@ from zoo_core.text import printable
 _LENGTH_SIZE = 8
 _MAX_HEADER = 100_000_000  # the format's own limit
 _METADATA = "__metadata__"
+SPEC = "zoo_spec"
+"""The name, in a file's metadata, of what a checkpoint of ours says of its model."""
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -48,8 +50,8 @@ def is_safetensors(beginning: bytes, size: int) -> bool:
     return beginning[_LENGTH_SIZE : _LENGTH_SIZE + 1] == b"{" and 2 <= length <= size - _LENGTH_SIZE
 
 
-def read(file: BufferedReader, size: int, mapped_from: Path | None) -> dict[str, torch.Tensor]:
-    """The tensors of a file, in its order.
+def read(file: BufferedReader, size: int, mapped_from: Path | None) -> tuple[dict[str, torch.Tensor], Any]:
+    """The tensors of a file, in its order, and what it says of the model that they are of; ``None`` for nothing.
 
     Args:
         file: the open file.
@@ -69,7 +71,7 @@ def read(file: BufferedReader, size: int, mapped_from: Path | None) -> dict[str,
         raise DamagedFileError(f"its header is no JSON: {error}") from error
     if not isinstance(header, dict):
         raise DamagedFileError("its header is no table of tensors")
-    header.pop(_METADATA, None)
+    metadata = header.pop(_METADATA, None)
     begin = _LENGTH_SIZE + length
     entries = {name: _entry(name, facts) for name, facts in header.items()}
     end = 0
@@ -87,7 +89,17 @@ def read(file: BufferedReader, size: int, mapped_from: Path | None) -> dict[str,
         storage = memory.piece(begin + start, stop - start, fill)
         tensors[name] = torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, shape)  # type: ignore[call-overload]
     memory.fill()
-    return tensors
+    return tensors, _spec_in(metadata)
+
+
+def _spec_in(metadata: Any) -> Any:
+    text = metadata.get(SPEC) if isinstance(metadata, dict) else None
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DamagedFileError(f"what it says of its model is no JSON: {error}") from error
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

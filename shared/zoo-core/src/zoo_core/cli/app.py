@@ -29,6 +29,7 @@ COMMANDS = {
     "merge": "zoo_core.cli.merge",
     "evaluate": "zoo_core.cli.evaluate",
     "train": "zoo_core.cli.train",
+    "convert": "zoo_core.cli.convert",
     "export": "zoo_core.cli.export",
     "bench": "zoo_core.cli.bench",
     "recipes": "zoo_core.cli.recipes",

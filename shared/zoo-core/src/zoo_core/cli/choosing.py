@@ -10,7 +10,7 @@ from zoo_core.addresses import is_stream
 from zoo_core.cli import facts, output
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, Function, complete_models, complete_weights, together
-from zoo_core.declarations import Declaration, declaration, declarations
+from zoo_core.declarations import Declaration, declaration, declarations, on_backbones
 from zoo_core.specs import ModelSpec
 
 __all__ = ["choose", "choose_with_files", "declaration_of", "is_checkpoint", "is_file", "model_options", "only"]
@@ -95,6 +95,11 @@ def choose_with_files(
         if not rest and not more_files:
             raise UsageError(f"give files for {spec.name} to look at")
         return spec, rest
+    if first.lower() in on_backbones():
+        raise UsageError(
+            f"{first} has no weights of its own: train it (zoo train {first} DATA --argument backbone=convnext_tiny), "
+            "and give the checkpoint"
+        )
     if words and not is_file(first):
         raise catalog.unknown_model(first, catalog.models())
     if late := next((word for word in rest if word.lower() in catalog.models() and not is_file(word)), None):

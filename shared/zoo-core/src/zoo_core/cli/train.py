@@ -26,6 +26,7 @@ Examples:
   zoo predict run/best.pth photo.jpg               what it has learnt
   zoo train resnet50 flowers/ --set lr=0.003 --epochs 20 --output run2/
   zoo train resnet50 flowers/ --resume             go on after whatever stopped it
+  zoo train fasterrcnn_on cars/ --argument backbone=convnext_tiny
   zoo train resnet50 imagenet/ --recipe resnet50_v2 --from-scratch --nproc-per-node 8
   torchrun --nnodes 2 --nproc-per-node 8 ... --no-python zoo train resnet50 imagenet/
 
@@ -82,6 +83,14 @@ def _complete_keys(context: click.Context, parameter: click.Parameter, incomplet
     metavar="N",
     help="Channels of the images: 1 for grey ones; 3 by default.",
 )
+@click.option(
+    "--argument",
+    "arguments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An argument of the model's builder: backbone=convnext_tiny of fasterrcnn_on, img_size=384 of a ViT. "
+    "May be repeated.",
+)
 @click.option("--from-scratch", is_flag=True, help="Begin with fresh parameters.")
 @click.option(
     "--output",
@@ -93,6 +102,7 @@ def _complete_keys(context: click.Context, parameter: click.Parameter, incomplet
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in that folder, if there is one.")
 @click.option("--save-every", type=click.IntRange(min=1), metavar="N", help="Save after each N steps too.")
+@click.option("--safetensors", is_flag=True, help="Write best.safetensors in the place of best.pth.")
 @click.option(
     "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."
 )
@@ -116,10 +126,12 @@ def command(
     checkpoint: Path | None,
     labels: Path | None,
     in_channels: int | None,
+    arguments: tuple[str, ...],
     from_scratch: bool,
     folder: Path,
     resume: bool,
     save_every: int | None,
+    safetensors: bool,
     device: str,
     workers: int | None,
     compiled: bool,
@@ -137,7 +149,7 @@ def command(
 
     from zoo_core import training
     from zoo_core.processes import LostProcessError, is_launched, world
-    from zoo_core.training.loop import check_folder, fit
+    from zoo_core.training.loop import BEST, BEST_SAFETENSORS, check_folder, fit
     from zoo_core.training.precheck import empty_classes
 
     job = training.prepare(
@@ -150,6 +162,7 @@ def command(
         settings=settings,
         labels=None if labels is None else specs.read_labels(labels),
         in_channels=in_channels,
+        arguments=recipes.parse_values(arguments),
     )
     if check_data:
         for note in (*job.notes, *empty_classes(job)):
@@ -170,13 +183,14 @@ def command(
                 compile=compiled,
                 deterministic=deterministic,
                 save_every=save_every,
+                safetensors=safetensors,
                 observer=_Terminal(job, stack),
             )
     except LostProcessError:
         return 1  # what started the processes says which of them it was, and once is enough
     if not world().is_first:
         return _INTERRUPTED if outcome.interrupted else 0
-    return _finish(context, job, folder, outcome, as_json)
+    return _finish(context, job, folder / (BEST_SAFETENSORS if safetensors else BEST), outcome, as_json)
 
 
 class _Terminal(Observer):
@@ -218,13 +232,13 @@ class _Terminal(Observer):
             output.warning(f"{message}; not scored")
 
 
-def _finish(context: click.Context, job: "Job", folder: Path, outcome: "Outcome", as_json: bool) -> int:
+def _finish(context: click.Context, job: "Job", best: Path, outcome: "Outcome", as_json: bool) -> int:
     if as_json:
         output.write_json(
             {
                 "model": job.spec.name,
                 "recipe": job.recipe.name,
-                "output": str(folder),
+                "output": str(best.parent),
                 "epoch": outcome.epoch,
                 "steps": outcome.steps,
                 "interrupted": outcome.interrupted,
@@ -241,7 +255,5 @@ def _finish(context: click.Context, job: "Job", folder: Path, outcome: "Outcome"
         output.note(f"{done}; go on with: zoo {shlex.join([*words, '--resume'])}")
         return _INTERRUPTED
     if not as_json:
-        output.note(
-            f"{folder / 'best.pth'} says what it is: zoo predict {folder / 'best.pth'} {job.task.declaration.examples}"
-        )
+        output.note(f"{best} says what it is: zoo predict {best} {job.task.declaration.examples}")
     return 0

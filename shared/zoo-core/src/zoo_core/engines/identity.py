@@ -63,11 +63,13 @@ def spec_key(spec: ModelSpec, arguments: Mapping[str, Any]) -> str | None:
 
 def _code(spec: ModelSpec) -> Iterator[str]:
     """Names, sizes and times of the source files that models are made of."""
-    from zoo_core import catalog
+    from zoo_core import catalog, declarations
 
     packages = {"zoo_core", "zoo_classification"}
     if spec.name in catalog.models():
         packages.add(catalog.models()[spec.name].module.partition(".")[0])
+    elif spec.task in declarations.declarations():
+        packages.add(declarations.declaration(spec.task).package)
     for package in sorted(packages):
         found = importlib.util.find_spec(package)
         for folder in (found.submodule_search_locations or []) if found is not None else []:

@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ _BACKGROUND = "__background__"
 
 _TRAINED_CHANNELS = (1, 3)
 
+# Arguments of builders that are told in other ways.
+_NOT_GIVEN = frozenset({"weights", "weights_backbone", "num_classes", "new_head", "freeze_body"})
+
 
 @dataclass(frozen=True)
 class Job:
@@ -53,6 +56,7 @@ class Job:
         samples: to train on.
         held_out: to evaluate on.
         notes: what the user should know about the data and the classes.
+        building: arguments of the builder that are for the start alone: the weights of a backbone.
     """
 
     spec: ModelSpec
@@ -64,6 +68,7 @@ class Job:
     samples: Dataset
     held_out: Dataset
     notes: tuple[str, ...] = ()
+    building: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
         """The model before the first step, in training mode. The same for the same seed.
@@ -73,7 +78,7 @@ class Job:
             ValueError: the model has no head that could be replaced, or frozen apart.
         """
         torch.manual_seed(randomness.seed(self.recipe.seed, "parameters"))
-        wanted = self.training.building(from_scratch=self.origin is None)
+        wanted = {**self.training.building(from_scratch=self.origin is None), **self.building}
         if self.origin is None:
             model = specs.build(_with_arguments(self.spec, wanted), train=True)
             if specs.names_file(self.recipe.weights_backbone):
@@ -111,6 +116,7 @@ def prepare(
     settings: Mapping[str, Any] | None = None,
     labels: Sequence[str] | None = None,
     in_channels: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Job:
     """Puts together what is to be trained: reads lists and annotations, but no image and no parameters.
 
@@ -128,6 +134,8 @@ def prepare(
             else the model's.
         in_channels: how many channels the images have, if not those that the model was trained on; see
             :mod:`zoo_core.input_channels`.
+        arguments: of the model's builder, which its checkpoints keep: ``{"backbone": "convnext_tiny"}`` for
+            ``fasterrcnn_on``, ``{"img_size": 384}`` for a Vision Transformer.
 
     Raises:
         zoo_core.data.DataError: the data set cannot be used.
@@ -136,8 +144,13 @@ def prepare(
     """
     if sum((weights is not None, checkpoint is not None, from_scratch)) > 1:
         raise ValueError("weights, a checkpoint and fresh parameters exclude each other; give one of them")
-    arguments: dict[str, Any] = {} if in_channels is None else {"arguments": {"in_channels": in_channels}}
-    found = specs.find(model, weights=weights, checkpoint=checkpoint, **arguments)
+    given = {**(arguments or {}), **({} if in_channels is None else {"in_channels": in_channels})}
+    if wrong := given.keys() & _NOT_GIVEN:
+        raise ValueError(f"the argument {sorted(wrong)[0]} follows from the data set and what training begins with")
+    overrides: dict[str, Any] = {"arguments": given} if given else {}
+    found = specs.find(model, weights=weights, checkpoint=checkpoint, **overrides)
+    if given:
+        _check_arguments(found)
     if (channels := found.arguments.get("in_channels", 3)) not in _TRAINED_CHANNELS:
         raise ValueError(
             f"images in files are augmented as grey or RGB ones, so a model for {channels} channels is not trained by "
@@ -161,6 +174,8 @@ def prepare(
         facts={"recipe": recipe.name} | {key: found.facts[key] for key in _KEPT_FACTS if key in found.facts},
     )
     task = kind(spec, scoring=True)
+    if found.file is None and found.weights is None:
+        origin = None
     if origin is not None and not is_same:
         notes = [f"{len(names)} classes of the data set, with a new head: {_listed(names)}"]
         own, theirs = ({_plain(name): name for name in labels} for labels in (names, origin.labels))
@@ -184,7 +199,23 @@ def prepare(
     if whole:
         samples, truths = held_out(samples)
         notes.append(f"{data} has no split val: one in five samples is held out, {len(truths)} of them")
-    return Job(spec, origin, is_same, recipe, task, task.training(recipe), samples, truths, tuple(notes))
+    building = {}
+    if found.file is None and found.weights is None and not from_scratch:
+        building = {"weights_backbone": "DEFAULT"}
+        notes.append(f"the backbone begins with the best weights of {found.arguments['backbone']}, the rest anew")
+    training = task.training(recipe)
+    return Job(spec, origin, is_same, recipe, task, training, samples, truths, tuple(notes), building)
+
+
+def _check_arguments(spec: ModelSpec) -> None:
+    """Raises ValueError if the builder does not take the arguments of a spec."""
+    builder = get_model_builder(spec.name)
+    fresh = {name: None for name in ("weights", "weights_backbone") if name in inspect.signature(builder).parameters}
+    try:
+        with builders.without_storage():
+            builder(**{**fresh, **spec.arguments})
+    except TypeError as error:
+        raise ValueError(f"{spec.name} does not take such arguments: {error}") from error
 
 
 def _open(

@@ -35,9 +35,9 @@ from zoo_core.training.samples import Order, Unusable, batches
 from zoo_core.training.saving import Saver, write_file
 from zoo_core.training.state import State
 
-__all__ = ["BEST", "LAST", "NonFiniteLossError", "Outcome", "fit", "train"]
+__all__ = ["BEST", "BEST_SAFETENSORS", "LAST", "NonFiniteLossError", "Outcome", "fit", "train"]
 
-BEST, LAST = "best.pth", "last.pth"
+BEST, BEST_SAFETENSORS, LAST = "best.pth", "best.safetensors", "last.pth"
 _SECONDS_BETWEEN_SAVES = 600.0
 # In the record of an epoch, what is not a figure of the model.
 _OF_THE_LOOP = frozenset({"epoch", "step", "loss", "val_loss", "lr", "samples_per_second"})
@@ -77,13 +77,14 @@ def train(
     settings: Mapping[str, Any] | None = None,
     labels: Sequence[str] | None = None,
     in_channels: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
     output: str | os.PathLike[str] = "run",
     **options: Any,
 ) -> Outcome:
     """Trains a model on a data set: :func:`~zoo_core.training.prepare` and :func:`fit` in one.
 
     Args:
-        model, data, recipe, weights, checkpoint, from_scratch, settings, labels, in_channels: see
+        model, data, recipe, weights, checkpoint, from_scratch, settings, labels, in_channels, arguments: see
             :func:`~zoo_core.training.prepare`.
         output: folder for the files of the run.
         **options: see :func:`fit`.
@@ -97,6 +98,7 @@ def train(
         settings=settings,
         labels=labels,
         in_channels=in_channels,
+        arguments=arguments,
     )
     return fit(job, output, **options)
 
@@ -111,6 +113,7 @@ def fit(
     compile: bool = False,
     deterministic: bool = False,
     save_every: int | None = None,
+    safetensors: bool = False,
     observer: Observer | None = None,
 ) -> Outcome:
     """Trains as a job says. Under torchrun each process trains on its part of each step's samples.
@@ -125,9 +128,11 @@ def fit(
         compile: compile the model with :func:`torch.compile`.
         deterministic: use algorithms that give the same result each time, on GPUs too.
         save_every: save after so many steps too; in any case after each epoch, and every ten minutes.
+        safetensors: write ``best.safetensors`` in the place of ``best.pth``. It says what it is as well.
         observer: is told how it goes.
 
     Raises:
+        TypeError: the model has parameters that safetensors has no place for (int8 ones), and these are asked for.
         NonFiniteLossError: the loss was NaN or infinite.
         zoo_core.data.DataError: a sample cannot be used.
         zoo_core.training.saving.SaveError: a file could not be written; the last good one is as it was.
@@ -135,6 +140,7 @@ def fit(
         ValueError: the folder has another run in it, or the device is not there.
     """
     folder, recipe, training = Path(output), job.recipe, job.training
+    best_file = BEST_SAFETENSORS if safetensors else BEST
     # Where torchrun starts all processes again after one has died, they go on.
     resume = resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
     with (
@@ -149,6 +155,8 @@ def fit(
         where = choose_device(device, training.devices, local_rank=world.gpu_rank)
         order = Order(len(job.samples), recipe, world.size)
         state = agreed(lambda: _begin(job, order, where, folder, resume, world), world)
+        if safetensors:
+            _check_dense(state)
         records = Records(folder, state.history, f"{job.spec.name}, {recipe.name}") if world.is_first else None
         observer = observer if world.is_first and observer is not None else Observer()
         findings = agreed(lambda: precheck(job) if world.is_first and not state.step else Findings(), world)
@@ -212,7 +220,7 @@ def fit(
                     records.add(record)
                     if _is_better(job, state, figures):
                         state.best, state.best_epoch = _main_figure(job, figures), len(state.history)
-                        saver.save(folder / BEST, state.result({_data_name(job): figures}))
+                        saver.save(folder / best_file, state.result({_data_name(job): figures}))
                     observer.epoch(record)
                 state.loss, began_epoch = 0.0, time.monotonic()
                 (waited,) = _sum(world, float(world.is_first and _has_waited(recipe, state)))
@@ -292,6 +300,12 @@ def _begin(job: Job, order: Order, device: torch.device, folder: Path, resume: b
     return state
 
 
+def _check_dense(state: State) -> None:
+    for name, value in state.used().state_dict().items():
+        if not isinstance(value, Tensor) or value.is_quantized:
+            raise TypeError(f"safetensors has no place for int8 parameters such as {name}; let best.pth be written")
+
+
 def _spec_of(job: Job, model: nn.Module) -> ModelSpec:
     arguments = dict(job.spec.arguments) | dict(job.training.arguments(model))
     return dataclasses.replace(job.spec, arguments=arguments)
@@ -303,7 +317,7 @@ def _identity(job: Job, order: Order) -> dict[str, Any]:
     for key in ("batch_size", "grad_accum_steps", "name"):
         del recipe[key]
     return {
-        "model": job.spec.name,
+        "model": " on ".join([job.spec.name, *filter(None, [job.spec.arguments.get("backbone")])]),
         "labels": list(job.spec.labels),
         "samples": len(job.samples),
         "samples of a step": order.samples_per_step,

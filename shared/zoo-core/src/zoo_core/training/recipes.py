@@ -295,17 +295,25 @@ def parse_settings(words: Iterable[str]) -> dict[str, Any]:
     Raises:
         RecipeError: a word has another form, or names no key, or the key does not take the value.
     """
+    return {key: _checked(key, value) for key, value in parse_values(words).items()}
+
+
+def parse_values(words: Iterable[str]) -> dict[str, Any]:
+    """``["lr=0.01", "opt=adamw"]`` as values by key: each is TOML, or else text.
+
+    Raises:
+        RecipeError: a word has another form.
+    """
     found = {}
     for word in words:
         key, equals, text = word.partition("=")
-        key = key.strip().replace("-", "_")
         if not equals:
             raise RecipeError(f"write KEY=VALUE, as in lr=0.01, not {word!r}")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except (tomllib.TOMLDecodeError, RecursionError):
             value = text.strip()
-        found[key] = _checked(key, value)
+        found[key.strip().replace("-", "_")] = value
     return found
 
 

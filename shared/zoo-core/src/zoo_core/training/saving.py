@@ -5,9 +5,10 @@ A checkpoint is written while the next step runs. What it holds is copied first,
 
 import contextlib
 import errno
+import json
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,9 @@ from typing import Any, BinaryIO, Self
 
 import torch
 from torch import Tensor
+
+from zoo_core import checkpoints
+from zoo_core.checkpoints.safetensors import SPEC
 
 __all__ = ["SaveError", "Saver", "snapshot", "write_file"]
 
@@ -34,16 +38,26 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         SaveError: it cannot be written.
     """
     beside = path.with_name(f".{path.name}.partial")
+    with _saving(path):
+        try:
+            with beside.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+            _flush_folder(path.parent)
+        except OSError:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _saving(path: Path) -> Iterator[None]:
+    """Turns an error of the system into a :class:`SaveError`."""
     try:
-        with beside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        _flush_folder(path.parent)
+        yield
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
         kept = "the one saved before is as it was" if path.exists() else "there is none yet"
         reason = error.strerror or str(error)
         raise SaveError(error.errno or errno.EIO, f"cannot be saved ({reason}); {kept}", str(path)) from error
@@ -60,7 +74,11 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """:func:`torch.save`, as :func:`write_file` does it."""
+    """:func:`torch.save`, as :func:`write_file` does it; of a path that ends so, a safetensors file with its spec."""
+    if path.suffix == ".safetensors":
+        with _saving(path):
+            checkpoints.save_safetensors(content["model"], path, metadata={SPEC: json.dumps(content["spec"])})
+        return
 
     def write(file: BinaryIO) -> None:
         guarded = _Guarded(file)
