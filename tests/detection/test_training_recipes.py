@@ -226,18 +226,8 @@ def test_any_classifier_as_the_backbone(data, tmp_path, publish, capsys, monkeyp
     state = reference.fill_parameters(get_model("shufflenet_v2_x0_5")).state_dict()
     file = publish(ShuffleNet_V2_X0_5_Weights.DEFAULT, state)
     words = ["train", "retinanet_on", str(data), "--argument", "backbone=shufflenet_v2_x0_5"]
-    words += [
-        "--argument",
-        "min_size=96",
-        "--argument",
-        "max_size=96",
-        "--argument",
-        "score_thresh=0",
-        "--epochs",
-        "1",
-        "--workers",
-        "0",
-    ]
+    sizes = ["--argument", "min_size=96", "--argument", "max_size=96", "--argument", "score_thresh=0"]
+    words += [*sizes, "--epochs", "1", "--workers", "0"]
     assert main([*words, "--output", str(tmp_path / "run")]) == 0
     assert "the backbone begins with the best weights of shufflenet_v2_x0_5" in capsys.readouterr().err
     file.unlink()
