@@ -200,7 +200,7 @@ def prepare(
         samples, truths = held_out(samples)
         notes.append(f"{data} has no split val: one in five samples is held out, {len(truths)} of them")
     building = {}
-    if found.file is None and found.weights is None and not from_scratch:
+    if found.file is None and found.weights is None and not (from_scratch or recipe.weights_backbone):
         building = {"weights_backbone": "DEFAULT"}
         notes.append(f"the backbone begins with the best weights of {found.arguments['backbone']}, the rest anew")
     training = task.training(recipe)
