@@ -86,7 +86,7 @@ MODELS = {
         ),
         labels=("background", *fashion_mnist.CLASSES),
     ),
-    "r3d_18": Trained("r3d_18_motions", (Stage("video", "clips_video"),), facts={"clip_length": 8, "frame_rate": 8}),
+    "x3d_xs": Trained("x3d_xs_motions", (Stage("video", "clips_video"),)),
     "raft_small": Trained("raft_small_composed", (Stage("flow", "pairs_flow"),)),
 }
 

@@ -30,7 +30,7 @@ class Case:
 
     @property
     def task(self) -> str:
-        return reference.catalog()[self.name]["task"]
+        return zoo_core.catalog.model(self.name).task
 
     @cached_property
     def model(self) -> nn.Module:

@@ -66,14 +66,14 @@ def small_model(name: str, **kwargs: Any) -> nn.Module:
 
 def reference_arguments(name: str) -> dict[str, Any]:
     """Arguments without which a builder would fetch a backbone's checkpoint, or take minutes to initialise."""
-    if reference.catalog()[name]["task"] == "segmentation":
+    if zoo_core.catalog.model(name).task == "segmentation":
         return {"weights_backbone": None}
     return {"init_weights": True} if name.removeprefix("quantized_") in ("googlenet", "inception_v3") else {}
 
 
 def small_inputs(name: str, batch: int = 2) -> Inputs:
     """The smallest inputs that serve."""
-    task = reference.catalog()[name]["task"]
+    task = zoo_core.catalog.model(name).task
     if task == "flow":
         return tuple(2 * reference.image(seed, batch, 3, 128, 136) - 1 for seed in (1, 2))
     plain = name.removeprefix("quantized_")

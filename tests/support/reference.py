@@ -35,6 +35,12 @@ def model_names(task: str) -> list[str]:
     return [name for name, entry in catalog().items() if entry["task"] == task]
 
 
+def own_names(task: str) -> list[str]:
+    """The builders that the reference does not have: those of the zoo's own choice, which it holds to nothing."""
+    models = zoo_core.catalog.models()
+    return [name for name, entry in models.items() if entry.source.ours and entry.task == task and name not in catalog()]
+
+
 @functools.cache
 def labels() -> dict[str, list[str]]:
     return json.loads((ASSETS / "labels.json").read_text())

@@ -2,7 +2,7 @@
 
 from support import feature_contract
 
-case = feature_contract.cases(["mc3_18", "mvit_v2_s", "swin3d_t"])
+case = feature_contract.cases(["mc3_18", "mvit_v2_s", "swin3d_t", "x3d_xs"])
 
 test_output_is_that_of_the_forward = feature_contract.test_output_is_that_of_the_forward
 test_head_on_the_last_features_gives_the_output = feature_contract.test_head_on_the_last_features_gives_the_output

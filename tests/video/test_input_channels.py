@@ -6,6 +6,6 @@ from support import input_channels, reference
 
 
 @pytest.mark.parametrize("channels", input_channels.CHANNELS)
-@pytest.mark.parametrize("name", reference.model_names("video"))
+@pytest.mark.parametrize("name", [*reference.model_names("video"), *reference.own_names("video")])
 def test_every_builder(name, channels):
     assert input_channels.assert_takes(name, channels, 16, 224, 224).shape == (2, 400)

@@ -41,7 +41,7 @@ def train_loss(model, x, y):
     return F.cross_entropy(output, y)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *reference.own_names("video")])
 def test_one_step_lowers_the_loss(name):
     """Gradients reach every parameter, and a small step against them does what calculus says."""
     model = small_model(name, num_classes=10).train()

@@ -1,4 +1,4 @@
-"""Video classification: 9 builders with their published checkpoints, preprocessing and labels, and video files."""
+"""Video classification: 10 builders with their published checkpoints, preprocessing and labels, and video files."""
 
 from zoo_core.registry import get_model, get_model_builder, get_model_weights, get_weight, list_models
 from zoo_core.videos import VideoReadError
@@ -8,3 +8,4 @@ from zoo_video.reading import *
 from zoo_video.resnet import *
 from zoo_video.s3d import *
 from zoo_video.swin_transformer import *
+from zoo_video.x3d import *

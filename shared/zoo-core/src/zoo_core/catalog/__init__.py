@@ -19,6 +19,8 @@ A file holds one table for each model::
     transforms = { preset = "ImageClassification", crop_size = 224 }
     ...
 
+What a paper says of weights that cannot be had goes into a table ``[NAME.paper]`` of the model (:class:`Paper`).
+
 Nothing here imports torch or a model package, so that the command line can answer at once.
 """
 
@@ -36,7 +38,7 @@ from zoo_core.catalog.names import match, members_named, nearest, spelt
 from zoo_core.catalog.plugins import Plugin, is_ours, owners, published_models
 from zoo_core.catalog.preset import Preset
 from zoo_core.catalog.reading import read_file
-from zoo_core.catalog.schema import Checkpoint, Model, Source
+from zoo_core.catalog.schema import Checkpoint, Model, Paper, Source
 from zoo_core.preset_arguments import PRESETS
 from zoo_core.text import printable
 
@@ -47,6 +49,7 @@ __all__ = [
     "CatalogWarning",
     "Checkpoint",
     "Model",
+    "Paper",
     "Plugin",
     "Preset",
     "Source",

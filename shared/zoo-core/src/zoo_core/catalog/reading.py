@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo_core.catalog import files, values
 from zoo_core.catalog.errors import CatalogError
-from zoo_core.catalog.schema import CHECKPOINT_KEYS, REQUIRED_CHECKPOINT_KEYS, Checkpoint, Model, Source
+from zoo_core.catalog.schema import CHECKPOINT_KEYS, REQUIRED_CHECKPOINT_KEYS, Checkpoint, Model, Paper, Source
 from zoo_core.catalog.values import WrongValueError
 
 # A key of very many parts takes tomllib memory and time by the square of their number.
@@ -21,8 +21,18 @@ _MODEL_KEYS: Mapping[str, values.Parse] = {
     "default": values.text,
     "pretrained": values.text,
     "checkpoints": lambda value: value,
+    "paper": lambda value: value,
 }
 _REQUIRED_MODEL_KEYS = frozenset({"builder", "weights", "default", "checkpoints"})
+
+_PAPER_KEYS: Mapping[str, values.Parse] = {
+    "url": values.text,
+    "metrics": values.metrics,
+    "num_params": values.whole,
+    "ops": values.number,
+    "docs": values.text,
+}
+_REQUIRED_PAPER_KEYS = frozenset({"url"})
 
 
 @functools.cache
@@ -82,6 +92,9 @@ def _model(path: Path, source: Source, name: str, table: Any) -> Model:
     for key, member in (("default", found["default"]), ("pretrained", pretrained)):
         if member not in checkpoints:
             raise CatalogError(f"{where}: {key} = {member!r} is none of its checkpoints {', '.join(checkpoints)}")
+    paper = None
+    if "paper" in found:
+        paper = Paper(**_table(f"{path}: [{name}.paper]", found["paper"], _PAPER_KEYS, _REQUIRED_PAPER_KEYS))
     return Model(
         name=name,
         task=source.task,
@@ -92,6 +105,7 @@ def _model(path: Path, source: Source, name: str, table: Any) -> Model:
         pretrained=pretrained,
         checkpoints=checkpoints,
         source=source,
+        paper=paper,
     )
 
 

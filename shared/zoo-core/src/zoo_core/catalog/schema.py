@@ -187,15 +187,19 @@ class Checkpoint:
 
     def described(self) -> dict[str, str]:
         """What is known in words, by title; the metrics by data set."""
-        found = {
-            data_set: ", ".join(f"{metric} {value:g}" for metric, value in figures.items())
-            for data_set, figures in self.metrics.items()
-        }
+        found = _of_data_sets(self.metrics)
         for name, key in CHECKPOINT_KEYS.items():
             value = getattr(self, name)
             if key.title is not None and value is not None:
                 found[key.title] = key.text(value)
         return found
+
+
+def _of_data_sets(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    return {
+        data_set: ", ".join(f"{metric} {value:g}" for metric, value in figures.items())
+        for data_set, figures in metrics.items()
+    }
 
 
 def _editable(value: Any) -> Any:
@@ -223,6 +227,46 @@ CHECKPOINT_KEYS = _keys()
 REQUIRED_CHECKPOINT_KEYS = frozenset({"transforms", "url"})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """What a paper says of a model. Of weights that are not among the model's checkpoints, so no figures of theirs.
+
+    Attributes:
+        url: of the paper.
+        metrics: data set -> metric -> value.
+        num_params: how many parameters the model has, as rounded there.
+        ops: billions of multiply-adds for one input.
+        docs: what the figures are of, such as the table that they are in, and the input.
+    """
+
+    url: str
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    num_params: int | None = None
+    ops: float | None = None
+    docs: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain data for JSON, under the names that :meth:`Checkpoint.as_dict` has."""
+        return {
+            "url": self.url,
+            "metrics": self.metrics,
+            "num_params": self.num_params,
+            "gflops": self.ops,
+            "docs": self.docs,
+        }
+
+    def described(self) -> dict[str, str]:
+        """What is known in words, by title."""
+        found = _of_data_sets(self.metrics)
+        if self.num_params is not None:
+            found["parameters"] = f"{self.num_params / 1e6:g} million"
+        if self.ops is not None:
+            found["GFLOPs"] = f"{self.ops:g}"
+        if self.docs is not None:
+            found["notes"] = " ".join(self.docs.split())
+        return found | {"url": self.url}
+
+
 @dataclass(frozen=True)
 class Model:
     """A builder and its checkpoints.
@@ -237,6 +281,7 @@ class Model:
         pretrained: the member that the deprecated ``pretrained=True`` stands for.
         checkpoints: by member name, in the order of the file.
         source: the catalogue that the model comes from.
+        paper: what its paper says of weights that are not among the checkpoints; ``None`` where nothing is said.
     """
 
     name: str
@@ -248,6 +293,7 @@ class Model:
     pretrained: str
     checkpoints: Mapping[str, Checkpoint]
     source: Source = field(repr=False)
+    paper: Paper | None = None
 
     def checkpoint(self, member: str = DEFAULT) -> Checkpoint:
         """The checkpoint of a member: ``"IMAGENET1K_V1"``, ``"ResNet50_Weights.IMAGENET1K_V1"`` or ``"DEFAULT"``.

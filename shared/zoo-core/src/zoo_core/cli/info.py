@@ -50,6 +50,7 @@ def command(name: str, weights: str | None, as_json: bool) -> None:
                 "weights_enum": model.weights,
                 "default": model.default,
                 "weights": [_as_json(checkpoint) for checkpoint in shown],
+                "paper": None if model.paper is None else model.paper.as_dict(),
             }
         )
         return
@@ -58,10 +59,11 @@ def command(name: str, weights: str | None, as_json: bool) -> None:
         default = "  (default)" if checkpoint.name == model.default else ""
         output.write("")
         output.write(output.Bold(f"{model.weights}.{checkpoint.name}"), default)
-        lines = list(_facts(checkpoint))
-        width = max(len(title) for title, _ in lines)
-        for title, text in lines:
-            output.write(f"  {title.ljust(width)}  {text}")
+        _write_facts(list(_facts(checkpoint)))
+    if model.paper is not None:
+        output.write("")
+        output.write(output.Bold("In the paper"), ", of weights that are not here")
+        _write_facts(list(model.paper.described().items()))
     output.write("")
     output.write(output.Bold("In Python"))
     for line in _usage(model, weights):
@@ -69,6 +71,12 @@ def command(name: str, weights: str | None, as_json: bool) -> None:
     output.write("")
     output.write(output.Bold("In the shell"))
     output.write(f"  zoo predict {model.name} FILE...")
+
+
+def _write_facts(lines: list[tuple[str, str]]) -> None:
+    width = max(len(title) for title, _ in lines)
+    for title, text in lines:
+        output.write(f"  {title.ljust(width)}  {text}")
 
 
 def _as_json(checkpoint: Checkpoint) -> dict[str, Any]:
