@@ -77,7 +77,7 @@ def test_a_garment_is_where_its_pose_says():
     layer.paste((255, 255, 255, 255), (10, 15, 30, 25))  # twice as wide as high
     for x, y, side, angle in ((0.5, 0.5, 0.5, 0), (0.3, 0.6, 0.8, 90), (0.7, 0.4, 0.4, 0)):
         image = Image.new("RGB", (80, 80))
-        video._paste(image, layer, video.Pose(x, y, side, angle))
+        video.paste(image, layer, video.Pose(x, y, side, angle))
         seen = pil_to_tensor(image)[0] >= 128
         rows, columns = seen.any(1).nonzero()[:, 0].float(), seen.any(0).nonzero()[:, 0].float()
         assert columns.mean() + 0.5 == pytest.approx(80 * x, abs=1)
@@ -87,6 +87,6 @@ def test_a_garment_is_where_its_pose_says():
     # An angle leads from right to up, as of all that is drawn here.
     image = Image.new("RGB", (80, 80))
     layer.paste((255, 255, 255, 0), (10, 15, 20, 25))  # the right half is left
-    video._paste(image, layer, video.Pose(0.5, 0.5, 1, 90))
+    video.paste(image, layer, video.Pose(0.5, 0.5, 1, 90))
     rows = (pil_to_tensor(image)[0] >= 128).any(1).nonzero()[:, 0]
     assert rows.max() < 41

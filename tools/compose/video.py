@@ -67,16 +67,16 @@ def frames(order: Order, motion: str, rng: random.Random) -> Iterator[Image.Imag
     size = order.size
     ground = grounds.ground(order.sources, order.split, (size, size), rng)
     for _ in range(rng.randint(0, 2)):
-        _paste(ground, garments.dressed(wardrobe.draw(rng), size // 2, rng), path("still", rng)[0])
+        paste(ground, garments.dressed(wardrobe.draw(rng), size // 2, rng), path("still", rng)[0])
     layer = garments.dressed(wardrobe.draw(rng), round(0.7 * size), rng)
     camera = Camera.draw(rng)
     for pose in path(motion, rng):
         frame = ground.copy()
-        _paste(frame, layer, pose)
+        paste(frame, layer, pose)
         yield camera.take(frame, rng)
 
 
-def _paste(image: Image.Image, layer: Image.Image, pose: Pose) -> None:
+def paste(image: Image.Image, layer: Image.Image, pose: Pose) -> None:
     """Draws a garment at a place between pixels, turned and scaled."""
     scale = layer.width / (pose.side * image.width)
     angle = math.radians(pose.angle)
