@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from tools import fashion_mnist
-from tools.compose import garments, grounds, scenes, video
+from tools.compose import garments, scenes, video
 from tools.compose.sources import Sources, installed
 from tools.compose.writing import Order
 from zoo_core.images import open_image
@@ -80,7 +80,9 @@ def composed_clips(folder: Path) -> None:
         with VideoWriter(folder / f"{motion}.mp4", (CLIP_SIDE, CLIP_SIDE), rate=Fraction(video.RATE)) as writer:
             for place, frame in enumerate(video.frames(order, motion, order.rng(motion))):
                 writer.write(frame, Fraction(place, video.RATE))
-    _describe(folder, f"Composed of these, for `zoo demo`; a file is named by its motion:\n\n{_OF_GROUNDS}{_OF_GARMENTS}")
+    _describe(
+        folder, f"Composed of these, for `zoo demo`; a file is named by its motion:\n\n{_OF_GROUNDS}{_OF_GARMENTS}"
+    )
 
 
 def composed_pair(folder: Path) -> None:

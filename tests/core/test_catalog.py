@@ -118,6 +118,43 @@ def test_a_model_without_checkpoints_or_that_is_no_table(tmp_path):
         read(tmp_path, "net = 3")
 
 
+def test_what_a_paper_says(tmp_path):
+    """Beside the checkpoints, as no figures of theirs."""
+    table = """
+[net.paper]
+url = "https://example.org/paper"
+num_params = 3_760_000
+ops = 0.6
+metrics = { "Data" = { "acc@1" = 68.6 } }
+docs = "Table 2."
+"""
+    assert read(tmp_path, GOOD)["net"].paper is None
+    paper = read(tmp_path, GOOD + table)["net"].paper
+    assert paper is not None
+    assert paper.as_dict() == {
+        "url": "https://example.org/paper",
+        "metrics": {"Data": {"acc@1": 68.6}},
+        "num_params": 3_760_000,
+        "gflops": 0.6,
+        "docs": "Table 2.",
+    }
+    assert paper.described() == {
+        "Data": "acc@1 68.6",
+        "parameters": "3.76 million",
+        "GFLOPs": "0.6",
+        "notes": "Table 2.",
+        "url": "https://example.org/paper",
+    }
+    assert read(tmp_path, GOOD + '[net.paper]\nurl = "u"')["net"].paper.described() == {"url": "u"}
+    for old, new, message in (
+        ("num_params = 3_760_000", "num_params = 3.76", r"\[net\.paper\]: num_params = 3\.76 must be int"),
+        ("ops = 0.6", "op = 0.6", r"\[net\.paper\]: unknown key 'op'; did you mean 'ops'\?"),
+        ('url = "https://example.org/paper"', "", r"\[net\.paper\]: the key 'url' is missing"),
+    ):
+        with pytest.raises(catalog.CatalogError, match=message):
+            read(tmp_path, GOOD + table.replace(old, new))
+
+
 def test_files_that_cannot_be_read(tmp_path):
     source = catalog.Source("toys", "pack", tmp_path)
     with pytest.raises(catalog.CatalogError, match="cannot be read: No such file"):
@@ -316,6 +353,7 @@ def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
         "min_size = [32, 64]\nmin_temporal_size = 8\nclip_length = 16\nclips_per_video = 5\n"
         'frame_rate = 7.5\nops = 1.5\nfile_size = 2.25\ntrained_on = ["Data"]\n'
         'num_params = 1234567\nrecipe = "by hand"\nlicense = "MIT"\nbackend = "fbgemm"\nunquantized = "Net_Weights.A"\n'
+        'samples = "package:pack/samples"\n'
         'docs = """Two\n  lines."""\nkeypoint_names = ["nose"]\ncategories = ["a", "b", "c", "d", "e", "f"]',
     )
     checkpoint = read(tmp_path, text)["net"].checkpoint("B")

@@ -59,6 +59,8 @@ def test_scoring_has_defaults_of_its_own(tmp_path):
         ('["image"]', '["sound"]', "must be a list of image and video"),
         ('["image"]', "[]", "must be a list of image and video"),
         ("batch_size = 8", "batch_size = 0", "batch_size = 0 must be at least 1"),
+        ("batch_size = 8", "demo = { level = 2 }", r"demo = \{'level': 2\}: level must be between 0 and 1"),
+        ("batch_size = 8", "demo = { topk = 2 }", "has no option 'topk'; its options are level"),
         ('"photo.jpg"', r'"photo.jpg\u001b[2J"', "examples = .* must be one line of plain text"),
         ('better = "higher"', 'better = "more"', r"\[metric\]: better = 'more' must be"),
         ('type = "float"', 'type = "complex"', r"\[options.level\]: type = 'complex' must be one of int, float"),

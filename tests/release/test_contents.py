@@ -130,8 +130,8 @@ def test_another_licence(toy, tmp_path):
     [
         ("zoo_toy/large.py", 2.9, True),
         ("zoo_toy/large.py", 3.1, False),
-        ("zoo_toy/checkpoints/toy-0123abcd.pth", 4.9, True),
-        ("zoo_toy/checkpoints/toy-0123abcd.pth", 5.1, False),
+        ("zoo_toy/checkpoints/toy-0123abcd.pth", 7.9, True),
+        ("zoo_toy/checkpoints/toy-0123abcd.pth", 8.1, False),
     ],
 )
 def test_size(toy, tmp_path, name, megabytes, fits):

@@ -38,7 +38,9 @@ def model_names(task: str) -> list[str]:
 def own_names(task: str) -> list[str]:
     """The builders that the reference does not have: those of the zoo's own choice, which it holds to nothing."""
     models = zoo_core.catalog.models()
-    return [name for name, entry in models.items() if entry.source.ours and entry.task == task and name not in catalog()]
+    return [
+        name for name, entry in models.items() if entry.source.ours and entry.task == task and name not in catalog()
+    ]
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from zoo_core.inference import optimize_for_inference
 from zoo_video import X3D, x3d_xs
 from zoo_video.x3d import Block, SqueezeExcitation3d
 
-DEPTHS, WIDTHS = (3, 5, 11, 7), (24, 48, 96, 192)
+DEPTHS = (3, 5, 11, 7)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,8 @@ def test_layers_are_those_of_table_1():
         (192, 16, 7, 7),
         (432, 16, 7, 7),
     ]
-    for stage, depth, inner, squeezed in zip(model.children(), (0, *DEPTHS), (0, 54, 108, 216, 432), (0, 8, 8, 16, 32)):
+    stages = (model.res2, model.res3, model.res4, model.res5)
+    for stage, depth, inner, squeezed in zip(stages, DEPTHS, (54, 108, 216, 432), (8, 8, 16, 32), strict=True):
         blocks = [block for block in stage if isinstance(block, Block)]
         assert len(blocks) == depth
         for number, block in enumerate(blocks):

@@ -12,7 +12,7 @@ from tools.release.errors import ReleaseError
 
 MEGABYTE = 1_000_000
 LARGEST = 3 * MEGABYTE
-LARGEST_WITH_WEIGHTS = 5 * MEGABYTE
+LARGEST_WITH_WEIGHTS = 8 * MEGABYTE
 
 # Below the folder of the package; a new kind of file is to be added here on purpose.
 _PACKAGE = (
@@ -28,7 +28,7 @@ _PACKAGE = (
     r"recipes/[a-z0-9_]+\.toml",
     r"(catalog/)?labels/[a-z0-9_]+\.txt",
     r"checkpoints/[a-z0-9_]+-[0-9a-f]{8,64}\.pth",
-    r"samples/([a-z0-9_-]+\.(png|jpg|mp4)|README\.md)",
+    r"(samples|photographs)/([a-z0-9_-]+\.(png|jpg|mp4)|README\.md)",
 )
 _COMPILED = (r"_ops_(cpu|cuda)\.(so|dylib|dll)",)
 _DIST_INFO = ("METADATA", "RECORD", "WHEEL", r"entry_points\.txt", "licenses/LICENSE")

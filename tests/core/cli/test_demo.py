@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from support import toy_package
-from zoo_core import catalog
+from zoo_core import catalog, declarations
 
 from .running import paint, write_models, zoo
 
@@ -36,6 +36,38 @@ def test_demo_without_samples(toys, pictures, capsys):
     error = capsys.readouterr().err
     assert "toyzoo ships no samples for brightnet" in error
     assert "there was nothing to show" in error
+
+
+def test_samples_and_options_are_declared(toys, pictures, capsys):
+    """Weights name their samples, and a task the options; of several with the same samples, one is shown."""
+    paint(toys.root / "samples" / "dark-1.png", 20)
+    paint(toys.root / "nights" / "night-1.png", 100)
+    declaration = toys.root / "adapter.toml"
+    declaration.write_text(declaration.read_text().replace("batch_size = 8", "batch_size = 8\ndemo = { shout = true }"))
+    file = toys.root / "catalog" / "brightnet.toml"
+    in_package = f'url = "package:toyzoo/checkpoints/{toys.embedded.name}"\nsamples = "package:toyzoo/nights"'
+    file.write_text(re.sub(r'url = "(file|https):.*"', in_package, file.read_text()))
+    catalog.clear_cache()
+    declarations.clear_cache()
+    zoo("demo", "--task", "toys", "--output", "shown")
+    printed = capsys.readouterr().out
+    assert "brightnet with HAND_V1: toys\n\ndark-1.png\n  DARK\n" in printed
+    assert "brightnet with FILE_V1: toys\n\nnight-1.png\n  DARK\n" in printed
+    assert "REMOTE_V1" not in printed
+    written = [path.relative_to("shown/toys") for path in sorted(Path("shown/toys").rglob("*.png"))]
+    assert written == [Path("brightnet/dark-1.png"), Path("brightnet-FILE_V1/night-1.png")]
+
+
+def test_the_sheet_shows_some_of_many_images_and_the_page_all(toys, pictures):
+    for number in range(12):
+        paint(toys.root / "samples" / f"dark-{number:02}.png", 20)
+    zoo("demo", "--task", "toys", "--output", "shown")
+    assert len(list(Path("shown/toys/brightnet").iterdir())) == 12
+    page = Path("shown/index.html").read_text()
+    assert page.count("<img") == page.count("data:image/png;base64,") == 12
+    assert not re.search(r"(src|href)=.(?!data:)", page), "the page has all in itself"
+    with Image.open("shown/contact-sheet.png") as sheet:
+        assert sheet.height < 900
 
 
 @pytest.mark.parametrize("example", ["photo.jpg", "scan.tif"])

@@ -35,6 +35,7 @@ preprocessing::
     transforms = { preset = "ObjectDetection" }
 
 Optional are ``samples`` (url of a folder of inputs for ``zoo demo``; by default ``samples`` in the models' package),
+``demo`` (the options there that are not the defaults, ``{ topk = 3 }``),
 ``devices`` (``["cpu"]`` for models that run nowhere else) and ``inference`` (arguments for the builder that only
 inference wants). Of an option, ``default``, ``minimum``, ``maximum`` and ``scoring`` may be missing.
 
@@ -72,6 +73,7 @@ _TASK_KEYS: dict[str, tuple[type, ...]] = {
     "batch_size": (int,),
     "examples": (str,),
     "samples": (str,),
+    "demo": (dict,),
     "devices": (list,),
     "metric": (dict,),
     "inference": (dict,),
@@ -222,7 +224,9 @@ class Declaration:
         examples: what may stand behind the name of a model in a call of ``zoo predict``.
         metric: the main metric.
         options: by key.
-        samples: url of a folder with inputs for ``zoo demo``; ``None`` for ``samples`` in the models' package.
+        samples: url of a folder with inputs for ``zoo demo``, of weights that name none themselves; ``None`` for
+            ``samples`` in the models' package.
+        demo: the options in ``zoo demo`` that are not the defaults, by key.
         devices: the types of device that the models run on; ``None`` for any.
         inference: arguments that a builder gets for inference, if it takes them.
         table: how records become rows; ``None`` where nothing is said.
@@ -239,6 +243,7 @@ class Declaration:
     metric: Metric | None
     options: Mapping[str, Option] = field(default_factory=dict)
     samples: str | None = None
+    demo: Mapping[str, Any] = field(default_factory=dict)
     devices: frozenset[str] | None = None
     inference: Mapping[str, Any] = field(default_factory=dict)
     table: Table | None = None
@@ -361,7 +366,7 @@ def read(path: Path, task: str, adapter: str) -> Declaration:
     devices = table.get("devices")
     if devices is not None and (not devices or not all(isinstance(device, str) for device in devices)):
         raise DeclarationError(f"{where}: devices = {devices!r} must be a list of types, or missing for any")
-    return Declaration(
+    declared = Declaration(
         task=task,
         adapter=adapter,
         title=table["title"],
@@ -372,11 +377,17 @@ def read(path: Path, task: str, adapter: str) -> Declaration:
         metric=_metric(f"{where}: [metric]", table.get("metric")),
         options=_options(where, table.get("options", {})),
         samples=table.get("samples"),
+        demo=table.get("demo", {}),
         devices=None if devices is None else frozenset(devices),
         inference=table.get("inference", {}),
         table=_table(f"{where}: [csv]", table.get("csv")),
         on_backbones=_on_backbones(where, task, table.get("on_backbones", {})),
     )
+    try:
+        declared.values(declared.demo)
+    except ValueError as error:
+        raise DeclarationError(f"{where}: demo = {dict(declared.demo)!r}: {error}") from error
+    return declared
 
 
 def _on_backbones(file: str, task: str, tables: Mapping[str, Any]) -> dict[str, OnBackbone]:

@@ -108,6 +108,7 @@ class Checkpoint:
         backend: the engine that int8 weights were made for.
         unquantized: full name of the weights that int8 ones were made from.
         docs: what else there is to say.
+        samples: url of a folder of inputs that show what the weights know, for ``zoo demo``; by default the task's.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Checkpoint:
     docs: str | None = _key(
         values.text, meta="_docs", title="notes", text=lambda text: " ".join(text.split()), default=None
     )
+    samples: str | None = _key(values.url, meta=None, title=None, default=None)
 
     @property
     def embedded(self) -> bool:

@@ -1,6 +1,7 @@
 """``zoo demo``: every installed task at work, without network."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,14 @@ Examples:
   zoo demo --output /tmp/images --task classification
 
 Uses weights and images that ship in the installed packages. The names of the images begin with what they show. All
-results together are on one page, index.html, and in one image, contact-sheet.png.
+results together are on one page, index.html, and some of each model in one image, contact-sheet.png.
 """
 
-# Frames of a video that the contact sheet shows.
+# Frames of a video that the page shows.
 _EVERY = 8
 _FRAMES = 4
+# Images of a model that the contact sheet shows; the page has all.
+_ON_SHEET = 5
 
 
 @click.command(cls=Command, epilog=_EXAMPLES)
@@ -52,9 +55,18 @@ def command(tasks: tuple[str, ...], output_directory: Path) -> int:
 
     sections: list[Section] = []
     failed = 0
+    shown, directories = set[tuple[str, str]](), set[Path]()
     for model, checkpoint in ready:
         try:
-            section, failures = _show(model, checkpoint, output_directory / model.task / model.name)
+            samples = _samples(model, checkpoint)
+            if (model.task, samples) in shown:
+                continue  # of several models that are for the same, one tells what there is to see
+            shown.add((model.task, samples))
+            directory = output_directory / model.task / model.name
+            if directory in directories:
+                directory = directory.with_name(f"{model.name}-{checkpoint.name}")
+            directories.add(directory)
+            section, failures = _show(model, checkpoint, samples, directory)
         except Exception as error:
             # Whatever is wrong with a package from elsewhere, the others are shown.
             if model.source.ours:
@@ -67,23 +79,33 @@ def command(tasks: tuple[str, ...], output_directory: Path) -> int:
             sections.append(section)
     if not sections:
         raise ValueError("there was nothing to show")
-    output.write(f"All of them on one page: {_write_sheets(sections, output_directory)}")
+    page, sheet = _write_sheets(sections, output_directory)
+    output.write(f"Some of each model in one image: {sheet}")
+    output.write(f"All of them on one page: {page}")
     return 1 if failed else 0
 
 
-def _write_sheets(sections: "list[Section]", directory: Path) -> Path:
-    """Writes all that was shown as a page and as an image. Returns the path of the page."""
+def _write_sheets(sections: "list[Section]", directory: Path) -> tuple[Path, Path]:
+    """Writes all that was shown as a page, and some of it as an image. Returns the paths of both."""
     from zoo_core.drawing import contact_page, contact_sheet
     from zoo_core.predicting.saving import write_image
 
     page = contact_page("What the models of the zoo see", sections)
-    write_beside(directory / "index.html", lambda path: path.write_bytes(page.encode()))
-    write_image(contact_sheet(sections), directory / "contact-sheet.png")
-    return directory / "index.html"
+    paths = directory / "index.html", directory / "contact-sheet.png"
+    write_beside(paths[0], lambda path: path.write_bytes(page.encode()))
+    some = [replace(section, images=section.images[:_ON_SHEET]) for section in sections]
+    write_image(contact_sheet(some), paths[1])
+    return paths
 
 
-def _show(model: Model, checkpoint: Checkpoint, directory: Path) -> "tuple[Section, int]":
-    """Runs a model on the samples of its package. Returns what it saw, and how many samples it could not take."""
+def _samples(model: Model, checkpoint: Checkpoint) -> str:
+    """Url of the folder with inputs for a model."""
+    package = model.source.package.partition(".")[0]
+    return checkpoint.samples or declaration(model.task).samples or f"package:{package}/samples"
+
+
+def _show(model: Model, checkpoint: Checkpoint, samples: str, directory: Path) -> "tuple[Section, int]":
+    """Runs a model on samples, a folder's url. Returns what it saw, and how many samples it could not take."""
     from zoo_core import predicting
     from zoo_core.cli.results import print_prediction
     from zoo_core.drawing import Section
@@ -92,13 +114,11 @@ def _show(model: Model, checkpoint: Checkpoint, directory: Path) -> "tuple[Secti
     declared = declaration(model.task)
     images: list[tuple[str, Image.Image]] = []
     section = Section(declared.title, f"{model.name} with {checkpoint.name}", images)
-    package = model.source.package.partition(".")[0]
-    folder = checkpoints.locate(declared.samples or f"package:{package}/samples")
-    sources, problems = predicting.find_sources(declared, [str(folder)])
+    sources, problems = predicting.find_sources(declared, [str(checkpoints.locate(samples))])
     if problems:
         output.warning(f"{model.source.package} ships no samples for {model.name}: {'; '.join(problems)}")
         return section, 0
-    chosen = task_class(model.task)(specs.find(model.name, weights=checkpoint.name))
+    chosen = task_class(model.task)(specs.find(model.name, weights=checkpoint.name), declared.demo)
     loaded = predicting.load(chosen)
     directory.mkdir(parents=True, exist_ok=True)
     output.write(output.Bold(model.name), f" with {checkpoint.name}: {model.task}")
