@@ -13,7 +13,7 @@ from zoo_core import specs
 from zoo_core.checkpoints import read_content, read_own_state_dict
 from zoo_core.data import DataError
 from zoo_core.evaluating import evaluate
-from zoo_core.training import Observer, RecipeError, prepare, train
+from zoo_core.training import Observer, Recipe, RecipeError, prepare, train
 from zoo_core.training.loop import NonFiniteLossError
 
 STEPS = 15  # 3 epochs of 5 steps of 4 samples
@@ -145,6 +145,18 @@ def test_another_run_in_the_folder_is_left_alone(toys, data, tmp_path):
     assert (tmp_path / "run" / "last.pth").read_bytes() == before
 
 
+def test_a_run_of_an_older_version_goes_on(toys, data, tmp_path):
+    """Its recipe does not have the keys that came later, and was as their defaults are."""
+    begin(data, tmp_path / "run")
+    content = read_content(tmp_path / "run" / "last.pth")
+    for key in ("min_steps_per_epoch", "resize_scale"):
+        del content["training"]["identity"]["recipe"][key]
+    torch.save(content, tmp_path / "run" / "last.pth")
+    assert begin(data, tmp_path / "run", resume=True).steps == STEPS
+    with pytest.raises(ValueError, match="is of another run: min_steps_per_epoch was 0 and is 1 now"):
+        begin(data, tmp_path / "run", resume=True, settings={"min_steps_per_epoch": 1})
+
+
 def test_a_loss_that_is_nan_names_the_files(toys, data, tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_NAN", "7")
     with pytest.raises(NonFiniteLossError, match=r"the loss of step 7 is nan.*: ((bright|dark)/\d\.png(, |\. )){4}"):
@@ -184,6 +196,27 @@ def test_a_data_set_without_val_gives_one_in_five(toys, tmp_path):
     toy_training.paint(tmp_path / "split" / "train", 10)
     job = prepare("dimnet", tmp_path / "split", from_scratch=True, recipe="finetune")
     assert (len(job.samples), len(job.held_out)) == (16, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({"batch_size": 64}, 64),  # what the user sets stays
+        ({"min_steps_per_epoch": 0}, 32),
+        ({"min_steps_per_epoch": 2}, 16),
+        ({"min_steps_per_epoch": 2, "grad_accum_steps": 2}, 8),
+        ({"min_steps_per_epoch": 100}, 8),
+    ],
+)
+def test_few_samples_make_smaller_batches(toys, tmp_path, settings, size):
+    toy_training.paint(tmp_path / "data" / "train", 16)
+    toy_training.paint(tmp_path / "data" / "val", 2)
+    recipe = Recipe("own", "toys", min_steps_per_epoch=100)
+    job = prepare("dimnet", tmp_path / "data", from_scratch=True, recipe=recipe, settings=settings)
+    assert len(job.samples) == 32
+    assert job.recipe.batch_size == job.training.recipe.batch_size == size
+    expected = [f"batch_size is {size} instead of 32, so an epoch of 32 samples has more steps"] * (size < 32)
+    assert [note.partition(";")[0] for note in job.notes] == expected
 
 
 def test_classes_become_labels_and_heads(toys, data, tmp_path):

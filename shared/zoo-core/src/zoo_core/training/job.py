@@ -199,12 +199,30 @@ def prepare(
     if whole:
         samples, truths = held_out(samples)
         notes.append(f"{data} has no split val: one in five samples is held out, {len(truths)} of them")
+    if "batch_size" not in (settings or {}) and (smaller := _fitting_batch(recipe, len(samples))) < recipe.batch_size:
+        notes.append(
+            f"batch_size is {smaller} instead of {recipe.batch_size}, so an epoch of {len(samples)} samples has more "
+            "steps; set batch_size to decide"
+        )
+        recipe = recipe.with_settings({"batch_size": smaller})
     building = {}
     if found.file is None and found.weights is None and not (from_scratch or recipe.weights_backbone):
         building = {"weights_backbone": "DEFAULT"}
         notes.append(f"the backbone begins with the best weights of {found.arguments['backbone']}, the rest anew")
     training = task.training(recipe)
     return Job(spec, origin, is_same, recipe, task, training, samples, truths, tuple(notes), building)
+
+
+_SMALLEST_BATCH = 8
+
+
+def _fitting_batch(recipe: Recipe, samples: int) -> int:
+    """The batch size with which an epoch has as many steps as the recipe wants, as far as that can be."""
+    size = recipe.batch_size
+    others = int(os.environ.get("WORLD_SIZE", "1")) * recipe.grad_accum_steps
+    while size // 2 >= _SMALLEST_BATCH and samples < recipe.min_steps_per_epoch * size * others:
+        size //= 2
+    return size
 
 
 def _check_arguments(spec: ModelSpec) -> None:

@@ -70,6 +70,11 @@ class Recipe:
 
     epochs: int = _key(10, "How often the training set is gone through.", minimum=1)
     batch_size: int = _key(32, "Samples of one process at a time.", minimum=1)
+    min_steps_per_epoch: int = _key(
+        0,
+        "Halve batch_size, unless you set it, until an epoch of few samples has so many steps, or 8 make a batch.",
+        minimum=0,
+    )
     grad_accum_steps: int = _key(1, "Batches whose gradients make one step.", minimum=1)
     seed: int = _key(0, "What all randomness follows from: order, augmentation, new parameters, dropout.", minimum=0)
     early_stopping: int = _key(0, "Stop after so many epochs without a better figure; 0: never.", minimum=0)

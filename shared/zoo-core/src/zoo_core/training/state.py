@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from zoo_core import checkpoints
 from zoo_core.specs import ModelSpec
+from zoo_core.training.recipes import Recipe
 from zoo_core.training.saving import snapshot
 
 __all__ = ["State"]
@@ -100,13 +101,21 @@ class State:
         training = content.get("training") if isinstance(content, dict) else None
         if not isinstance(training, dict) or not isinstance(content, dict):
             raise ValueError(f"{path} is not a file that training goes on from")
-        if differences := _differences(training["identity"], self.identity):
+        if differences := _differences(_with_defaults(training["identity"], self.identity), self.identity):
             raise ValueError(f"{path} is of another run: {'; '.join(differences)}. Give another --output for a new run")
         self.model.load_state_dict(training["model"] or content["model"])
         for name, saved in training["parts"].items():
             getattr(self, name).load_state_dict(saved)
         for name, value in training["progress"].items():
             setattr(self, name, value)
+
+
+def _with_defaults(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was, with the keys that recipes have got since it began: it did as their defaults do."""
+    recipe, defaults = before.get("recipe", {}), Recipe().as_dict()
+    added = {key: defaults[key] for key in now.get("recipe", {}).keys() & defaults.keys() - recipe.keys()}
+    as_lists = {key: list(value) if isinstance(value, tuple) else value for key, value in added.items()}
+    return {**before, "recipe": {**recipe, **as_lists}}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
