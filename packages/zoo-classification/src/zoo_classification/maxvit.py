@@ -8,7 +8,7 @@ The stem and each block halve ``H`` and ``W``.
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import auto
 from functools import partial
 from typing import Any
@@ -17,9 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
-from zoo_core.attention import dot_product_attention, join_heads, relative_position_bias, relative_position_index
+from zoo_core.attention import (
+    dot_product_attention,
+    join_heads,
+    relative_position_bias,
+    relative_position_index,
+    resized_bias_table,
+)
 from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers
+from zoo_core.image_size import checked_size, replace_parameter
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth, initialize_normalization
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_transformed
@@ -172,6 +179,41 @@ class MaxVit(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.classifier(x)
+
+
+def resize_partitions(model: MaxVit, img_size: int) -> MaxVit:
+    """Makes a trained model one for images of another size; see :mod:`zoo_core.image_size`.
+
+    Windows and grids have as many tokens in a row as the last block's map, as at the published size.
+
+    Args:
+        model: is changed.
+        img_size: height and width of the images, a multiple of what the model reduces them by, 32 in the published one.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: ``img_size`` is no such multiple.
+    """
+    size = _partition_for(img_size, len(model.blocks))
+    if size != model.partition_size or img_size != model.input_size[0]:
+        model.input_size, model.partition_size = (img_size, img_size), size
+        grid = _halve(model.input_size)
+        for block in model.blocks:
+            assert isinstance(block, MaxVitBlock)
+            block.grid_size = grid = _halve(grid)
+            for module in block.modules():
+                if isinstance(module, PartitionAttentionLayer):
+                    module.partition_size, module.grid_size = size, grid
+                elif isinstance(module, RelativePositionalMultiHeadAttention):
+                    module.resize(size)
+    return model
+
+
+def _partition_for(img_size: int, blocks: int) -> int:
+    step = 2 ** (blocks + 1)
+    return checked_size(img_size, step, of="MaxViT", pair=False)[0] // step
 
 
 def _halve(size: tuple[int, int]) -> tuple[int, int]:
@@ -422,6 +464,29 @@ class RelativePositionalMultiHeadAttention(nn.Module):
         self.register_buffer("relative_position_index", relative_position_index((self.size, self.size)))
         self._bias_cache = ValueCache()
 
+    def resize(self, size: int) -> None:
+        """Makes the squares of tokens others, with the biases that :meth:`fit_positions` gives."""
+        state = {
+            "relative_position_bias_table": self.relative_position_bias_table.detach(),
+            "relative_position_index": self.relative_position_index,
+        }
+        self.size, self.max_seq_len = size, size**2
+        fitted = self.fit_positions(state)
+        if fitted:
+            replace_parameter(self, "relative_position_bias_table", fitted["relative_position_bias_table"])
+            self.relative_position_index = fitted["relative_position_index"]
+            self._bias_cache = ValueCache()
+
+    def fit_positions(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of a state dict of such attention, the tensors that are others in squares of this size."""
+        table, index = state["relative_position_bias_table"], state["relative_position_index"]
+        fitted = resized_bias_table(table, (self.size, self.size))
+        if fitted is table:
+            return {}
+        with torch.device("cpu"):  # also where the module itself is without storage
+            new_index = relative_position_index((self.size, self.size)).to(index.device)
+        return {"relative_position_bias_table": fitted, "relative_position_index": new_index}
+
     def get_relative_positional_bias(self) -> Tensor:
         """What is added to the logits of each query (row) and key (column): Tensor[1, heads, P, P]."""
         table, index = self.relative_position_bias_table, self.relative_position_index
@@ -498,23 +563,29 @@ class MaxVit_T_Weights(WeightsEnum):
 def maxvit_t(*, weights: MaxVit_T_Weights | None = None, progress: bool = True, **kwargs: Any) -> MaxVit:
     """MaxViT-T, from `MaxViT: Multi-Axis Vision Transformer <https://arxiv.org/abs/2204.01697>`__.
 
-    ``input_size`` is the checkpoint's with weights, else (224, 224) by default.
+    ``input_size`` is the checkpoint's with weights, else (224, 224) by default. ``img_size=`` makes a trained model one
+    for images of another size: see :func:`resize_partitions`.
     """
+    img_size: int | None = kwargs.pop("img_size", None)
     if kwargs.get("input_size") is not None:
         kwargs["input_size"] = tuple(kwargs["input_size"])
+    partition_size = 7
     if weights is None:
-        kwargs.setdefault("input_size", (224, 224))
+        if img_size is not None:
+            partition_size = _partition_for(img_size, 4)
+        kwargs.setdefault("input_size", (224, 224) if img_size is None else (img_size, img_size))
     else:
         set_from_weights(kwargs, weights, "input_size", weights.meta["min_size"])
     kwargs.setdefault("stochastic_depth_prob", 0.2)
-    return build(
+    model = build(
         MaxVit,
         weights,
         progress,
         stem_channels=64,
-        partition_size=7,
+        partition_size=partition_size,
         block_channels=[64, 128, 256, 512],
         block_layers=[2, 2, 5, 2],
         head_dim=32,
         **kwargs,
     )
+    return model if img_size is None or weights is None else resize_partitions(model, img_size)

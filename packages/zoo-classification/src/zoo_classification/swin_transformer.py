@@ -9,7 +9,7 @@ and ``W`` and doubles ``C``.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import auto
 from functools import partial
 from typing import Any
@@ -26,10 +26,12 @@ from zoo_core.attention import (
     join_heads,
     relative_position_bias,
     relative_position_index,
+    resized_bias_table,
 )
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, channels_first
 from zoo_core.fused import FusedLinear, linear
+from zoo_core.image_size import checked_size, replace_parameter
 from zoo_core.layers import Permute
 from zoo_core.registry import register_model
 from zoo_core.swin import PatchMerging, join_neighbours
@@ -151,6 +153,33 @@ class SwinTransformer(nn.Module):
         return self.head(self.flatten(self.avgpool(self.permute(x))))
 
 
+def resize_windows(model: SwinTransformer, img_size: int | Sequence[int]) -> SwinTransformer:
+    """Makes windows larger or smaller with the images, so that the last stage has one; see :mod:`zoo_core.image_size`.
+
+    Args:
+        model: is changed.
+        img_size: height and width of the images, multiples of what the stages reduce them by, 32 in the published
+            models.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: ``img_size`` is of no such multiples.
+    """
+    window = _window_for(img_size, model.patch_size, (len(model.features) - 2) // 2)
+    for module in model.modules():
+        if isinstance(module, ShiftedWindowAttention):
+            module.resize_window(window)
+    return model
+
+
+def _window_for(img_size: int | Sequence[int], patch_size: Sequence[int], mergings: int) -> list[int]:
+    """Height and width of the last stage's map."""
+    step = max(patch_size) * 2**mergings
+    return [side // step for side in checked_size(img_size, step, of="Swin Transformers")]
+
+
 class ShiftedWindowAttention(nn.Module):
     """Multi-head attention inside windows, with a learnt bias for each relative position: section 3.2 of the paper.
 
@@ -206,6 +235,35 @@ class ShiftedWindowAttention(nn.Module):
         table = torch.empty((2 * height - 1) * (2 * width - 1), self.num_heads)
         self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
         self.register_buffer("relative_position_index", relative_position_index(self.window_size).flatten())
+
+    def resize_window(self, window: list[int]) -> None:
+        """Makes the window another one, with the biases that :meth:`fit_positions` gives."""
+        if window == list(self.window_size):
+            return
+        own = dict(self.named_parameters(recurse=False)) | dict(self.named_buffers(recurse=False))
+        self.shift_size = [0 if step == 0 else side // 2 for step, side in zip(self.shift_size, window, strict=True)]
+        self.window_size = window
+        for name, value in self.fit_positions({name: tensor.detach() for name, tensor in own.items()}).items():
+            if name in self._parameters:
+                replace_parameter(self, name, value)
+            else:
+                self.register_buffer(name, value)
+        self._bias_cache, self._layouts = ValueCache(), ValueCache()
+
+    def fit_positions(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of a state dict of such attention, the tensors that are others with windows of this size."""
+        table = state["relative_position_bias_table"]
+        fitted = resized_bias_table(table, self.window_size)
+        if fitted is table:
+            return {}
+        return {
+            "relative_position_bias_table": fitted,
+            "relative_position_index": self._index_like(state["relative_position_index"]),
+        }
+
+    def _index_like(self, index: Tensor) -> Tensor:
+        with torch.device("cpu"):  # also where the module itself is without storage
+            return relative_position_index(self.window_size).flatten().to(index.device)
 
     def _position_parameters(self) -> list[Tensor]:
         """What the position bias is computed from."""
@@ -343,6 +401,23 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
         self.register_buffer("relative_coords_table", relative_coordinates(self.window_size))
         self.register_buffer("relative_position_index", relative_position_index(self.window_size).flatten())
 
+    def fit_positions(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        table = state["relative_coords_table"]
+        sides = [(length + 1) // 2 for length in table.shape[1:3]]
+        if sides == list(self.window_size):
+            return {}
+        with torch.device("cpu"):
+            # Of neighbours, in eighths of the window that it was trained with; see relative_coordinates().
+            trained = table.cpu()
+            y, x = min(sides[0], table.shape[1] - 1), min(sides[1], table.shape[2] - 1)
+            nearest = (trained[0, y, sides[1] - 1, 0], trained[0, sides[0] - 1, x, 1])
+            steps = [float(2 ** (step.double() * math.log2(8)) - 1) for step in nearest]
+            fitted = _logarithmic([torch.arange(1 - w, w) * s for w, s in zip(self.window_size, steps, strict=True)])
+        return {
+            "relative_coords_table": fitted.to(table),
+            "relative_position_index": self._index_like(state["relative_position_index"]),
+        }
+
     def _position_parameters(self) -> list[Tensor]:
         return [*self.cpb_mlp.parameters(), self.relative_coords_table, self.relative_position_index]
 
@@ -385,9 +460,12 @@ def relative_coordinates(window: list[int]) -> Tensor:
         Tensor[1, 2 * height - 1, 2 * width - 1, 2], in units of log(8).
     """
     axes = [torch.arange(1 - size, size, device="cpu") / max(size - 1, 1) * 8 for size in window]
+    return _logarithmic(axes).to(torch.get_default_device())
+
+
+def _logarithmic(axes: Sequence[Tensor]) -> Tensor:
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).unsqueeze(0)
-    offsets = torch.sign(offsets) * torch.log2(offsets.abs() + 1) / math.log2(8)
-    return offsets.to(torch.get_default_device())
+    return torch.sign(offsets) * torch.log2(offsets.abs() + 1) / math.log2(8)
 
 
 @one_node
@@ -470,14 +548,27 @@ class Swin_V2_B_Weights(WeightsEnum):
     DEFAULT = IMAGENET1K_V1
 
 
+def _swin(
+    weights: WeightsEnum | None, progress: bool, *, img_size: int | Sequence[int] | None = None, **kwargs: Any
+) -> SwinTransformer:
+    if img_size is None:
+        return build(SwinTransformer, weights, progress, **kwargs)
+    if weights is None:
+        kwargs["window_size"] = _window_for(img_size, kwargs["patch_size"], len(kwargs["depths"]) - 1)
+        return build(SwinTransformer, weights, progress, **kwargs)
+    return resize_windows(build(SwinTransformer, weights, progress, **kwargs), img_size)
+
+
 @register_model
 def swin_t(*, weights: Swin_T_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
     """Swin-T, from `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows
     <https://arxiv.org/abs/2103.14030>`__.
+
+    Takes images of any size. ``img_size=`` makes the windows larger or smaller with them: see
+    :mod:`zoo_core.image_size`.
     """
     kwargs.setdefault("stochastic_depth_prob", 0.2)
-    return build(
-        SwinTransformer,
+    return _swin(
         weights,
         progress,
         patch_size=[4, 4],
@@ -493,10 +584,12 @@ def swin_t(*, weights: Swin_T_Weights | None = None, progress: bool = True, **kw
 def swin_s(*, weights: Swin_S_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
     """Swin-S, from `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows
     <https://arxiv.org/abs/2103.14030>`__.
+
+    Takes images of any size. ``img_size=`` makes the windows larger or smaller with them: see
+    :mod:`zoo_core.image_size`.
     """
     kwargs.setdefault("stochastic_depth_prob", 0.3)
-    return build(
-        SwinTransformer,
+    return _swin(
         weights,
         progress,
         patch_size=[4, 4],
@@ -512,10 +605,12 @@ def swin_s(*, weights: Swin_S_Weights | None = None, progress: bool = True, **kw
 def swin_b(*, weights: Swin_B_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
     """Swin-B, from `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows
     <https://arxiv.org/abs/2103.14030>`__.
+
+    Takes images of any size. ``img_size=`` makes the windows larger or smaller with them: see
+    :mod:`zoo_core.image_size`.
     """
     kwargs.setdefault("stochastic_depth_prob", 0.5)
-    return build(
-        SwinTransformer,
+    return _swin(
         weights,
         progress,
         patch_size=[4, 4],
@@ -529,10 +624,13 @@ def swin_b(*, weights: Swin_B_Weights | None = None, progress: bool = True, **kw
 
 @register_model
 def swin_v2_t(*, weights: Swin_V2_T_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
-    """SwinV2-T, from `Swin Transformer V2: Scaling Up Capacity and Resolution <https://arxiv.org/abs/2111.09883>`__."""
+    """SwinV2-T, from `Swin Transformer V2: Scaling Up Capacity and Resolution <https://arxiv.org/abs/2111.09883>`__.
+
+    Takes images of any size. ``img_size=`` makes the windows larger or smaller with them: see
+    :mod:`zoo_core.image_size`.
+    """
     kwargs.setdefault("stochastic_depth_prob", 0.2)
-    return build(
-        SwinTransformer,
+    return _swin(
         weights,
         progress,
         patch_size=[4, 4],
@@ -548,10 +646,13 @@ def swin_v2_t(*, weights: Swin_V2_T_Weights | None = None, progress: bool = True
 
 @register_model
 def swin_v2_s(*, weights: Swin_V2_S_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
-    """SwinV2-S, from `Swin Transformer V2: Scaling Up Capacity and Resolution <https://arxiv.org/abs/2111.09883>`__."""
+    """SwinV2-S, from `Swin Transformer V2: Scaling Up Capacity and Resolution <https://arxiv.org/abs/2111.09883>`__.
+
+    Takes images of any size. ``img_size=`` makes the windows larger or smaller with them: see
+    :mod:`zoo_core.image_size`.
+    """
     kwargs.setdefault("stochastic_depth_prob", 0.3)
-    return build(
-        SwinTransformer,
+    return _swin(
         weights,
         progress,
         patch_size=[4, 4],
@@ -567,10 +668,13 @@ def swin_v2_s(*, weights: Swin_V2_S_Weights | None = None, progress: bool = True
 
 @register_model
 def swin_v2_b(*, weights: Swin_V2_B_Weights | None = None, progress: bool = True, **kwargs: Any) -> SwinTransformer:
-    """SwinV2-B, from `Swin Transformer V2: Scaling Up Capacity and Resolution <https://arxiv.org/abs/2111.09883>`__."""
+    """SwinV2-B, from `Swin Transformer V2: Scaling Up Capacity and Resolution <https://arxiv.org/abs/2111.09883>`__.
+
+    Takes images of any size. ``img_size=`` makes the windows larger or smaller with them: see
+    :mod:`zoo_core.image_size`.
+    """
     kwargs.setdefault("stochastic_depth_prob", 0.5)
-    return build(
-        SwinTransformer,
+    return _swin(
         weights,
         progress,
         patch_size=[4, 4],

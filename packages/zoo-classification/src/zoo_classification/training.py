@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo_classification.vision_transformer import VisionTransformer
 from zoo_core.presets import ImageClassification
 from zoo_core.tasks import Task
 from zoo_core.training.contract import IMAGE_KEYS, Training
@@ -89,4 +90,10 @@ class ClassificationTraining(Training):
         return F.cross_entropy(logits, truths, label_smoothing=self.recipe.label_smoothing)
 
     def arguments(self, model: nn.Module) -> Mapping[str, Any]:
-        return {name: getattr(model, name) for name in _SET_BY_WEIGHTS if hasattr(model, name)}
+        found = {name: getattr(model, name) for name in _SET_BY_WEIGHTS if hasattr(model, name)}
+        if isinstance(model, VisionTransformer) and model.image_size not in (
+            224,
+            self.task.spec.arguments.get("img_size"),
+        ):
+            found["image_size"] = model.image_size  # weights may be for another than the builder's own
+        return found

@@ -25,6 +25,7 @@ from zoo_core.attention import dot_product_attention, join_heads
 from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers, token_form
 from zoo_core.fused import PackedWeight, linear
+from zoo_core.image_size import replace_parameter
 from zoo_core.layers import MLP, Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_recorded, is_stand_in, module_node
@@ -232,6 +233,14 @@ class Encoder(nn.Module):
         )
         self.ln = norm_layer(hidden_dim)
 
+    def fit_positions(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of a state dict of such an encoder, the positions for as many tokens as this one has."""
+        embedding, count = state["pos_embedding"], self.pos_embedding.shape[1]
+        if embedding.shape[1] == count:
+            return {}
+        sides = [math.isqrt(tokens - 1) for tokens in (embedding.shape[1], count)]
+        return {"pos_embedding": _resized_positions(embedding, *sides)}
+
     def forward(self, input: Tensor) -> Tensor:
         return self.ln(self.layers(self.dropout(input + self.pos_embedding)))
 
@@ -434,21 +443,25 @@ def resize_positions(model: VisionTransformer, img_size: int) -> VisionTransform
         raise ValueError(f"img_size must be a multiple of patch_size={patch}, not {img_size}")
     old_side, new_side = model.image_size // patch, img_size // patch
     if new_side != old_side:
-        embedding = model.encoder.pos_embedding
-        class_token, patches = embedding.detach()[:, :1], embedding.detach()[:, 1:]
-        grid = patches.float().transpose(1, 2).unflatten(2, (old_side, old_side))
-        grid = F.interpolate(grid, size=(new_side, new_side), mode="bicubic", antialias=True, align_corners=False)
-        resized = torch.cat((class_token, grid.flatten(2).transpose(1, 2).to(embedding.dtype)), dim=1)
-        model.encoder.pos_embedding = nn.Parameter(resized, requires_grad=embedding.requires_grad)
+        resized = _resized_positions(model.encoder.pos_embedding.detach(), old_side, new_side)
+        replace_parameter(model.encoder, "pos_embedding", resized)
         model.image_size, model.seq_length = img_size, new_side**2 + 1
     return model
+
+
+def _resized_positions(embedding: Tensor, old_side: int, new_side: int) -> Tensor:
+    """Tensor[1, 1 + old_side ** 2, D] -> Tensor[1, 1 + new_side ** 2, D]"""
+    class_token, patches = embedding[:, :1], embedding[:, 1:]
+    grid = patches.float().transpose(1, 2).unflatten(2, (old_side, old_side))
+    grid = F.interpolate(grid, size=(new_side, new_side), mode="bicubic", antialias=True, align_corners=False)
+    return torch.cat((class_token, grid.flatten(2).transpose(1, 2).to(embedding.dtype)), dim=1)
 
 
 def _vision_transformer(
     weights: WeightsEnum | None, progress: bool, *, img_size: int | None = None, **kwargs: Any
 ) -> VisionTransformer:
     if weights is None:
-        kwargs.setdefault("image_size", 224 if img_size is None else img_size)
+        kwargs["image_size"] = kwargs.get("image_size", 224) if img_size is None else img_size
         return build(VisionTransformer, weights, progress, **kwargs)
     set_from_weights(kwargs, weights, "image_size", weights.meta["min_size"][0])
     model = build(VisionTransformer, weights, progress, **kwargs)

@@ -10,7 +10,7 @@ makes L smaller; the sizes go from block to block beside the tokens.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import auto
 from functools import partial
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from zoo_core.attention import dot_product_attention, join_heads
 from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers, tokens_to_map
+from zoo_core.image_size import checked_size, replace_parameter
 from zoo_core.layers import MLP, StochasticDepth
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_plain, is_stand_in, one_node
@@ -163,6 +164,32 @@ class MViT(nn.Module):
         if is_plain(self.norm, nn.LayerNorm) and not is_stand_in(x):
             return self.head(self.norm(x[:, 0]))  # which normalises each token by itself
         return self.head(self.norm(x)[:, 0])
+
+
+def resize_frames(model: MViT, img_size: int | Sequence[int]) -> MViT:
+    """Makes a trained model one for frames of another size; see :mod:`zoo_core.image_size`.
+
+    Args:
+        model: is changed.
+        img_size: height and width of the frames, multiples of 32.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: ``img_size`` is of no such multiples.
+    """
+    height, width = checked_size(img_size, 32, of="MViT")
+    if (height, width) == model.input_size[1:]:
+        return model
+    model.input_size = (model.input_size[0], height, width)
+    size = model.token_size = model._tokens_of(model.input_size)
+    model.pos_encoding.resize(size[1:])
+    for index, block in enumerate(model.blocks):
+        attention: Any = block.attn
+        size = attention.resize(size)
+        model._map_sizes[index] = size
+    return model
 
 
 @dataclass
@@ -378,6 +405,8 @@ class MultiscaleAttention(nn.Module):
         self.pool_k = self._make_pool(kernel_kv, stride_kv, norm_layer)
         self.pool_v = self._make_pool(kernel_kv, stride_kv, norm_layer)
 
+        self._kernels = (kernel_q, stride_q), (kernel_kv, stride_kv)
+
         self.rel_pos_h: nn.Parameter | None = None
         self.rel_pos_w: nn.Parameter | None = None
         self.rel_pos_t: nn.Parameter | None = None
@@ -388,6 +417,25 @@ class MultiscaleAttention(nn.Module):
             self.rel_pos_h = self._position_parameter(height)
             self.rel_pos_w = self._position_parameter(width)
             self.rel_pos_t = self._position_parameter(time)
+
+    def resize(self, size: Size) -> Size:
+        """Fits the positions to an input of another size. Returns that of the output."""
+        (of_queries, of_keys) = self._kernels
+        queries, keys = _pooled_size(size, *of_queries), _pooled_size(size, *of_keys)
+        if self.rel_pos_h is not None and self.rel_pos_w is not None:
+            for name, q, k in (("rel_pos_h", queries[1], keys[1]), ("rel_pos_w", queries[2], keys[2])):
+                table: Tensor = getattr(self, name).detach()
+                replace_parameter(self, name, _resized_rows(table, 2 * max(q, k) - 1))
+        return queries
+
+    def fit_positions(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of a state dict of such attention, the tensors that are others for inputs of this size."""
+        if self.rel_pos_h is None or self.rel_pos_w is None:
+            return {}
+        wanted = {"rel_pos_h": self.rel_pos_h.shape[0], "rel_pos_w": self.rel_pos_w.shape[0]}
+        return {
+            name: _resized_rows(state[name], count) for name, count in wanted.items() if state[name].shape[0] != count
+        }
 
     def _position_parameter(self, count: int) -> nn.Parameter:
         return nn.Parameter(nn.init.trunc_normal_(torch.empty(count, self.head_dim), std=0.02))
@@ -445,6 +493,14 @@ class MultiscaleAttention(nn.Module):
             if self.residual_with_cls_embed:
                 class_token = class_token + class_q
         return self.project(join_heads(torch.cat((class_token, tokens), dim=1).transpose(1, 2))), q_size
+
+
+def _resized_rows(table: Tensor, count: int) -> Tensor:
+    """Tensor[offsets, C] -> Tensor[count, C], interpolated linearly."""
+    if table.shape[0] == count:
+        return table
+    resized = F.interpolate(table.float().t()[None], size=count, mode="linear", align_corners=False)
+    return resized[0].t().contiguous().to(table.dtype)
 
 
 def _pooled_size(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> Size:
@@ -540,6 +596,20 @@ class PositionalEncoding(nn.Module):
             self.temporal_pos = nn.Parameter(torch.zeros(temporal_size, embed_size))
             self.class_pos = nn.Parameter(torch.zeros(embed_size))
 
+    def resize(self, spatial_size: tuple[int, int]) -> None:
+        """Fits the positions in space to a map of another height and width."""
+        old = self.spatial_size
+        self.spatial_size = spatial_size
+        if self.spatial_pos is not None:
+            replace_parameter(self, "spatial_pos", _resized_plane(self.spatial_pos.detach(), old, spatial_size))
+
+    def fit_positions(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of a state dict of such an encoding, for a square map, the positions for a map of this size."""
+        if self.spatial_pos is None or state["spatial_pos"].shape[0] == self.spatial_pos.shape[0]:
+            return {}
+        side = math.isqrt(state["spatial_pos"].shape[0])
+        return {"spatial_pos": _resized_plane(state["spatial_pos"], (side, side), self.spatial_size)}
+
     def forward(self, x: Tensor) -> Tensor:
         """Tensor[N, L, embed_size] -> Tensor[N, 1 + L, embed_size]"""
         token = self.class_token.expand(x.shape[0], 1, -1)
@@ -547,6 +617,15 @@ class PositionalEncoding(nn.Module):
             x = x + (self.temporal_pos[:, None] + self.spatial_pos).flatten(0, 1)
             token = token + self.class_pos
         return torch.cat((token, x), dim=1)
+
+
+def _resized_plane(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Tensor[H * W, C] -> Tensor[H' * W', C], interpolated bicubically, with antialiasing."""
+    if old == new:
+        return positions
+    plane = positions.float().t().unflatten(1, old)[None]
+    plane = F.interpolate(plane, size=new, mode="bicubic", antialias=True, align_corners=False)
+    return plane[0].flatten(1).t().contiguous().to(positions.dtype)
 
 
 # Number of attention heads, channels of input and output, stride over height and width of queries, of keys and values.
@@ -590,11 +669,17 @@ def _block_setting(rows: Sequence[tuple[int, ...]], always_pool_queries: bool) -
     ]
 
 
-def _mvit(weights: WeightsEnum | None, progress: bool, **kwargs: Any) -> MViT:
-    if weights is not None:
+def _mvit(
+    weights: WeightsEnum | None, progress: bool, *, img_size: int | Sequence[int] | None = None, **kwargs: Any
+) -> MViT:
+    if weights is None:
+        if img_size is not None:
+            kwargs.setdefault("spatial_size", checked_size(img_size, 32, of="MViT"))
+    else:
         set_from_weights(kwargs, weights, "spatial_size", weights.meta["min_size"])
         set_from_weights(kwargs, weights, "temporal_size", weights.meta["min_temporal_size"])
-    return build(MViT, weights, progress, **{"spatial_size": (224, 224), "temporal_size": 16, **kwargs})
+    model = build(MViT, weights, progress, **{"spatial_size": (224, 224), "temporal_size": 16, **kwargs})
+    return model if img_size is None or weights is None else resize_frames(model, img_size)
 
 
 class MViT_V1_B_Weights(WeightsEnum):
@@ -612,6 +697,7 @@ def mvit_v1_b(*, weights: MViT_V1_B_Weights | None = None, progress: bool = True
     """MViT-B, 16x4, from `Multiscale Vision Transformers <https://arxiv.org/abs/2104.11227>`__.
 
     ``spatial_size`` and ``temporal_size`` are the checkpoint's with weights, else (224, 224) and 16 by default.
+    ``img_size=`` makes a trained model one for frames of another size: see :func:`resize_frames`.
     """
     return _mvit(
         weights,
@@ -631,6 +717,7 @@ def mvit_v2_s(*, weights: MViT_V2_S_Weights | None = None, progress: bool = True
     <https://arxiv.org/abs/2112.01526>`__.
 
     ``spatial_size`` and ``temporal_size`` are the checkpoint's with weights, else (224, 224) and 16 by default.
+    ``img_size=`` makes a trained model one for frames of another size: see :func:`resize_frames`.
     """
     return _mvit(
         weights,

@@ -38,6 +38,33 @@ def relative_position_index(window: Sequence[int]) -> Tensor:
     return index.to(torch.get_default_device())
 
 
+def resized_bias_table(table: Tensor, window: Sequence[int]) -> Tensor:
+    """The biases of a square window's relative positions, for a window of another size.
+
+    They are interpolated as an image with a pixel for each offset, bicubically, as the authors of Swin do it for larger
+    windows. Computed in single precision.
+
+    Args:
+        table: Tensor[(2 * side - 1) ** 2, heads].
+        window: height and width of the new one.
+
+    Returns:
+        Tensor[(2 * height - 1) * (2 * width - 1), heads]; ``table`` itself for a window of the same size.
+
+    Raises:
+        ValueError: the table is of no square window.
+    """
+    old = math.isqrt(table.shape[0])
+    if old * old != table.shape[0] or old % 2 == 0:
+        raise ValueError(f"the biases of {table.shape[0]} relative positions are of no square window")
+    height, width = (2 * side - 1 for side in window)
+    if (height, width) == (old, old):
+        return table
+    planes = table.float().t().unflatten(1, (old, old))[None]
+    resized = F.interpolate(planes, size=(height, width), mode="bicubic", align_corners=False)
+    return resized[0].flatten(1).t().contiguous().to(table.dtype)
+
+
 @one_node
 def relative_position_bias(table: Tensor, index: Tensor) -> Tensor:
     """Looks up the bias of each query and key.

@@ -127,26 +127,26 @@ def find(
             raise ValueError("give weights= or checkpoint=, not both: each has all the parameters of the model")
         if model is not None:
             overrides["name"] = _known(os.fspath(model).lower())
-        return _for_its_channels(_from_checkpoint(Path(checkpoint), overrides))
+        return _prepared_for(_from_checkpoint(Path(checkpoint), overrides))
     if model is None:
         raise ValueError("give the name of a model, or a checkpoint that says what it is")
     if isinstance(model, ModelSpec):
         if weights is not None:
             raise ValueError("weights= goes with the name of a model; a spec has its own")
-        return _for_its_channels(dataclasses.replace(model, **overrides))
+        return _prepared_for(dataclasses.replace(model, **overrides))
     if not is_file(model):
         if (found := _on_backbone(os.fspath(model).lower())) is not None:
             if weights is not None:
                 raise ValueError(f"{found.name} has no weights of its own; leave out weights={weights!r}")
-            return _for_its_channels(_with_backbone(dataclasses.replace(found, **overrides)))
+            return _prepared_for(_with_backbone(dataclasses.replace(found, **overrides)))
         entry = catalog.model(os.fspath(model).lower())
         found = _from_catalog(entry, entry.checkpoint(weights or "DEFAULT"))
         if labels is not None and not found.labels:
             raise _without_classes(entry.name)
-        return _for_its_channels(dataclasses.replace(found, **overrides))
+        return _prepared_for(dataclasses.replace(found, **overrides))
     if weights is not None:
         raise ValueError(f"weights= goes with the name of a model, and {os.fspath(model)} is a file")
-    return _for_its_channels(_from_checkpoint(Path(model), overrides))
+    return _prepared_for(_from_checkpoint(Path(model), overrides))
 
 
 def is_file(model: str | os.PathLike[str]) -> bool:
@@ -314,8 +314,13 @@ def _with_data_of(spec: ModelSpec, described: Mapping[str, Any]) -> ModelSpec:
     return dataclasses.replace(spec, labels=other.labels, preset_arguments=dict(other.preset_arguments))
 
 
-def _for_its_channels(spec: ModelSpec) -> ModelSpec:
-    """The spec with a normalisation for as many channels as the model takes."""
+def _prepared_for(spec: ModelSpec) -> ModelSpec:
+    """The spec with preprocessing for as many channels, and images of the size, that the model takes."""
+    if (size := spec.arguments.get("img_size")) is not None:
+        from zoo_core import image_size
+
+        resized = image_size.preset_arguments(spec.preset, spec.preset_arguments, size)
+        spec = dataclasses.replace(spec, preset_arguments=resized)
     channels = spec.arguments.get("in_channels")
     if channels is None:
         return spec
@@ -460,6 +465,10 @@ class _OfFile:
         else:
             found = checkpoints.read_own_state_dict(self._spec.file)
         found = foreign.translated(self._spec.name, found, source=str(self))
+        if self._model is not None and self._spec.arguments.get("img_size") is not None:
+            from zoo_core import image_size
+
+            found = image_size.fitted(self._model, found)
         if self._model is not None and self._spec.arguments.get("in_channels") is not None:
             from zoo_core.input_channels import adapt_state_dict
 
