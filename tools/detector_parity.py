@@ -1,10 +1,12 @@
 """What scripts do with detectors beyond reading their outputs, compared with torchvision as a black box.
 
 For a builder: the parameters that a seed gives, the losses of a training step, the gradients that reach the images and
-the parameters from them, the gradients that reach an image from its detections, and how often the hooks of each module
-are called. All in double precision, where sums in another order make no difference.
+the parameters from them, the gradients that reach an image from its detections, losses and detections by the steps of
+a forward, and how often the hooks of each module are called. All in double precision, where sums in another order make
+no difference.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +30,7 @@ def checks(name: str) -> Iterator[tuple[str, float]]:
     torchvision_operators()
     yield "initial parameters", initial_parameters(name)
     yield from training(name)
+    yield "losses and boxes by steps", by_steps(name)
     yield "gradient of detections", gradient_of_detections(name)
     yield "calls of hooks", calls_of_hooks(name)
 
@@ -95,6 +98,85 @@ def training(name: str) -> Iterator[tuple[str, float]]:
     for what, ours, theirs in zip(("losses", "gradient of images", "gradient of parameters"), *results, strict=True):
         assert ours.keys() == theirs.keys(), f"{what}: {sorted(ours.keys() ^ theirs.keys())}"
         yield what, max(difference(ours[key].detach(), theirs[key].detach()) for key in theirs)
+
+
+def by_steps(name: str) -> float:
+    results = []
+    for model in filled(name):
+        images, targets = samples(name)
+        images = [image.double() for image in images]
+        torch.manual_seed(1)
+        losses = losses_by_steps(model, images, targets)
+        results.append(losses | {"boxes": torch.cat([found["boxes"] for found in detections_by_steps(model, images)])})
+    ours, theirs = results
+    assert ours.keys() == theirs.keys(), f"losses: {sorted(ours.keys() ^ theirs.keys())}"
+    return max(_sorted_difference(ours[key].detach(), theirs[key].detach()) for key in theirs)
+
+
+def _sorted_difference(ours: Tensor, theirs: Tensor) -> float:
+    """Where scores are equal, the order is anyone's."""
+    assert ours.shape == theirs.shape, f"shapes {list(ours.shape)} and {list(theirs.shape)}"
+    return difference(ours.flatten().sort()[0], theirs.flatten().sort()[0]) if ours.numel() else 0.0
+
+
+def _features(model: Any, images: list[Tensor], targets: Any = None) -> tuple[Any, Any, dict[str, Tensor]]:
+    """The batch, its targets, and the feature maps by name."""
+    batch, targets = model.transform(images, targets)
+    features = model.backbone(batch.tensors)
+    return batch, targets, {"0": features} if isinstance(features, Tensor) else features
+
+
+def losses_by_steps(model: Any, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What the boxes are trained with, by the steps that validation scripts call in eval mode, of ours or theirs."""
+    batch, targets, features = _features(model, images, targets)
+    maps = list(features.values())
+    if not hasattr(model, "rpn"):
+        outputs, anchors = model.head(maps), model.anchor_generator(batch, maps)
+        if "bbox_ctrness" in outputs:
+            places = [level.shape[-2] * level.shape[-1] for level in maps]
+            return model.compute_loss(targets, outputs, anchors, num_anchors_per_level=places)
+        if "SSD" in type(model).__name__:
+            similarity = sys.modules[f"{type(model).__module__.partition('.')[0]}.ops"].box_iou
+            overlaps = [similarity(target["boxes"], boxes) for target, boxes in zip(targets, anchors, strict=True)]
+            matches = [model.proposal_matcher(overlap) for overlap in overlaps]
+            return model.compute_loss(targets, outputs, anchors, matched_idxs=matches)
+        return model.compute_loss(targets, outputs, anchors)
+    rpn, heads = model.rpn, model.roi_heads
+    objectness, deltas = rpn.head(maps)
+    counts = [level[0].numel() for level in objectness]
+    anchors = rpn.anchor_generator(batch, maps)
+    join = sys.modules[type(rpn).__module__].concat_box_prediction_layers  # type: ignore[attr-defined]
+    objectness, deltas = join(objectness, deltas)
+    decoded = rpn.box_coder.decode(deltas.detach(), anchors).view(len(images), -1, 4)
+    rpn.training = True  # as many proposals as in training
+    proposals, _ = rpn.filter_proposals(decoded, objectness, batch.image_sizes, counts)
+    rpn.training = False
+    labels, matched = rpn.assign_targets_to_anchors(anchors, targets)
+    losses = rpn.compute_loss(objectness, deltas, labels, rpn.box_coder.encode(matched, anchors))
+    proposals, _, labels, regression = heads.select_training_samples(proposals, targets)
+    pooled = heads.box_roi_pool(features, proposals, batch.image_sizes)
+    predicted = heads.box_predictor(heads.box_head(pooled))
+    box_losses = sys.modules[type(heads).__module__].fastrcnn_loss(*predicted, labels, regression)  # type: ignore[attr-defined]
+    names = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg")
+    return dict(zip(names, (*losses, *box_losses), strict=True))
+
+
+def detections_by_steps(model: Any, images: list[Tensor]) -> list[dict[str, Tensor]]:
+    """What a model in eval mode detects, by the steps of its forward."""
+    batch, _, features = _features(model, images)
+    maps = list(features.values())
+    if hasattr(model, "rpn"):
+        proposals, _ = model.rpn(batch, features)
+        detections, _ = model.roi_heads(features, proposals, batch.image_sizes)
+    else:
+        outputs, anchors = model.head(maps), model.anchor_generator(batch, maps)
+        if "SSD" not in type(model).__name__:
+            places = [level.shape[-2] * level.shape[-1] for level in maps]
+            counts = [place * len(anchors[0]) // sum(places) for place in places]
+            outputs = {key: list(value.split(counts, 1)) for key, value in outputs.items()}
+            anchors = [list(boxes.split(counts)) for boxes in anchors]
+        detections = model.postprocess_detections(outputs, anchors, batch.image_sizes)
+    return model.transform.postprocess(detections, batch.image_sizes, [tuple(image.shape[-2:]) for image in images])
 
 
 def filled(name: str) -> tuple[nn.Module, nn.Module]:

@@ -1,10 +1,12 @@
-"""Records what `torchvision.models` offers by name, for the tests that hold the packages to it.
+"""Records what `torchvision.models` and `torchvision.ops` offer by name, for the tests that hold the packages to it.
 
     python -m tools.torchvision_names
 
 Writes `tests/assets/reference/torchvision_models.json`:
 
 - `names`: module -> the public names that are defined in it, and for packages those that they re-export;
+- `calls`: module -> a function, or a class and its public methods as `Class.method` -> parameters, as
+  `[name, kind, whether it may be left out]`;
 - `enums`: weights enum -> its module, its members (aliases last, as `NAME = MEMBER`), and the keys of each member's
   `meta`, as a position in `keys`;
 - `old_calls`: builder or function -> what `pretrained=True` and the like load: the last part of the url, or the error.
@@ -13,6 +15,7 @@ Only facts are recorded: names, and files that calls ask for.
 """
 
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import json
@@ -24,6 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from torch import nn
 
 from tools import oracle
 
@@ -48,6 +53,28 @@ def public_names(module: Any) -> list[str]:
         and not isinstance(value, types.ModuleType | typing.TypeVar)
         and (is_package or getattr(value, "__module__", None) == module.__name__)
     )
+
+
+def calls(module: Any) -> dict[str, list[list[Any]]]:
+    """How the public functions and classes that are defined in a module are called, and methods of the latter."""
+    found = {}
+    for name, value in vars(module).items():
+        if name.startswith("_") or getattr(value, "__module__", None) != module.__name__ or not callable(value):
+            continue
+        if not inspect.isclass(value):
+            found[name] = _parameters(value)
+        elif issubclass(value, nn.Module) or dataclasses.is_dataclass(value):
+            found[name] = _parameters(value)
+            own = [base for base in value.__mro__ if base.__module__.partition(".")[0] == "torchvision"]
+            for method in sorted({key for base in own for key in vars(base) if not key.startswith("_")}):
+                if inspect.isfunction(getattr(value, method)):
+                    found[f"{name}.{method}"] = _parameters(getattr(value, method))[1:]
+    return found
+
+
+def _parameters(function: Any) -> list[list[Any]]:
+    parameters = inspect.signature(function).parameters.values()
+    return [[p.name, p.kind.name, p.default is not p.empty] for p in parameters]
 
 
 def enums(found: list[Any], keys: list[list[str]]) -> dict[str, Any]:
@@ -114,11 +141,12 @@ def old_calls() -> dict[str, dict[str, str | None]]:
 
 
 def main() -> None:
-    found = list(modules(oracle.torchvision().models))
+    found = [*modules(oracle.torchvision().models), *modules(oracle.torchvision().ops)]
     keys: list[list[str]] = []
     recorded = {
         "version": oracle.torchvision().__version__,
         "names": {module.__name__: public_names(module) for module in found},
+        "calls": {module.__name__: calls(module) for module in found if calls(module)},
         "enums": enums(found, keys),
         "keys": keys,
         "old_calls": old_calls(),

@@ -1,4 +1,4 @@
-"""The names of torchvision.models are in zoo_classification, and old calls of its builders work."""
+"""The names of torchvision.models are in zoo_classification, and calls of them fit, old ones too."""
 
 from support import reference, torchvision_names
 from zoo_core import get_model_builder
@@ -10,10 +10,25 @@ LEFT_OUT = {
     "maxvit.WindowPartition": "likewise",
     "swin_transformer.shifted_window_attention": "a step of torchvision's ShiftedWindowAttention; use the module",
 }
+CALLED_OTHERWISE = {
+    "shufflenetv2.InvertedResidual.depthwise_conv": "a step of torchvision's constructor",
+    **dict.fromkeys(
+        (
+            f"swin_transformer.ShiftedWindowAttention{version}.define_relative_position_{what}"
+            for version in ("", "V2")
+            for what in ("bias_table", "index")
+        ),
+        "a step of torchvision's constructor",
+    ),
+}
 
 
 def test_names():
     torchvision_names.assert_names("torchvision.models", "zoo_classification", LEFT_OUT)
+
+
+def test_calls():
+    torchvision_names.assert_calls("torchvision.models", "zoo_classification", CALLED_OTHERWISE)
 
 
 def test_weights():

@@ -1,4 +1,4 @@
-"""The names of torchvision.models.detection are in zoo_detection, and old calls of its builders work."""
+"""The names of torchvision.models.detection are in zoo_detection, and calls of them fit, old ones too."""
 
 import pytest
 
@@ -11,13 +11,26 @@ LEFT_OUT = {
     "roi_heads.expand_masks": "likewise",
     "roi_heads.expand_masks_tracing_scale": "likewise",
     "roi_heads.paste_mask_in_image": "likewise",
-    "rpn.concat_box_prediction_layers": "a step of torchvision's RegionProposalNetwork; use the module",
-    "rpn.permute_and_flatten": "likewise",
+    "rpn.permute_and_flatten": "a step of torchvision's concat_box_prediction_layers; use that",
+}
+CALLED_OTHERWISE = {
+    "anchor_utils.AnchorGenerator.grid_anchors": "a step of torchvision's forward; set cell_anchors, or override it",
+    "anchor_utils.AnchorGenerator.set_cell_anchors": "likewise",
+    "roi_heads.RoIHeads.add_gt_proposals": "a step of torchvision's select_training_samples; override that",
+    "roi_heads.RoIHeads.check_targets": "likewise",
+    "roi_heads.RoIHeads.subsample": "likewise",
+    "roi_heads.project_masks_on_boxes": "says size where torchvision says M",
+    "transform.GeneralizedRCNNTransform.max_by_axis": "a step of torchvision's batch_images",
+    "transform.GeneralizedRCNNTransform.torch_choice": "a step of torchvision's resize",
 }
 
 
 def test_names():
     torchvision_names.assert_names("torchvision.models.detection", "zoo_detection", LEFT_OUT)
+
+
+def test_calls():
+    torchvision_names.assert_calls("torchvision.models.detection", "zoo_detection", CALLED_OTHERWISE)
 
 
 def test_weights():

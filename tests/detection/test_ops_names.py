@@ -1,10 +1,13 @@
 """The names of torchvision.ops, with the same arguments."""
 
+import importlib
+import inspect
+
 import pytest
 import torch
 
 import zoo_detection
-from support import reference
+from support import reference, torchvision_names
 from zoo_detection import ops
 
 # What this project has no operator for.
@@ -13,6 +16,34 @@ OUT = {
     *("drop_block2d", "DropBlock2d", "drop_block3d", "DropBlock3d"),
 }
 SIGNATURES = reference.signatures("ops")
+
+# Modules and names beside those.
+LEFT_OUT = {
+    **dict.fromkeys(("deform_conv", "drop_block", "ps_roi_align", "ps_roi_pool", "roi_pool"), "see OUT"),
+    "poolers.LevelMapper": "a step of torchvision's MultiScaleRoIAlign",
+    "poolers.initLevelMapper": "likewise",
+    "roi_align.lazy_compile": "not about regions of interest",
+    "roi_align.maybe_cast": "likewise",
+}
+CALLED_OTHERWISE = {
+    "feature_pyramid_network.FeaturePyramidNetwork.get_result_from_inner_blocks": "a step of torchvision's forward",
+    "feature_pyramid_network.FeaturePyramidNetwork.get_result_from_layer_blocks": "likewise",
+    "feature_pyramid_network.LastLevelMaxPool.forward": "names its arguments as ExtraFPNBlock does",
+    "feature_pyramid_network.LastLevelP6P7.forward": "likewise",
+}
+
+
+def test_modules() -> None:
+    left_out = LEFT_OUT | dict.fromkeys(OUT, "see OUT")
+    torchvision_names.assert_names("torchvision.ops", "zoo_detection.ops", left_out)
+    torchvision_names.assert_calls("torchvision.ops", "zoo_detection.ops", CALLED_OTHERWISE)
+
+
+def test_a_module_does_not_take_a_function_s_place() -> None:
+    """Modules and functions share names; which of them a name means does not depend on what was imported."""
+    for name in ("stochastic_depth", "roi_align"):
+        importlib.import_module(f"zoo_detection.ops.{name}")
+        assert inspect.isfunction(getattr(ops, name))
 
 
 def test_what_is_out_is_what_we_say() -> None:

@@ -8,7 +8,17 @@ from support import reference
 from support.reference import image
 from zoo_core.inference import optimize_for_inference
 from zoo_flow import RAFT, Padding, raft_large, raft_small, sequence_loss
-from zoo_flow.raft import UpdateBlock, upsample_flow
+from zoo_flow.correlation import CorrBlock
+from zoo_flow.raft import (
+    BottleneckBlock,
+    FeatureEncoder,
+    FlowHead,
+    MotionEncoder,
+    RecurrentBlock,
+    ResidualBlock,
+    UpdateBlock,
+    upsample_flow,
+)
 
 
 def small(**kwargs):
@@ -375,6 +385,66 @@ def test_a_correlation_block_of_torchvisions_form():
         expected = model(*pictures(), num_flow_updates=2)[-1]
         model.corr_block = Pyramid(model.corr_block)
         torch.testing.assert_close(model(*pictures(), num_flow_updates=2)[-1], expected, rtol=0, atol=0)
+
+
+class Doubled(CorrBlock):
+    def index_pyramid(self, centroids_coords):
+        return 2 * super().index_pyramid(centroids_coords)
+
+
+def test_ours_in_torchvisions_form():
+    model = small()
+    fmap1, fmap2, points = torch.rand(3, 1, 8, 16, 17).unbind()
+    block = CorrBlock(num_levels=2, radius=1)
+    with pytest.raises(RuntimeError, match="build_pyramid"):
+        block.index_pyramid(points[:, :2])
+    block.build_pyramid(fmap1, fmap2)
+    torch.testing.assert_close(block.index_pyramid(points[:, :2]), block(fmap1, fmap2)(points[:, :2]))
+    # A subclass's own steps are taken.
+    with torch.inference_mode():
+        expected = model(*pictures(), num_flow_updates=1)[-1]
+        model.corr_block = Doubled(num_levels=4, radius=3)
+        assert not torch.allclose(model(*pictures(), num_flow_updates=1)[-1], expected)
+
+
+def test_a_model_from_parts_as_torchvision_has_them():
+    """raft_small, and raft_large but for its sizes, of parts that are called as torchvision's are."""
+
+    def parts(block, layers, context, norm, corr_layers, flow_layers, motion, recurrent, hidden):
+        return RAFT(
+            feature_encoder=FeatureEncoder(block=block, layers=layers, norm_layer=nn.InstanceNorm2d),
+            context_encoder=FeatureEncoder(
+                block=block, layers=(*layers[:-1], context + hidden), strides=(2, 1, 2, 2), norm_layer=norm
+            ),
+            corr_block=CorrBlock(num_levels=4, radius=3),
+            update_block=UpdateBlock(
+                motion_encoder=MotionEncoder(
+                    in_channels_corr=196, corr_layers=corr_layers, flow_layers=flow_layers, out_channels=motion
+                ),
+                recurrent_block=RecurrentBlock(input_size=motion + context, hidden_size=hidden, **recurrent),
+                flow_head=FlowHead(in_channels=hidden, hidden_size=128),
+            ),
+        )
+
+    one_unit = {"kernel_size": (3, None), "padding": (1, None)}
+    model = parts(BottleneckBlock, (32, 32, 64, 96, 128), 64, None, (96,), (64, 32), 82, one_unit, 96)
+    model.load_state_dict(small().state_dict())
+    with torch.inference_mode():
+        for found, expected in zip(model.eval()(*pictures()), small()(*pictures()), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    model = parts(ResidualBlock, (16, 16, 24, 32, 48), 40, nn.BatchNorm2d, (32, 24), (16, 8), 30, {}, 24)
+    assert [unit.convz.kernel_size for unit in model.update_block.recurrent_block.children()] == [(1, 5), (5, 1)]
+    assert model(*pictures(), num_flow_updates=1)[0].shape == (1, 2, 128, 136)
+    with pytest.raises(ValueError, match=r"one entry for each unit, not 1 and 2"):
+        RecurrentBlock(input_size=8, hidden_size=8, kernel_size=(3,))
+
+
+def test_a_projecting_shortcut():
+    x = torch.rand(1, 8, 6, 6)
+    plain, projecting = (ResidualBlock(8, 8, norm_layer=None, always_project=always) for always in (False, True))
+    assert isinstance(plain.downsample, nn.Identity)
+    assert projecting.downsample[0].kernel_size == (1, 1)
+    assert projecting(x).shape == plain(x).shape
 
 
 class Gate(nn.Module):

@@ -1,8 +1,9 @@
-"""Holds a package to the names that `torchvision.models` offers, as `tools/torchvision_names.py` recorded them."""
+"""Holds a package to what `torchvision.models` and `.ops` offer, as `tools/torchvision_names.py` recorded it."""
 
 import contextlib
 import functools
 import importlib
+import inspect
 import json
 import re
 import types
@@ -53,6 +54,54 @@ def assert_names(theirs: str, ours: str, left_out: Mapping[str, str]) -> None:
         missing |= {f"{below}.{name}"[1:] for name in recorded()["names"][module] if not hasattr(counterpart, name)}
     assert missing == left_out.keys()
     assert all(left_out.values())
+
+
+def assert_calls(theirs: str, ours: str, left_out: Mapping[str, str]) -> None:
+    """Every call of a function, class or method that torchvision's takes, ours takes: by position and by name.
+
+    Args:
+        theirs, ours: see :func:`assert_names`.
+        left_out: `module.function`, `module.Class` or `module.Class.method` -> why it is called otherwise, or is not
+            there. What takes every call may not be in this table.
+    """
+    otherwise = set()
+    for module, below in _modules(theirs):
+        try:
+            counterpart = importlib.import_module(f"{ours}{below}")
+        except ModuleNotFoundError:
+            continue
+        for name, parameters in recorded()["calls"].get(module, {}).items():
+            first, _, method = name.partition(".")
+            if not hasattr(counterpart, first):
+                continue
+            function = getattr(counterpart, first)
+            if method:
+                # Without the module itself.
+                function = functools.partial(getattr(function, method), None) if hasattr(function, method) else None
+            if function is None or not _takes(inspect.signature(function), parameters):
+                otherwise.add(f"{below}.{name}"[1:])
+    assert otherwise == left_out.keys(), sorted(otherwise ^ left_out.keys())
+    assert all(left_out.values())
+
+
+def _takes(signature: inspect.Signature, parameters: list[list[Any]]) -> bool:
+    """Whether every call that parameters of theirs allow fits a signature."""
+    ours = list(signature.parameters.values())
+    rest = {p.kind for p in ours} & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    by_name = {p.name: p for p in ours}
+    for place, (name, kind, optional) in enumerate(parameters):
+        if kind.startswith("VAR_"):
+            fits = getattr(inspect.Parameter, kind) in rest
+        elif name not in by_name:
+            fits = inspect.Parameter.VAR_KEYWORD in rest and (kind == "KEYWORD_ONLY" or optional)
+        else:
+            own = by_name[name]
+            in_place = kind == "KEYWORD_ONLY" or (ours.index(own) == place and own.kind.name == kind)
+            fits = in_place and not (optional and own.default is own.empty)
+        if not fits:
+            return False
+    known = {name for name, _, _ in parameters}
+    return all(p.default is not p.empty or p.kind.name.startswith("VAR_") or p.name in known for p in ours)
 
 
 def assert_enums(theirs: str, ours: str) -> None:

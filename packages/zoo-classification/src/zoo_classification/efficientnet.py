@@ -233,11 +233,11 @@ class _ResidualBlock(nn.Module):
         self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
         self.out_channels = cnf.out_channels
 
-    def forward(self, x: Tensor) -> Tensor:
-        result = self.block(x)
+    def forward(self, input: Tensor) -> Tensor:
+        result = self.block(input)
         if self.use_res_connect:
             result = self.stochastic_depth(result)
-            result += x
+            result += input
         return result
 
 

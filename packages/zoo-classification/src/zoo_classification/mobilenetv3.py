@@ -214,10 +214,10 @@ class InvertedResidual(nn.Module):
         # Backbones of other tasks take their feature maps before these blocks, dilated ones included.
         self._is_cn = cnf.stride > 1
 
-    def forward(self, x: Tensor) -> Tensor:
-        result = self.block(x)
+    def forward(self, input: Tensor) -> Tensor:
+        result = self.block(input)
         if self.use_res_connect:
-            result += x
+            result += input
         return result
 
 

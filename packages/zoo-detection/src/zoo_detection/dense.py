@@ -1,6 +1,6 @@
 """What single-stage detectors have in common: the frame, and how they choose detections."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ from zoo_detection.transform import GeneralizedRCNNTransform
 class DenseDetector(nn.Module):
     """A detector that predicts classes and offsets for every anchor at once.
 
-    Subclasses set ``head`` and define :meth:`compute_loss` and :meth:`postprocess_detections`.
+    Subclasses set ``head`` and define :meth:`compute_loss` and :meth:`postprocess_detections`, with the arguments that
+    :meth:`_matching` and :meth:`_for_postprocessing` give beside the first ones.
 
     Args:
         backbone: gives a feature map, or a dict of them, for Tensor[N, C, H, W].
@@ -55,21 +56,27 @@ class DenseDetector(nn.Module):
             return [len(anchors[0]) // sum(places) * number for number in places]
         return [number * count for number, count in zip(places, counts(), strict=True)]
 
-    def compute_loss(
-        self, targets: list[dict[str, Tensor]], head_outputs: dict[str, Tensor], anchors: list[Tensor], *args: Any
-    ) -> dict[str, Tensor]:
-        """The losses by name."""
-        raise NotImplementedError(f"{type(self).__name__} must define compute_loss")
+    compute_loss: Callable[..., dict[str, Tensor]]
+    postprocess_detections: Callable[..., list[dict[str, Tensor]]]
 
-    def postprocess_detections(
-        self,
-        head_outputs: dict[str, Tensor],
-        anchors: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        anchors_per_level: list[int],
-    ) -> list[dict[str, Tensor]]:
-        """For each image a dict of ``boxes``, ``scores`` and ``labels``, best first."""
-        raise NotImplementedError(f"{type(self).__name__} must define postprocess_detections")
+    def _matching(
+        self, targets: list[dict[str, Tensor]], anchors: list[Tensor], anchors_per_level: list[int]
+    ) -> tuple[Any, ...]:
+        """What ``compute_loss`` takes beside targets, outputs of the head, and anchors."""
+        return ()
+
+    def _for_postprocessing(
+        self, head_outputs: dict[str, Tensor], anchors: list[Tensor], anchors_per_level: list[int]
+    ) -> tuple[dict[str, Any], list[Any]]:
+        """Outputs of the head and anchors as ``postprocess_detections`` takes them: by feature map."""
+        by_level = {key: _parts(output, anchors_per_level, dim=1) for key, output in head_outputs.items()}
+        return by_level, [_parts(image_anchors, anchors_per_level, dim=0) for image_anchors in anchors]
+
+    def eager_outputs(
+        self, losses: dict[str, Tensor], detections: list[dict[str, Tensor]]
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """What :meth:`forward` gives: losses in training mode, detections in eval mode; the other is empty."""
+        return losses if self.training else detections
 
     def feature_layers(self) -> FeatureLayers:
         return detector_layers(self.backbone, self.transform)
@@ -98,19 +105,18 @@ class DenseDetector(nn.Module):
         batch, batch_targets = self.transform(images, targets)
         predicted = self._predict(batch)
         if self.training:
-            return self._losses(batch_targets, *predicted)
-        head_outputs, anchors, anchors_per_level = predicted
-        detections = self.postprocess_detections(head_outputs, anchors, batch.image_sizes, anchors_per_level)
-        return self.transform.postprocess(detections, batch.image_sizes, original_sizes)
+            return self.eager_outputs(self._losses(batch_targets, *predicted), [])
+        detections = self.postprocess_detections(*self._for_postprocessing(*predicted), batch.image_sizes)
+        return self.eager_outputs({}, self.transform.postprocess(detections, batch.image_sizes, original_sizes))
 
     def _validate(
         self, images: Sequence[Tensor], targets: list[dict[str, Tensor]]
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """The detections of eval mode and the losses of training mode, from one pass of the model."""
         batch, batch_targets = self.transform(images, targets)
-        head_outputs, anchors, anchors_per_level = self._predict(batch)
-        losses = self._losses(batch_targets, head_outputs, anchors, anchors_per_level)
-        detections = self.postprocess_detections(head_outputs, anchors, batch.image_sizes, anchors_per_level)
+        predicted = self._predict(batch)
+        losses = self._losses(batch_targets, *predicted)
+        detections = self.postprocess_detections(*self._for_postprocessing(*predicted), batch.image_sizes)
         return self.transform.postprocess(detections, batch.image_sizes, sizes_of(images)), losses
 
     def _predict(self, batch: ImageList) -> tuple[dict[str, Tensor], list[Tensor], list[int]]:
@@ -131,7 +137,14 @@ class DenseDetector(nn.Module):
         assert targets is not None
         # The head may have been replaced by one for other classes.
         check_labels(targets, head_outputs["cls_logits"].shape[-1], background=self._background)
-        return self.compute_loss(targets, head_outputs, anchors, anchors_per_level)
+        matching = self._matching(targets, anchors, anchors_per_level)
+        return self.compute_loss(targets, head_outputs, anchors, *matching)
+
+
+def _parts(tensor: Tensor, lengths: Sequence[int], dim: int) -> list[Tensor]:
+    """A tensor in parts of given lengths along a dimension."""
+    begins = [sum(lengths[:place]) for place in range(len(lengths))]
+    return [tensor.narrow(dim, begin, length) for begin, length in zip(begins, lengths, strict=True)]
 
 
 # Of ImageNet, in RGB.

@@ -106,12 +106,21 @@ class FCOS(DenseDetector):
         self.detections_per_img = detections_per_img
         self.topk_candidates = topk_candidates
 
+    def _matching(
+        self, targets: list[dict[str, Tensor]], anchors: list[Tensor], anchors_per_level: list[int]
+    ) -> tuple[list[int]]:
+        return (anchors_per_level,)
+
     def compute_loss(
-        self, targets: list[dict[str, Tensor]], head_outputs: dict[str, Tensor], anchors: list[Tensor], *args: Any
+        self,
+        targets: list[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        num_anchors_per_level: list[int],
     ) -> dict[str, Tensor]:
-        (anchors_per_level,) = args
+        """Matches the places with the objects, and gives the losses of the head: see :class:`FCOSHead`."""
         matched_idxs = [
-            self.match_anchors(image_anchors, target["boxes"], anchors_per_level)
+            self.match_anchors(image_anchors, target["boxes"], num_anchors_per_level)
             for target, image_anchors in zip(targets, anchors, strict=True)
         ]
         return self.head.compute_loss(targets, head_outputs, anchors, matched_idxs)
@@ -150,29 +159,36 @@ class FCOS(DenseDetector):
 
     def postprocess_detections(
         self,
-        head_outputs: dict[str, Tensor],
-        anchors: list[Tensor],
+        head_outputs: dict[str, list[Tensor]],
+        anchors: list[list[Tensor]],
         image_shapes: list[tuple[int, int]],
-        anchors_per_level: list[int],
     ) -> list[dict[str, Tensor]]:
+        """Chooses detections.
+
+        Args:
+            head_outputs: of the head, by feature map: Tensor[N, A_i, K] of ``cls_logits``, Tensor[N, A_i, 4] of
+                ``bbox_regression``, and Tensor[N, A_i, 1] of ``bbox_ctrness``.
+            anchors: for each image, by feature map, Tensor[A_i, 4].
+            image_shapes: height and width of each image.
+
+        Returns:
+            For each image a dict of ``boxes``, ``scores`` and ``labels``, best first.
+        """
         detections = []
         for image, size in enumerate(image_shapes):
             boxes, scores, labels = [], [], []
-            begin = 0
-            for count in anchors_per_level:
+            for level, level_anchors in enumerate(anchors[image]):
                 probabilities, centreness = (
-                    in_single_or_better(head_outputs[key][image].narrow(0, begin, count)).sigmoid()
+                    in_single_or_better(head_outputs[key][level][image]).sigmoid()
                     for key in ("cls_logits", "bbox_ctrness")
                 )
                 best, anchor, label = candidates_of_level(
                     (probabilities * centreness).sqrt(), self.score_thresh, self.topk_candidates
                 )
-                anchor = anchor + begin
-                distances = head_outputs["bbox_regression"][image][anchor]
-                boxes.append(clip_boxes_to_image(self.box_coder.decode(distances, anchors[image][anchor]), size))
+                distances = head_outputs["bbox_regression"][level][image][anchor]
+                boxes.append(clip_boxes_to_image(self.box_coder.decode(distances, level_anchors[anchor]), size))
                 scores.append(best)
                 labels.append(label)
-                begin += count
             detections.append(
                 best_detections(
                     torch.cat(boxes), torch.cat(scores), torch.cat(labels), self.nms_thresh, self.detections_per_img

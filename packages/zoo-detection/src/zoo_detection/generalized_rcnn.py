@@ -76,10 +76,15 @@ class GeneralizedRCNN(nn.Module):
         proposals, proposal_losses = self.rpn(batch, features, batch_targets)
         detections, detector_losses = self.roi_heads(features, proposals, batch.image_sizes, batch_targets)
         if self.training:
-            return {**detector_losses, **proposal_losses}
-        if masks == "full" or is_recorded(batch.tensors):
-            return self.transform.postprocess(detections, batch.image_sizes, original_sizes)
-        return self.transform.postprocess(detections, batch.image_sizes, original_sizes, masks=masks)
+            return self.eager_outputs({**detector_losses, **proposal_losses}, [])
+        form = {} if masks == "full" or is_recorded(batch.tensors) else {"masks": masks}
+        return self.eager_outputs({}, self.transform.postprocess(detections, batch.image_sizes, original_sizes, **form))
+
+    def eager_outputs(
+        self, losses: dict[str, Tensor], detections: list[dict[str, Tensor]]
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """What :meth:`forward` gives: losses in training mode, detections in eval mode; the other is empty."""
+        return losses if self.training else detections
 
     def _validate(
         self, images: Sequence[Tensor], targets: list[dict[str, Tensor]], **masks: str

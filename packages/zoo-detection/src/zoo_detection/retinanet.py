@@ -120,8 +120,9 @@ class RetinaNet(DenseDetector):
         self.topk_candidates = topk_candidates
 
     def compute_loss(
-        self, targets: list[dict[str, Tensor]], head_outputs: dict[str, Tensor], anchors: list[Tensor], *args: Any
+        self, targets: list[dict[str, Tensor]], head_outputs: dict[str, Tensor], anchors: list[Tensor]
     ) -> dict[str, Tensor]:
+        """Matches the anchors with the objects, and gives the losses of the head: see :class:`RetinaNetHead`."""
         matched_idxs = [
             self.proposal_matcher(box_iou(target["boxes"], image_anchors))
             for target, image_anchors in zip(targets, anchors, strict=True)
@@ -130,27 +131,33 @@ class RetinaNet(DenseDetector):
 
     def postprocess_detections(
         self,
-        head_outputs: dict[str, Tensor],
-        anchors: list[Tensor],
+        head_outputs: dict[str, list[Tensor]],
+        anchors: list[list[Tensor]],
         image_shapes: list[tuple[int, int]],
-        anchors_per_level: list[int],
     ) -> list[dict[str, Tensor]]:
+        """Chooses detections.
+
+        Args:
+            head_outputs: of the head, by feature map: Tensor[N, A_i, K] of ``cls_logits``, and Tensor[N, A_i, 4] of
+                ``bbox_regression``.
+            anchors: for each image, by feature map, Tensor[A_i, 4].
+            image_shapes: height and width of each image.
+
+        Returns:
+            For each image a dict of ``boxes``, ``scores`` and ``labels``, best first.
+        """
         # Logits order as probabilities do; only the few that pass the threshold become probabilities.
         threshold = _logit(self.score_thresh)
         detections = []
         for image, size in enumerate(image_shapes):
             boxes, scores, labels = [], [], []
-            begin = 0
-            for count in anchors_per_level:
-                logits = head_outputs["cls_logits"][image].narrow(0, begin, count)
-                best, anchor, label = candidates_of_level(logits, threshold, self.topk_candidates)
-                anchor = anchor + begin
-                offsets = head_outputs["bbox_regression"][image][anchor]
-                decoded = self.box_coder.decode_single(offsets, anchors[image][anchor])
+            levels = zip(head_outputs["cls_logits"], head_outputs["bbox_regression"], anchors[image], strict=True)
+            for logits, offsets, level_anchors in levels:
+                best, anchor, label = candidates_of_level(logits[image], threshold, self.topk_candidates)
+                decoded = self.box_coder.decode_single(offsets[image][anchor], level_anchors[anchor])
                 boxes.append(clip_boxes_to_image(decoded, size))
                 scores.append(in_single_or_better(best).sigmoid())
                 labels.append(label)
-                begin += count
             detections.append(
                 best_detections(
                     torch.cat(boxes), torch.cat(scores), torch.cat(labels), self.nms_thresh, self.detections_per_img

@@ -1,6 +1,6 @@
 """Region proposal network, from `Faster R-CNN <https://arxiv.org/abs/1506.01497>`__, section 3.1."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from zoo_detection.ops import batched_nms, box_iou, clip_boxes_to_image
 from zoo_detection.precision import in_single_or_better
 
 __all__ = ["RPNHead", "RegionProposalNetwork"]
+
+BoxesOf = Callable[[int, Tensor, Tensor], Tensor]
 
 
 class RPNHead(nn.Module):
@@ -166,9 +168,18 @@ class RegionProposalNetwork(nn.Module):
     def _propose(
         self, objectness: list[Tensor], deltas: list[Tensor], anchors: list[Tensor], sizes: list[tuple[int, int]]
     ) -> list[Tensor]:
-        return self.filter_proposals(
-            [level.detach() for level in objectness], [level.detach() for level in deltas], anchors, sizes
-        )
+        objectness, deltas = ([level.detach() for level in levels] for levels in (objectness, deltas))
+        filter_proposals: Any = self.filter_proposals
+        if getattr(filter_proposals, "__func__", None) is RegionProposalNetwork.filter_proposals:
+            return self._best(objectness, deltas, self._decoder(anchors), sizes)[0]
+        # Somebody's own takes all proposals.
+        offsets = torch.cat(deltas, 1)
+        proposals = torch.stack([self.box_coder.decode_single(*pair) for pair in zip(offsets, anchors, strict=True)])
+        counts = [level.shape[1] for level in objectness]
+        return filter_proposals(proposals, torch.cat(objectness, 1).reshape(-1, 1), sizes, counts)[0]
+
+    def _decoder(self, anchors: list[Tensor]) -> BoxesOf:
+        return lambda image, offsets, places: self.box_coder.decode_single(offsets, anchors[image][places])
 
     def _losses(
         self,
@@ -186,45 +197,64 @@ class RegionProposalNetwork(nn.Module):
 
     def filter_proposals(
         self,
-        objectness: list[Tensor],
-        deltas: list[Tensor],
-        anchors: list[Tensor],
+        proposals: Tensor,
+        objectness: Tensor,
+        image_shapes: list[tuple[int, int]],
+        num_anchors_per_level: list[int],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The best proposals of each feature map that do not overlap too much. A subclass may choose others.
+
+        Args:
+            proposals: a box for each anchor, Tensor[N, A, 4].
+            objectness: their logits, Tensor[N, A] or of any shape of as many elements.
+            image_shapes: height and width of each image.
+            num_anchors_per_level: how many of the anchors belong to each feature map.
+
+        Returns:
+            For each image the boxes, Tensor[n, 4], best first, and their probabilities, Tensor[n].
+        """
+        logits = objectness.detach().reshape(len(proposals), -1).split(num_anchors_per_level, 1)
+        boxes = proposals.split(num_anchors_per_level, 1)
+        return self._best(logits, boxes, lambda image, chosen, places: chosen, image_shapes)
+
+    def _best(
+        self,
+        objectness: Sequence[Tensor],
+        predictions: Sequence[Tensor],
+        boxes_of: BoxesOf,
         image_sizes: list[tuple[int, int]],
-    ) -> list[Tensor]:
-        """The best proposals of each feature map that do not overlap too much.
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """See :meth:`filter_proposals`.
 
         Args:
             objectness: for each feature map the logits, Tensor[N, A].
-            deltas: for each feature map the offsets, Tensor[N, A, 4].
-            anchors: for each image those of all feature maps.
+            predictions: for each feature map Tensor[N, A, 4], what boxes are made of.
+            boxes_of: makes the boxes of an image, Tensor[n, 4], from some predictions and the places of their anchors.
             image_sizes: height and width of each image.
-
-        Returns:
-            For each image Tensor[n, 4], best first.
         """
-        top_logits, top_deltas, top_anchors, levels = [], [], [], []
+        top_logits, top_predictions, top_places, levels = [], [], [], []
         begin = 0
-        for level, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
+        for level, (level_logits, level_predictions) in enumerate(zip(objectness, predictions, strict=True)):
             count = level_logits.shape[1]
             logits, index = level_logits.topk(smaller(count, self.pre_nms_top_n()), dim=1)
             top_logits.append(logits)
-            top_deltas.append(level_deltas.gather(1, index[..., None].expand(-1, -1, 4)))
-            top_anchors.append(index + begin)
+            top_predictions.append(level_predictions.gather(1, index[..., None].expand(-1, -1, 4)))
+            top_places.append(index + begin)
             levels.append(torch.full_like(index[0], level))
             begin += count
         scores = in_single_or_better(torch.cat(top_logits, 1)).sigmoid()
-        deltas_of_top, places, level_of_top = torch.cat(top_deltas, 1), torch.cat(top_anchors, 1), torch.cat(levels)
+        of_top, places, level_of_top = torch.cat(top_predictions, 1), torch.cat(top_places, 1), torch.cat(levels)
 
-        proposals = []
+        proposals, probabilities = [], []
         for image, size in enumerate(image_sizes):
-            boxes = self.box_coder.decode_single(deltas_of_top[image], anchors[image][places[image]])
-            boxes = clip_boxes_to_image(boxes, size)
+            boxes = clip_boxes_to_image(boxes_of(image, of_top[image], places[image]), size)
             large = ((boxes[:, 2:] - boxes[:, :2]) >= self.min_size).all(1)
             chosen = torch.where(large & (scores[image] >= self.score_thresh))[0]
             boxes, image_scores = boxes[chosen], scores[image][chosen].to(boxes.dtype)
-            keep = batched_nms(boxes, image_scores, level_of_top[chosen], self.nms_thresh)
-            proposals.append(boxes[keep[: self.post_nms_top_n()]])
-        return proposals
+            keep = batched_nms(boxes, image_scores, level_of_top[chosen], self.nms_thresh)[: self.post_nms_top_n()]
+            proposals.append(boxes[keep])
+            probabilities.append(image_scores[keep])
+        return proposals, probabilities
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
@@ -256,8 +286,8 @@ class RegionProposalNetwork(nn.Module):
         """Equation 1 of the paper, over a sample of the anchors.
 
         Args:
-            objectness: logits, Tensor[N, A].
-            pred_bbox_deltas: Tensor[N, A, 4].
+            objectness: logits, Tensor[N, A] or Tensor[N * A, 1].
+            pred_bbox_deltas: Tensor[N, A, 4] or Tensor[N * A, 4].
             labels, regression_targets: for each image Tensor[A] and Tensor[A, 4].
 
         Returns:
@@ -268,7 +298,7 @@ class RegionProposalNetwork(nn.Module):
         sampled = torch.where(is_object | torch.cat(negative))[0]
         objects = torch.where(is_object)[0]
         box_loss = F.smooth_l1_loss(
-            pred_bbox_deltas.flatten(0, 1)[objects],
+            pred_bbox_deltas.reshape(-1, 4)[objects],
             torch.cat(regression_targets)[objects].to(pred_bbox_deltas.dtype),
             beta=1 / 9,
             reduction="sum",
@@ -276,3 +306,21 @@ class RegionProposalNetwork(nn.Module):
         logits = objectness.flatten()[sampled]
         truth = torch.cat(labels)[sampled].to(logits.dtype)
         return F.binary_cross_entropy_with_logits(logits, truth, reduction="sum") / max(sampled.numel(), 1), box_loss
+
+
+def concat_box_prediction_layers(box_cls: list[Tensor], box_regression: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """What a head gives for each feature map, as rows in the order of the anchors, image by image.
+
+    Args:
+        box_cls: for each feature map the logits, Tensor[N, A * C, H, W], of A anchors around each place and C classes.
+        box_regression: for each feature map the offsets, Tensor[N, A * 4, H, W].
+
+    Returns:
+        Tensor[N * sum of H * W * A, C] and Tensor[N * sum of H * W * A, 4].
+    """
+    logits = [
+        anchors_last(level, level.shape[1] // (offsets.shape[1] // 4))
+        for level, offsets in zip(box_cls, box_regression, strict=True)
+    ]
+    joined = torch.cat(logits, 1), torch.cat([anchors_last(level, 4) for level in box_regression], 1)
+    return joined[0].flatten(0, 1), joined[1].flatten(0, 1)

@@ -112,8 +112,26 @@ class SSD(DenseDetector):
         self.topk_candidates = topk_candidates
         self.neg_to_pos_ratio = (1.0 - positive_fraction) / positive_fraction
 
+    def _matching(
+        self, targets: list[dict[str, Tensor]], anchors: list[Tensor], anchors_per_level: list[int]
+    ) -> tuple[list[Tensor]]:
+        matches = [
+            self.proposal_matcher(box_iou(target["boxes"], image_anchors))
+            for target, image_anchors in zip(targets, anchors, strict=True)
+        ]
+        return (matches,)
+
+    def _for_postprocessing(
+        self, head_outputs: dict[str, Tensor], anchors: list[Tensor], anchors_per_level: list[int]
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        return head_outputs, anchors
+
     def compute_loss(
-        self, targets: list[dict[str, Tensor]], head_outputs: dict[str, Tensor], anchors: list[Tensor], *args: Any
+        self,
+        targets: list[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Equation 1 of the paper, over all images, with hard negative mining in each (section 2.2).
 
@@ -128,14 +146,14 @@ class SSD(DenseDetector):
             targets: the objects of each image.
             head_outputs: of the head.
             anchors: for each image Tensor[A, 4].
+            matched_idxs: for each image the object of each box, negative for none; by default those that
+                :class:`~zoo_detection.matching.SSDMatcher` finds.
 
         Returns:
             The losses ``bbox_regression`` and ``classification``.
         """
-        matched_idxs = [
-            self.proposal_matcher(box_iou(target["boxes"], image_anchors))
-            for target, image_anchors in zip(targets, anchors, strict=True)
-        ]
+        if matched_idxs is None:
+            (matched_idxs,) = self._matching(targets, anchors, [])
         logits = head_outputs["cls_logits"]
         truth = torch.zeros(logits.shape[:2], dtype=torch.int64, device=logits.device)
         box_losses = []
@@ -163,10 +181,19 @@ class SSD(DenseDetector):
     def postprocess_detections(
         self,
         head_outputs: dict[str, Tensor],
-        anchors: list[Tensor],
+        image_anchors: list[Tensor],
         image_shapes: list[tuple[int, int]],
-        anchors_per_level: list[int],
     ) -> list[dict[str, Tensor]]:
+        """Chooses detections.
+
+        Args:
+            head_outputs: of the head.
+            image_anchors: for each image Tensor[A, 4].
+            image_shapes: height and width of each image.
+
+        Returns:
+            For each image a dict of ``boxes``, ``scores`` and ``labels``, best first.
+        """
         detections = []
         for image, size in enumerate(image_shapes):
             probabilities = in_single_or_better(head_outputs["cls_logits"][image]).softmax(-1)
@@ -175,7 +202,7 @@ class SSD(DenseDetector):
             label, rank = torch.where(best > self.score_thresh)
             chosen = anchor[label, rank]
             offsets = head_outputs["bbox_regression"][image][chosen]
-            boxes = clip_boxes_to_image(self.box_coder.decode_single(offsets, anchors[image][chosen]), size)
+            boxes = clip_boxes_to_image(self.box_coder.decode_single(offsets, image_anchors[image][chosen]), size)
             detections.append(
                 best_detections(boxes, best[label, rank], label + 1, self.nms_thresh, self.detections_per_img)
             )

@@ -54,6 +54,7 @@ class CorrBlock(nn.Module):
         self.radius = radius
         self.form = form
         self.out_channels = num_levels * (2 * radius + 1) ** 2
+        self._windows: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, fmap1: Tensor, fmap2: Tensor) -> Callable[[Tensor], Tensor]:
         """Prepares the comparison of two feature maps.
@@ -76,6 +77,22 @@ class CorrBlock(nn.Module):
         dtype = torch.promote_types(fmap1.dtype, torch.float32)
         with without_autocast(fmap1.device.type):
             return kind(fmap1.to(dtype), fmap2.to(dtype), self.num_levels, self.radius)
+
+    def build_pyramid(self, fmap1: Tensor, fmap2: Tensor) -> None:
+        """Prepares the comparison of two feature maps, Tensor[N, C, h, w] each, and keeps it for
+        :meth:`index_pyramid`: what :meth:`forward` does, in torchvision's form.
+        """
+        self._windows = self(fmap1, fmap2)
+
+    def index_pyramid(self, centroids_coords: Tensor) -> Tensor:
+        """Correlations around points, Tensor[N, 2, h, w], in the maps that :meth:`build_pyramid` was given.
+
+        Raises:
+            RuntimeError: it was given none.
+        """
+        if self._windows is None:
+            raise RuntimeError("a CorrBlock compares feature maps that build_pyramid(fmap1, fmap2) is given first")
+        return self._windows(centroids_coords)
 
     def extra_repr(self) -> str:
         return f"num_levels={self.num_levels}, radius={self.radius}, form={self.form!r}"

@@ -175,7 +175,11 @@ def _of_both_images(features: Tensor) -> Tensor:
 
 def _correlation(block: Any, fmap1: Tensor, fmap2: Tensor) -> Callable[[Tensor], Tensor]:
     """A function of points from a correlation block of either kind."""
-    if not hasattr(block, "build_pyramid"):
+    kind = type(block)
+    if not hasattr(block, "build_pyramid") or (
+        (getattr(kind, "build_pyramid", None), getattr(kind, "index_pyramid", None))
+        == (CorrBlock.build_pyramid, CorrBlock.index_pyramid)
+    ):
         return block(fmap1, fmap2)
     block.build_pyramid(fmap1, fmap2)
     return lambda points: block.index_pyramid(centroids_coords=points)
@@ -233,29 +237,33 @@ class RecurrentBlock(nn.Module):
     """One :class:`ConvGRU`, or two of them over rows and then columns (the separable form).
 
     Args:
+        input_size: channels of context and motion together.
         hidden_size: channels of the hidden state.
-        context_size: channels of the context.
-        motion_size: channels of the motion features.
-        kernel_sizes: kernel of each unit.
+        kernel_size: kernel of each unit; ``None`` for a unit that is left out.
+        padding: padding of each unit.
+
+    Raises:
+        ValueError: ``kernel_size`` and ``padding`` are not of the same length.
     """
 
     def __init__(
         self,
         *,
+        input_size: int,
         hidden_size: int,
-        context_size: int,
-        motion_size: int,
-        kernel_sizes: Sequence[int | tuple[int, int]],
+        kernel_size: Sequence[int | tuple[int, int] | None] = ((1, 5), (5, 1)),
+        padding: Sequence[int | tuple[int, int] | None] = ((0, 2), (2, 0)),
     ) -> None:
         super().__init__()
-        for number, kernel_size in enumerate(kernel_sizes, start=1):
-            unit = ConvGRU(
-                hidden_size=hidden_size,
-                context_size=context_size,
-                motion_size=motion_size,
-                kernel_size=kernel_size,
+        if len(kernel_size) != len(padding):
+            raise ValueError(
+                f"kernel_size and padding of a RecurrentBlock have one entry for each unit, "
+                f"not {len(kernel_size)} and {len(padding)}"
             )
-            self.add_module(f"convgru{number}", unit)
+        for number, (kernel, pad) in enumerate(zip(kernel_size, padding, strict=True), start=1):
+            if kernel is not None and pad is not None:
+                unit = ConvGRU(input_size=input_size, hidden_size=hidden_size, kernel_size=kernel, padding=pad)
+                self.add_module(f"convgru{number}", unit)
         self.hidden_size = hidden_size
 
     def forward(self, h: Tensor, x: Tensor) -> Tensor:
@@ -286,31 +294,33 @@ class ConvGRU(nn.Module):
     """Gated recurrent unit whose products are convolutions: equations 3 to 6.
 
     Args:
+        input_size: channels of the input, context and motion together.
         hidden_size: channels of the hidden state.
-        context_size: channels of the part of the input that is the same in each step.
-        motion_size: channels of the part that changes.
         kernel_size: of the three convolutions.
+        padding: of the three convolutions, such that they keep height and width.
     """
 
     def __init__(
-        self, *, hidden_size: int, context_size: int, motion_size: int, kernel_size: int | tuple[int, int]
+        self,
+        *,
+        input_size: int,
+        hidden_size: int,
+        kernel_size: int | tuple[int, int],
+        padding: int | tuple[int, int],
     ) -> None:
         super().__init__()
-        kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        padding = (kernel[0] // 2, kernel[1] // 2)
-        channels = hidden_size + context_size + motion_size
+        channels = hidden_size + input_size
         self.hidden_size = hidden_size
-        self.context_size = context_size
-        self.convz = nn.Conv2d(channels, hidden_size, kernel, padding=padding)
-        self.convr = nn.Conv2d(channels, hidden_size, kernel, padding=padding)
-        self.convq = nn.Conv2d(channels, hidden_size, kernel, padding=padding)
+        self.convz = nn.Conv2d(channels, hidden_size, kernel_size, padding=padding)
+        self.convr = nn.Conv2d(channels, hidden_size, kernel_size, padding=padding)
+        self.convq = nn.Conv2d(channels, hidden_size, kernel_size, padding=padding)
 
     def forward(self, h: Tensor, x: Tensor) -> Tensor:
         """One step.
 
         Args:
             h: the hidden state, Tensor[N, hidden_size, h, w].
-            x: context and motion, Tensor[N, context_size + motion_size, h, w].
+            x: context and motion, Tensor[N, input_size, h, w].
 
         Returns:
             The next hidden state, of the same shape.
@@ -336,9 +346,9 @@ class ConvGRU(nn.Module):
         """What the context contributes to the gates, which no step changes, and the weights for the rest.
 
         Args:
-            context: Tensor[N, context_size, h, w].
+            context: the channels of the input that no step changes, its first ones: Tensor[N, C, h, w].
         """
-        start, stop = self.hidden_size, self.hidden_size + self.context_size
+        start, stop = self.hidden_size, self.hidden_size + context.shape[1]
         weight = torch.cat((self.convz.weight, self.convr.weight, self.convq.weight))
         bias = torch.cat([conv.bias for conv in (self.convz, self.convr, self.convq) if conv.bias is not None])
         terms = F.conv2d(context, weight[:, start:stop], bias, padding=self.convz.padding)
@@ -407,17 +417,24 @@ class ResidualBlock(nn.Module):
         out_channels: channels of the output.
         norm_layer: builds the normalisation for a number of channels; ``None`` for none.
         stride: stride of the first convolution.
+        always_project: have a convolution in the shortcut even where the stride is 1.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, norm_layer: Callable[..., nn.Module] | None, stride: int = 1
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        norm_layer: Callable[..., nn.Module] | None,
+        stride: int = 1,
+        always_project: bool = False,
     ) -> None:
         super().__init__()
         self.convnormrelu1 = Conv2dNormActivation(
             in_channels, out_channels, 3, stride, norm_layer=norm_layer, bias=True
         )
         self.convnormrelu2 = Conv2dNormActivation(out_channels, out_channels, 3, norm_layer=norm_layer, bias=True)
-        self.downsample = _shortcut(in_channels, out_channels, norm_layer, stride)
+        self.downsample = _shortcut(in_channels, out_channels, norm_layer, stride, project=always_project)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -426,9 +443,14 @@ class ResidualBlock(nn.Module):
 
 
 def _shortcut(
-    in_channels: int, out_channels: int, norm_layer: Callable[..., nn.Module] | None, stride: int
+    in_channels: int,
+    out_channels: int,
+    norm_layer: Callable[..., nn.Module] | None,
+    stride: int,
+    *,
+    project: bool = False,
 ) -> nn.Module:
-    if stride == 1:
+    if stride == 1 and not project:
         return nn.Identity()
     return Conv2dNormActivation(
         in_channels, out_channels, 1, stride, norm_layer=norm_layer, activation_layer=None, bias=True
@@ -436,7 +458,12 @@ def _shortcut(
 
 
 class BottleneckBlock(nn.Module):
-    """1x1, 3x3 and 1x1 convolution and a shortcut. Arguments as for :class:`ResidualBlock`."""
+    """1x1, 3x3 and 1x1 convolution and a shortcut.
+
+    Args:
+        in_channels, out_channels, norm_layer: see :class:`ResidualBlock`.
+        stride: stride of the 3x3 convolution.
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, *, norm_layer: Callable[..., nn.Module] | None, stride: int = 1
@@ -460,6 +487,8 @@ class FeatureEncoder(nn.Module):
     Args:
         block: :class:`ResidualBlock` or :class:`BottleneckBlock`.
         layers: channels of the first convolution, of the three stages of two blocks each, and of the output.
+        strides: of the first convolution and of the three stages. RAFT takes features at an eighth of the image's
+            size, so that their product is 8.
         norm_layer: builds the normalisation for a number of channels; ``None`` for none.
 
     Shape:
@@ -469,22 +498,23 @@ class FeatureEncoder(nn.Module):
     def __init__(
         self,
         *,
-        block: type[ResidualBlock | BottleneckBlock],
-        layers: Sequence[int],
-        norm_layer: Callable[..., nn.Module] | None,
+        block: Callable[..., nn.Module] = ResidualBlock,
+        layers: Sequence[int] = (64, 64, 96, 128, 256),
+        strides: Sequence[int] = (2, 1, 2, 2),
+        norm_layer: Callable[..., nn.Module] | None = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
-        self.convnormrelu = Conv2dNormActivation(3, layers[0], 7, 2, norm_layer=norm_layer, bias=True)
-        self.layer1 = self._make_stage(block, layers[0], layers[1], norm_layer, stride=1)
-        self.layer2 = self._make_stage(block, layers[1], layers[2], norm_layer, stride=2)
-        self.layer3 = self._make_stage(block, layers[2], layers[3], norm_layer, stride=2)
+        self.convnormrelu = Conv2dNormActivation(3, layers[0], 7, strides[0], norm_layer=norm_layer, bias=True)
+        self.layer1 = self._make_stage(block, layers[0], layers[1], norm_layer, strides[1])
+        self.layer2 = self._make_stage(block, layers[1], layers[2], norm_layer, strides[2])
+        self.layer3 = self._make_stage(block, layers[2], layers[3], norm_layer, strides[3])
         self.conv = nn.Conv2d(layers[3], layers[4], 1)
         self.output_dim = layers[4]
         self.apply(self._initialize)
 
     @staticmethod
     def _make_stage(
-        block: type[ResidualBlock | BottleneckBlock],
+        block: Callable[..., nn.Module],
         in_channels: int,
         out_channels: int,
         norm_layer: Callable[..., nn.Module] | None,
@@ -519,9 +549,9 @@ class MotionEncoder(nn.Module):
         self,
         *,
         in_channels_corr: int,
-        corr_layers: Sequence[int],
-        flow_layers: Sequence[int],
-        out_channels: int,
+        corr_layers: Sequence[int] = (256, 192),
+        flow_layers: Sequence[int] = (128, 64),
+        out_channels: int = 128,
     ) -> None:
         super().__init__()
         self.convcorr1 = _conv_relu(in_channels_corr, corr_layers[0], 1)
@@ -653,7 +683,7 @@ def _raft_large(
                 in_channels_corr=4 * 9**2, corr_layers=(256, 192), flow_layers=(128, 64), out_channels=128
             ),
             recurrent_block=RecurrentBlock(
-                hidden_size=128, context_size=128, motion_size=128, kernel_sizes=((1, 5), (5, 1))
+                input_size=128 + 128, hidden_size=128, kernel_size=((1, 5), (5, 1)), padding=((0, 2), (2, 0))
             ),
             flow_head=FlowHead(in_channels=128, hidden_size=256),
         ),
@@ -682,7 +712,7 @@ def _raft_small(
             motion_encoder=MotionEncoder(
                 in_channels_corr=4 * 7**2, corr_layers=(96,), flow_layers=(64, 32), out_channels=82
             ),
-            recurrent_block=RecurrentBlock(hidden_size=96, context_size=64, motion_size=82, kernel_sizes=(3,)),
+            recurrent_block=RecurrentBlock(input_size=64 + 82, hidden_size=96, kernel_size=(3,), padding=(1,)),
             flow_head=FlowHead(in_channels=96, hidden_size=128),
         ),
         mask_predictor=mask_predictor,

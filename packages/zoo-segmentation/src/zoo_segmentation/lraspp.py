@@ -62,10 +62,10 @@ class LRASPP(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return backbone_layers(self.backbone)
 
-    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        check_image(x, model="LRASPP", min_size=(1, 1))
-        features = extract_features(self.backbone, x)
-        return OrderedDict(out=upsample_to(x, self.classifier(features)))
+    def forward(self, input: Tensor) -> OrderedDict[str, Tensor]:
+        check_image(input, model="LRASPP", min_size=(1, 1))
+        features = extract_features(self.backbone, input)
+        return OrderedDict(out=upsample_to(input, self.classifier(features)))
 
 
 class LRASPPHead(nn.Module):
@@ -91,9 +91,9 @@ class LRASPPHead(nn.Module):
         self.low_classifier = nn.Conv2d(low_channels, num_classes, 1)
         self.high_classifier = nn.Conv2d(inter_channels, num_classes, 1)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """The scores Tensor[N, num_classes, h, w], of the low features' size."""
-        low, high = features["low"], features["high"]
+    def forward(self, input: Mapping[str, Tensor]) -> Tensor:
+        """The scores Tensor[N, num_classes, h, w], of the size of the features ``low``."""
+        low, high = input["low"], input["high"]
         high = self.cbr(high) * self.scale(high)
         enlarge = partial(F.interpolate, size=low.shape[-2:], mode="bilinear", align_corners=False)
         if is_plain(self.high_classifier, nn.Conv2d) and not is_stand_in(high):

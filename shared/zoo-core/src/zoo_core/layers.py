@@ -286,8 +286,8 @@ class StochasticDepth(nn.Module):
 class LayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels of Tensor[N, C, H, W]."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        x = input.permute(0, 2, 3, 1)
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
 
 

@@ -10,8 +10,6 @@ from zoo_core.layers import (
     Conv3dNormActivation,
     Permute,
     SqueezeExcitation,
-    StochasticDepth,
-    stochastic_depth,
 )
 from zoo_detection.ops._library import backend
 from zoo_detection.ops.boxes import (
@@ -41,6 +39,9 @@ from zoo_detection.ops.losses import (
 )
 from zoo_detection.ops.normalization import FrozenBatchNorm2d
 from zoo_detection.ops.roi_align import MultiScaleRoIAlign, RoIAlign, roi_align
+
+# From the module of that name: imported later, it would take the function's place.
+from zoo_detection.ops.stochastic_depth import StochasticDepth, stochastic_depth
 
 __all__ = [
     "MLP",
