@@ -145,7 +145,7 @@ def losses_by_steps(model: Any, images: list[Tensor], targets: list[dict[str, Te
     objectness, deltas = rpn.head(maps)
     counts = [level[0].numel() for level in objectness]
     anchors = rpn.anchor_generator(batch, maps)
-    join = sys.modules[type(rpn).__module__].concat_box_prediction_layers  # type: ignore[attr-defined]
+    join = sys.modules[type(rpn).__module__].concat_box_prediction_layers
     objectness, deltas = join(objectness, deltas)
     decoded = rpn.box_coder.decode(deltas.detach(), anchors).view(len(images), -1, 4)
     rpn.training = True  # as many proposals as in training
@@ -156,7 +156,7 @@ def losses_by_steps(model: Any, images: list[Tensor], targets: list[dict[str, Te
     proposals, _, labels, regression = heads.select_training_samples(proposals, targets)
     pooled = heads.box_roi_pool(features, proposals, batch.image_sizes)
     predicted = heads.box_predictor(heads.box_head(pooled))
-    box_losses = sys.modules[type(heads).__module__].fastrcnn_loss(*predicted, labels, regression)  # type: ignore[attr-defined]
+    box_losses = sys.modules[type(heads).__module__].fastrcnn_loss(*predicted, labels, regression)
     names = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg")
     return dict(zip(names, (*losses, *box_losses), strict=True))
 
