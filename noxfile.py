@@ -67,12 +67,13 @@ def torch(session: nox.Session) -> None:
 
 @nox.session(requires=["torch"])
 def lint(session: nox.Session) -> None:
-    """Style, formatting and types of everything."""
+    """Style, formatting and types of everything; links and names in the documentation, shapes in docstrings."""
     install_torch(session)
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    session.run("python", "-m", "tools.docs.lint")
     session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
     workflows = sorted(str(path) for path in (ROOT / ".github" / "workflows").iterdir())
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
@@ -288,8 +289,19 @@ def exports(session: nox.Session) -> None:
 
 
 @nox.session(requires=["torch"])
+def examples(session: nox.Session) -> None:
+    """The examples in READMEs and guides, run as a reader would; `-- --write [PAGE...]` takes in what they print."""
+    install_packages(session, *FOLDERS)
+    session.install(*group("test"), *group("examples"))
+    if "--write" in session.posargs:
+        session.run("python", "-m", "tools.docs.examples", *session.posargs)
+        return
+    run_tests(session, "examples")
+
+
+@nox.session(requires=["torch", "docs"])
 def browser(session: nox.Session) -> None:
-    """The catalogue page in Chromium, which has to be installed (or named by CHROMIUM), without network."""
+    """The documentation and the catalogue page in Chromium (installed, or named by CHROMIUM), without network."""
     install_packages(session, *(name for name in FOLDERS if name != "core"))
     session.install(*group("test"), *group("browser"))
     session.run("pytest", "tests/browser", *session.posargs)
@@ -306,7 +318,7 @@ def docs(session: nox.Session) -> None:
     session.run(
         *("python", "-m", "sphinx", "--builder", "html", "--conf-dir", "tools/docs"),
         # What Sphinx warns of is a docstring that reads badly, or a reference that leads nowhere.
-        *("--fail-on-warning", "--keep-going", *session.posargs),
+        *("--fail-on-warning", "--keep-going", "--jobs", "auto", *session.posargs),
         *("--doctree-dir", "build/docs-doctrees", "build/docs-source", "build/docs"),
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from tools import distributions
 from tools.distributions import Distribution
-from tools.docs import pages
+from tools.docs import blocks, lint, pages
 
 ROOT = Path(__file__).resolve().parents[2]
 DISTRIBUTIONS = distributions.find(ROOT).values()
@@ -97,3 +97,103 @@ def test_what_is_public_says_what_it_is(name):
     defined = {name: text for path in paths for name, text in definitions(path).items()}
     shown = [name for name in defined if not name.startswith("_")] if listed is None else defined.keys() & set(listed)
     assert not [name for name in shown if not defined[name]]
+
+
+PAGE = """# Use it
+
+<!-- not run: needs a camera -->
+```sh
+zoo predict resnet50 0   # the first "camera"
+```
+
+1. First
+
+   ```python
+   print("a")
+   ```
+
+   ```
+   a
+   ```
+
+text
+<!-- continues -->
+```python
+print("b")
+```
+
+```console
+$ zoo list \\
+    alexnet
+alexnet
+$ zoo info alexnet
+```
+"""
+
+
+def test_blocks_and_what_is_said_of_them(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text(PAGE)
+    found = blocks.blocks(path)
+    assert [(block.line, block.language) for block in found] == [
+        (5, "sh"), (11, "python"), (15, ""), (21, "python"), (25, "console"),
+    ]  # fmt: skip
+    assert [block.not_run for block in found] == ["needs a camera", None, None, None, None]
+    assert [block.continues for block in found] == [False, False, False, True, False]
+    assert [block.adjoining for block in found] == [False, False, True, False, True]
+    assert found[1].text == 'print("a")'
+    assert [command.text for command in blocks.commands(found[0])] == ["zoo predict resnet50 0"]
+    said = [(command.line, command.text, command.output) for command in blocks.commands(found[4])]
+    assert said == [(25, "zoo list alexnet", "alexnet"), (28, "zoo info alexnet", "")]
+
+
+def test_headings_have_anchors():
+    text = "# The `zoo` command\n\n```sh\n# no heading\n```\n## What's [new](x.md)?\n### A, B\n### A B\n"
+    assert lint.anchors(text) == {"the-zoo-command", "whats-new", "a-b", "a-b-1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("zoo predict resnet50 photo.jpg --topk 3 | head -1", []),
+        ("sbatch --gpus=1 --wrap 'zoo predict resnet50 --shard 1/2 --fast'", ["zoo predict has no option --fast"]),
+        ("torchrun --nnodes 2 --no-python zoo train a b --epoch 2", ["zoo train has no option --epoch"]),
+        ("zoo forecast a", ["zoo has no command 'forecast'"]),
+    ],
+)  # fmt: skip
+def test_options_in_commands_exist(text, expected):
+    assert [fault.removeprefix("here: ") for fault in lint.command_faults(text, "here")] == expected
+
+
+def test_faults_of_a_page_are_found(tmp_path, monkeypatch):
+    path = tmp_path / "page.md"
+    path.write_text(
+        "# A\n[gone](gone.md) [part](#b) [this](#a) ![x](page.md)\n"
+        "`zoo_core.engines.compile_for` `zoo_core.engines.compiled_for` `compile_for()` `compile_fro()`\n"
+        "`--topk` `--topc`\n"
+    )
+    found = [fault.partition(": ")[2] for fault in (*lint.link_faults(path), *lint.code_faults(path))]
+    assert found == [
+        "there is no gone.md",
+        "the page has no heading #b",
+        "page.md needs a text that says what the picture shows",
+        "there is no public name zoo_core.engines.compiled_for",
+        "compile_fro is no public name",
+        "nothing of ours has the option --topc",
+    ]
+
+
+def test_classes_say_the_shapes_that_they_take():
+    tree = ast.parse(
+        'class A(nn.Module):\n    """Shape: Tensor[N, C]."""\n    def forward(self, x): ...\n'
+        "class B(nn.Module):\n    def forward(self, x): ...\n"
+        "class C(nn.Conv2d):\n    def forward(self, x): ...\n"
+        "class D(nn.Module): ...\n"
+    )
+    assert [node.name for node in tree.body if lint.says_no_shape(node)] == ["B"]
+
+
+def test_images_lie_among_the_pages():
+    assert pages.with_links_to_pages("![a b](img/a.webp)", "packages/zoo-a/README.md", MAPPED) == (
+        "![a b](../images/a.webp)"
+    )

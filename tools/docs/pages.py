@@ -9,7 +9,6 @@ distribution that lists names in ``__all__`` (``zoo_detection.ops``) speaks for 
 import ast
 import posixpath
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from tools.distributions import ROOT, Distribution
 SOURCE = ROOT / "build" / "docs-source"
 EXTRA = ROOT / "build" / "docs-extra"
 INDEX = Path(__file__).with_name("index.md")
-_LINK = re.compile(r"\[(?P<text>[^\]\[]+)\]\((?P<target>[^()\s]+)\)")
+IMAGES = "images"
+_LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]\[]+)\]\((?P<target>[^()\s]+)\)")
 _FENCE = re.compile(r"^```", re.MULTILINE)
 
 
@@ -48,6 +48,8 @@ def guides(root: Path = ROOT) -> dict[str, str]:
 def with_links_to_pages(text: str, path: str, pages: dict[str, str]) -> str:
     """A Markdown file whose links lead to pages; of a link to what is no page, only the text stays.
 
+    Images lie together in a folder among the pages.
+
     Args:
         text: the file.
         path: where it is in the repository.
@@ -58,6 +60,9 @@ def with_links_to_pages(text: str, path: str, pages: dict[str, str]) -> str:
         target, hash_sign, heading = link["target"].partition("#")
         if "://" in target or not target:
             return link[0]
+        if link["image"]:
+            shown = posixpath.relpath(f"{IMAGES}/{posixpath.basename(target)}", posixpath.dirname(pages[path]))
+            return f"![{link['text']}]({shown})"
         target = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
         # A link to a folder shows its README.
         page = pages.get(target) or pages.get(posixpath.normpath(f"{target}/README.md"))
@@ -128,9 +133,27 @@ def heading(text: str) -> str:
     return f"{text}\n{'=' * len(text)}\n\n"
 
 
+def images(root: Path = ROOT) -> dict[str, Path]:
+    """The images that pages show, by name.
+
+    Raises:
+        ValueError: two of them are called the same.
+    """
+    found: dict[str, Path] = {}
+    for path in guides(root):
+        for link in _LINK.finditer((root / path).read_text(encoding="utf-8")):
+            if link["image"] and "://" not in link["target"]:
+                image = (root / path).parent.joinpath(link["target"]).resolve()
+                if found.setdefault(image.name, image) != image:
+                    raise ValueError(f"{image} and {found[image.name]} are called the same; pages show both")
+    return found
+
+
 def write(folder: Path) -> None:
-    """Writes all pages to a folder, in place of what is in it."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Writes all pages to a folder, in place of what is in it. Files that stay the same are not touched.
+
+    Sphinx reads again what is newer than what it has.
+    """
     pages = guides()
     contents = {"index.md": INDEX.read_text(encoding="utf-8")}
     for path, page in pages.items():
@@ -140,9 +163,15 @@ def write(folder: Path) -> None:
         modules = {name: path for name, path in public_modules(distribution) if name != distribution.package}
         contents[f"{folder_of_api}/index.rst"] = package_page(distribution, modules)
         contents |= {f"{folder_of_api}/{name}.rst": module_page(name, path) for name, path in modules.items()}
-    for page, content in contents.items():
+    files = {page: content.encode() for page, content in contents.items()}
+    files |= {f"{IMAGES}/{name}": path.read_bytes() for name, path in images().items()}
+    for page, data in files.items():
         (folder / page).parent.mkdir(parents=True, exist_ok=True)
-        (folder / page).write_text(content, encoding="utf-8")
+        if not (folder / page).is_file() or (folder / page).read_bytes() != data:
+            (folder / page).write_bytes(data)
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder).as_posix() not in files:
+            path.unlink()
 
 
 def write_catalog(folder: Path) -> None:

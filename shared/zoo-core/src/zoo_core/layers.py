@@ -162,6 +162,9 @@ class SqueezeExcitation(nn.Module):
         squeeze_channels: channels between the two layers.
         activation: builds the activation between them.
         scale_activation: builds the activation that turns the second layer's output into scales.
+
+    Shape:
+        Tensor[N, input_channels, H, W] -> Tensor[N, input_channels, H, W]
     """
 
     def __init__(
@@ -229,7 +232,7 @@ class MLP(nn.Sequential):
 
 
 class Permute(nn.Module):
-    """Reorders the dimensions of its input to ``dims``."""
+    """Reorders dimensions to ``dims``: by ``[0, 2, 3, 1]``, Tensor[N, C, H, W] becomes Tensor[N, H, W, C]."""
 
     def __init__(self, dims: list[int]) -> None:
         super().__init__()
