@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -180,7 +181,7 @@ def _provide(name: str, path: Path) -> None:
     taken = inspect.signature(get_model_builder(name)).parameters
     # As the published files were made: with auxiliary classifiers, and in int8.
     wanted = {"weights_backbone": None, "aux_loss": True, "aux_logits": True, "init_weights": False, "quantize": True}
-    options = {key: value for key, value in wanted.items() if key in taken}
+    options: dict[str, Any] = {key: value for key, value in wanted.items() if key in taken}
     torch.manual_seed(0)
     model = get_model(name, weights=None, **options)
     path.parent.mkdir(parents=True, exist_ok=True)

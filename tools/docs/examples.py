@@ -317,6 +317,10 @@ def command_faults(text: str, where: str, *, whole: bool = True) -> Iterator[str
         except click.MissingParameter as error:
             if whole:
                 yield f"{where}: zoo {shlex.join(words)}: {error.format_message()}"
+        except click.BadParameter as error:
+            # Files of the reader's are not here.
+            if "does not exist" not in error.format_message():
+                yield f"{where}: zoo {shlex.join(words)}: {error.format_message()}"
         except click.UsageError as error:
             yield f"{where}: zoo {shlex.join(words)}: {error.format_message()}"
 

@@ -218,13 +218,12 @@ def docstring_faults() -> Iterator[str]:
                     for match in _OTHER_SHAPE.finditer(ast.get_docstring(node) or ""):
                         line = getattr(node, "lineno", 1)
                         yield f"{_shown(path)}:{line}: {match[0]!r}: shapes are written Tensor[N, C]"
-            for node in tree.body if path in public else []:
+            classes = [item for item in tree.body if isinstance(item, ast.ClassDef) and path in public]
+            for item in classes:
                 listed = public[path]
-                is_public = isinstance(node, ast.ClassDef) and (
-                    not node.name.startswith("_") if listed is None else node.name in listed
-                )
-                if is_public and says_no_shape(node):
-                    yield f"{_shown(path)}:{node.lineno}: {node.name}: say the shapes that forward takes and gives"
+                is_public = not item.name.startswith("_") if listed is None else item.name in listed
+                if is_public and says_no_shape(item):
+                    yield f"{_shown(path)}:{item.lineno}: {item.name}: say the shapes that forward takes and gives"
 
 
 def says_no_shape(node: ast.ClassDef) -> bool:
@@ -234,7 +233,7 @@ def says_no_shape(node: ast.ClassDef) -> bool:
     if any(base.startswith("nn.") and base != "nn.Module" for base in bases):
         return False
     forwards = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "forward"]
-    text = " ".join(ast.get_docstring(part) or "" for part in (node, *forwards))
+    text = " ".join([ast.get_docstring(node) or "", *(ast.get_docstring(forward) or "" for forward in forwards)])
     return bool(forwards) and not _SHAPE.search(text)
 
 

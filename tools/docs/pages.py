@@ -169,9 +169,9 @@ def write(folder: Path) -> None:
         (folder / page).parent.mkdir(parents=True, exist_ok=True)
         if not (folder / page).is_file() or (folder / page).read_bytes() != data:
             (folder / page).write_bytes(data)
-    for path in folder.rglob("*"):
-        if path.is_file() and path.relative_to(folder).as_posix() not in files:
-            path.unlink()
+    for old in folder.rglob("*"):
+        if old.is_file() and old.relative_to(folder).as_posix() not in files:
+            old.unlink()
 
 
 def write_catalog(folder: Path) -> None:

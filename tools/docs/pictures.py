@@ -34,7 +34,7 @@ MOST = 1_000_000
 
 GARMENTS = ROOT / "packages/zoo-classification/src/zoo_classification/samples"
 SHAPES = ROOT / "packages/zoo-flow/src/zoo_flow/samples"
-CLASSIFIER = {"model": "shufflenet_v2_x0_5", "weights": "FASHIONMNIST_V1"}
+CLASSIFIER, WEIGHTS = "shufflenet_v2_x0_5", "FASHIONMNIST_V1"
 _WIDTH = 960
 _GAP = 12
 _GROUND, _INK, _FAINT = (255, 255, 255), (24, 26, 31), (120, 124, 134)
@@ -57,7 +57,7 @@ def beside(images: Sequence[Image.Image], width: int = _WIDTH) -> Image.Image:
 def classify() -> Image.Image:
     """What the classifier that ships says of five garments."""
     files = [GARMENTS / f"{name}.png" for name in ("ankle-boot", "bag", "dress", "sandal", "trouser")]
-    found = predicting.predict(**CLASSIFIER, files=files, options={"topk": 2})
+    found = predicting.predict(CLASSIFIER, files, weights=WEIGHTS, options={"topk": 2})
     return beside([one.draw() for one in found if isinstance(one, predicting.Prediction)])
 
 
@@ -110,13 +110,13 @@ def search() -> Image.Image:
         images, _ = fashion_mnist.load("t10k")
         for number in range(600):
             write_png(images[number][None], str(Path(temporary, f"{number:03}.png")))
-        found = [one for one in embed(**CLASSIFIER, files=temporary, normalize=True) if hasattr(one, "result")]
-        matrix = torch.stack([one.result for one in found])
+        found = list(embed(CLASSIFIER, temporary, weights=WEIGHTS, normalize=True))
+        matrix = torch.stack([one.result for one in found if isinstance(one, predicting.Prediction)])
         rows = []
         for query in (0, 18, 23):
             near = (matrix @ matrix[query]).topk(6)
             drawn = [
-                _captioned(open_image(found[int(row)].source.paths[0]), "query" if n == 0 else f"{score:.3f}")
+                _captioned(open_image(Path(temporary, f"{int(row):03}.png")), "query" if n == 0 else f"{score:.3f}")
                 for n, (score, row) in enumerate(zip(near.values.tolist(), near.indices, strict=True))
             ]
             rows.append(beside(drawn, 720))
@@ -197,10 +197,10 @@ def fine_tune() -> Image.Image:
                 for row in torch.where(labels == KINDS.index(kind))[0][: 50 if split == "train" else 200].tolist():
                     write_png(pixels[row][None], str(folder / f"{row}.png"))
         sizes = {"train_crop_size": 64, "val_crop_size": 64, "val_resize_size": 64}
-        for name, weights in (("fine-tuned", "FASHIONMNIST_V1"), ("from scratch", None)):
+        for name, weights in (("fine-tuned", WEIGHTS), ("from scratch", None)):
             run = Path(temporary, name)
             train(
-                CLASSIFIER["model"],
+                CLASSIFIER,
                 Path(temporary, "data"),
                 recipe="finetune",
                 weights=weights,
