@@ -1,9 +1,9 @@
 """Adds to the toy package a model that can be trained, its training and recipes.
 
 Environment variables make it misbehave: ``TOY_KILL=rank:step:marker`` ends a process by SIGKILL before that step (from
-1 on), once; ``TOY_SLOW=seconds`` makes steps last; ``TOY_NAN=step`` makes a loss NaN. With ``TOY_PLAIN`` the model is
-in float64, and has neither batch norm nor dropout; ``TOY_PLAIN=norm`` leaves it batch norm. ``TOY_GRADIENTS=folder``
-keeps the gradients of each step in a file for each process.
+1 on), once; ``TOY_PAUSE=step:marker`` writes a file in that step and waits until it is gone; ``TOY_NAN=step`` makes a
+loss NaN. With ``TOY_PLAIN`` the model is in float64, and has neither batch norm nor dropout; ``TOY_PLAIN=norm`` leaves
+it batch norm. ``TOY_GRADIENTS=folder`` keeps the gradients of each step in a file for each process.
 """
 
 import os
@@ -133,7 +133,12 @@ class ToyTraining(Training):
             if os.environ.get("RANK", "0") == rank and self.step == int(step) and not Path(marker).exists():
                 Path(marker).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(float(os.environ.get("TOY_SLOW", "0")))
+        if pause := os.environ.get("TOY_PAUSE"):
+            step, marker = pause.split(":")
+            if self.step == int(step):
+                Path(marker).touch()
+                while Path(marker).exists():
+                    time.sleep(0.01)
         images, truths = batch
         loss = F.cross_entropy(model(images), truths, label_smoothing=self.recipe.label_smoothing)
         return loss * float("nan") if os.environ.get("TOY_NAN") == str(self.step) else loss

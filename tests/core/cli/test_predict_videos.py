@@ -1,7 +1,9 @@
 """``zoo predict`` on videos, cameras and streams: what is written is opened again and looked into."""
 
+import contextlib
 import http.server
 import io
+import itertools
 import json
 import os
 import pty
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -192,68 +195,95 @@ def test_animated_images_are_images(capsys):
 
 
 class _Stream(http.server.BaseHTTPRequestHandler):
-    """Sends a video again and again, in its own time, or images one after the other."""
+    """Sends a video again and again, at the speed at which it plays, or images one after the other.
+
+    ``/stalls`` falls silent behind the clip during which :attr:`seen` is set.
+    """
 
     clip = b""
+    clip_seconds = 2.0
+    seen: threading.Event
+    is_over: threading.Event
 
     def do_GET(self):
         self.send_response(200)
         is_images = self.path.startswith("/images")
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=xx" if is_images else "video/mp2t")
         self.end_headers()
-        try:
-            number = 0
-            while True:
-                if is_images:
-                    content = io.BytesIO()
-                    paint(number % 512).save(content, "JPEG", quality=95)
-                    head = f"--xx\r\nContent-Type: image/jpeg\r\nContent-Length: {content.tell()}\r\n\r\n"
-                    self.wfile.write(head.encode() + content.getvalue() + b"\r\n")
-                    time.sleep(1 / 40)
-                else:
-                    for start in range(0, len(self.clip), 188 * 20):
-                        self.wfile.write(self.clip[start : start + 188 * 20])
-                        time.sleep(0.002)
-                number += 1
-                if self.path.startswith("/stalls") and number == 4:
-                    time.sleep(60)
-        except OSError:  # nobody listens any more
-            pass
+        with contextlib.suppress(OSError):  # nobody listens any more
+            if is_images:
+                self._send_images()
+            else:
+                self._send_clips()
+
+    def _send_images(self):
+        for number in itertools.count():
+            content = io.BytesIO()
+            paint(number % 512).save(content, "JPEG", quality=95)
+            head = f"--xx\r\nContent-Type: image/jpeg\r\nContent-Length: {content.tell()}\r\n\r\n"
+            self.wfile.write(head.encode() + content.getvalue() + b"\r\n")
+            time.sleep(1 / 40)
+
+    def _send_clips(self):
+        pieces = [self.clip[start : start + 188 * 20] for start in range(0, len(self.clip), 188 * 20)]
+        begin = time.monotonic()
+        for number in itertools.count():
+            for place, piece in enumerate(pieces):
+                due = begin + self.clip_seconds * (number + place / len(pieces))
+                time.sleep(max(0, due - time.monotonic()))
+                self.wfile.write(piece)
+            if self.path.startswith("/stalls") and self.seen.is_set():
+                self.is_over.wait()
+                return
 
     def log_message(self, *arguments):
         pass
 
 
+@dataclass(frozen=True)
+class _Server:
+    """A server of endless streams."""
+
+    address: str
+    seen: threading.Event
+    """To be set once enough was seen of a stream."""
+
+
 @pytest.fixture
 def server(tmp_path):
-    """The address of a server of endless streams."""
     path = encode(tmp_path / "a.ts", count=60, audio=tone(2.0, rate=16000)[1], audio_codec="aac")
-    handler = type("Stream", (_Stream,), {"clip": path.read_bytes()})
+    seen, is_over = threading.Event(), threading.Event()
+    handler = type("Stream", (_Stream,), {"clip": path.read_bytes(), "seen": seen, "is_over": is_over})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
         found.daemon_threads = True
         threading.Thread(target=found.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{found.server_address[1]}"
+        yield _Server(f"http://127.0.0.1:{found.server_address[1]}", seen)
+        is_over.set()
         found.shutdown()
 
 
 @pytest.mark.parametrize(("name", "has_sound"), [("live", True), ("images", False), ("stalls", True)])
 def test_a_stream_until_ctrl_c(toys, server, name, has_sound):
-    command = [sys.executable, "-m", "zoo_core.cli", "predict", "brightnet", f"{server}/{name}", "--output", "out"]
+    address = f"{server.address}/{name}"
+    command = [sys.executable, "-m", "zoo_core.cli", "predict", "brightnet", address, "--output", "out"]
     with subprocess.Popen(
         command, env=environment(toys.path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         heads = []
         while len(heads) < 20:
             line = process.stdout.readline()
-            assert line, process.stderr and process.stderr.read()
+            assert line, process.stderr.read()
             heads += [line.strip()] if line.startswith("http") else []
+        server.seen.set()
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
+        # Not communicate(), which loses the lines that were read ahead of readline().
+        heads += [line.strip() for line in process.stdout if line.startswith("http")]
+        errors = process.stderr.read()
     assert process.returncode == 0
     assert errors == ""
-    heads += [line for line in rest.splitlines() if line.startswith("http")]
-    assert heads[0] == f"{server}/{name} [0]"
+    assert heads[0] == f"{address} [0]"
     assert [path.name for path in Path("out").iterdir()] == [f"{name}.mp4"]
     sizes, times, numbers = written(f"out/{name}.mp4")
     assert sizes == {(160, 128)}
@@ -271,9 +301,11 @@ def test_a_stream_until_ctrl_c(toys, server, name, has_sound):
 def test_a_stream_that_breaks_off(server, monkeypatch, capsys):
     """What was seen of it is kept."""
     monkeypatch.setattr(streams, "_TIMEOUTS", (5.0, 1.0))
-    zoo("predict", "brightnet", f"{server}/stalls", "--output", "out", "--json", expect=1)
+    server.seen.set()
+    address = f"{server.address}/stalls"
+    zoo("predict", "brightnet", address, "--output", "out", "--json", expect=1)
     *found, failure = records(capsys)
-    assert failure["error"] == f"{server}/stalls: broke off: nothing came for too long"
+    assert failure["error"] == f"{address}: broke off: nothing came for too long"
     sizes, times, _ = written("out/stalls.mp4")
     assert sizes == {(160, 128)}
     assert len(times) == len(found) > 0

@@ -70,25 +70,25 @@ def test_a_killed_run_goes_on_bit_for_bit(toys, data, tmp_path):
 def test_ctrl_c_saves_and_says_how_to_go_on(toys, data, tmp_path, monkeypatch, capsys):
     """The line that it prints is run as it is, and ends with what an uninterrupted run ends with."""
     begin(tmp_path, "whole")
+    marker = tmp_path / "in the seventh step"
     process = subprocess.Popen(
         command(*WORDS, "--output", "a run"),
         cwd=tmp_path,
-        env=toy_training.environment(toys, TOY_SLOW="0.2"),
+        env=toy_training.environment(toys, TOY_PAUSE=f"7:{marker}"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch 1"):
-            break
-    time.sleep(0.3)
+    while not marker.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
+    marker.unlink()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     found = re.search(r"stopped after step (\d+) of 15, which is saved; go on with: zoo (.*)", err)
     assert found
-    assert 5 < int(found[1]) < 15
+    assert int(found[1]) == 7
     words = shlex.split(found[2])
     assert words[-3:] == ["--output", "a run", "--resume"]
     monkeypatch.chdir(tmp_path)
