@@ -217,9 +217,9 @@ class _Stream(http.server.BaseHTTPRequestHandler):
                 self._send_clips()
 
     def _send_images(self):
-        for number in itertools.count():
+        for index in itertools.count():
             content = io.BytesIO()
-            paint(number % 512).save(content, "JPEG", quality=95)
+            paint(index % 512).save(content, "JPEG", quality=95)
             head = f"--xx\r\nContent-Type: image/jpeg\r\nContent-Length: {content.tell()}\r\n\r\n"
             self.wfile.write(head.encode() + content.getvalue() + b"\r\n")
             time.sleep(1 / 40)
@@ -227,9 +227,9 @@ class _Stream(http.server.BaseHTTPRequestHandler):
     def _send_clips(self):
         pieces = [self.clip[start : start + 188 * 20] for start in range(0, len(self.clip), 188 * 20)]
         begin = time.monotonic()
-        for number in itertools.count():
+        for index in itertools.count():
             for place, piece in enumerate(pieces):
-                due = begin + self.clip_seconds * (number + place / len(pieces))
+                due = begin + self.clip_seconds * (index + place / len(pieces))
                 time.sleep(max(0, due - time.monotonic()))
                 self.wfile.write(piece)
             if self.path.startswith("/stalls") and self.seen.is_set():
