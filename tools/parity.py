@@ -92,7 +92,8 @@ def checks(name: str, task: str) -> Iterator[tuple[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
-    names = catalog.match(catalog.models(), parser.parse_args().patterns or None, None)
+    theirs = [model.name for model in catalog.models().values() if model.torchvision]
+    names = catalog.match(theirs, parser.parse_args().patterns or None, None)
     if any(catalog.models()[name].task == "detection" for name in names):
         torchvision_operators()  # before anything else imports torchvision: its operators cannot be replaced later
     failed = []

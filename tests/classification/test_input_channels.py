@@ -17,7 +17,7 @@ SIZES = {"inception_v3": 299}
 
 
 @pytest.mark.parametrize("channels", input_channels.CHANNELS)
-@pytest.mark.parametrize("name", reference.model_names("classification"))
+@pytest.mark.parametrize("name", reference.builder_names("classification"))
 def test_every_builder(name, channels):
     # One that runs shows that no other layer asks for three; the others differ in size alone.
     size = SIZES.get(name, 224)

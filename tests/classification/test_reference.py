@@ -1,5 +1,7 @@
 """Every builder against the reference. One case a builder of the catalogue, so that none can be forgotten.
 
+Those of the zoo's own are compared with what `tools` wrote of another implementation.
+
 The model of a case is made once and serves all tests of its case: pytest runs them one after the other.
 """
 
@@ -39,7 +41,7 @@ def input_size(name: str) -> int:
     return 299 if name == "inception_v3" else 224
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=reference.builder_names("classification"))
 def case(request):
     """The name of a builder, and its model filled as the reference was."""
     yield request.param, reference.fill_parameters(without_init(request.param))
@@ -79,7 +81,11 @@ def test_export(case):
             torch.testing.assert_close(exported(x), model(x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+# Beside the smallest of each family, what pads by the size of its input.
+TRANSFORMED = [*SMALLEST, "efficientnet_lite0"]
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
 def test_compile_without_graph_breaks(name):
     model = reference.fill_parameters(without_init(name))
     size = input_size(name) if name.startswith(FIXED_SIZE) or name == "inception_v3" else 96
@@ -90,7 +96,7 @@ def test_compile_without_graph_breaks(name):
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", TRANSFORMED)
 def test_output_once_optimized_for_inference(name):
     model = optimize_for_inference(reference.fill_parameters(without_init(name)))
     assert_golden_output(name, model)

@@ -208,6 +208,13 @@ def test_published_models_have_all_of_the_reference():
         assert [package for package, names in published.items() if name in names] == [f"zoo-{entry['task']}"]
 
 
+def test_a_model_of_another_package_is_none_of_torchvisions(tmp_path):
+    assert not read(tmp_path, GOOD)["net"].torchvision
+    assert not read(tmp_path, GOOD.replace("[net]\n", "[net]\ntorchvision = true\n"))["net"].torchvision
+    with pytest.raises(catalog.CatalogError, match="torchvision = 'no' must be bool"):
+        read(tmp_path, GOOD.replace("[net]\n", '[net]\ntorchvision = "no"\n'))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -353,7 +360,11 @@ def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
         "min_size = [32, 64]\nmin_temporal_size = 8\nclip_length = 16\nclips_per_video = 5\n"
         'frame_rate = 7.5\nops = 1.5\nfile_size = 2.25\ntrained_on = ["Data"]\n'
         'num_params = 1234567\nrecipe = "by hand"\nlicense = "MIT"\nbackend = "fbgemm"\nunquantized = "Net_Weights.A"\n'
+<<<<<<< HEAD
         'samples = "package:pack/samples"\n'
+=======
+        'extra = "big"\nnames = "elsewhere"\nknows = "six letters"\n'
+>>>>>>> 802ce79 (EfficientNet-Lite0 to 2: photographs get ImageNet labels from a package of the index)
         'docs = """Two\n  lines."""\nkeypoint_names = ["nose"]\ncategories = ["a", "b", "c", "d", "e", "f"]',
     )
     checkpoint = read(tmp_path, text)["net"].checkpoint("B")
@@ -386,6 +397,7 @@ def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
     assert brief == {
         "name": "B",
         "metrics": {"Data": {"acc@1": 80, "acc@5": 95.5}},
+        "knows": "six letters",
         "num_params": 1234567,
         "gflops": 1.5,
         "file_size_mb": 2.25,
@@ -398,6 +410,7 @@ def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
     assert len(whole) == len(dataclasses.fields(checkpoint))
     assert checkpoint.described() == {
         "Data": "acc@1 80, acc@5 95.5",
+        "knows": "six letters",
         "parameters": "1,234,567",
         "GFLOPs": "1.5",
         "smallest input": "32x64 (height x width)",

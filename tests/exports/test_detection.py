@@ -12,7 +12,7 @@ from support.runtimes import RUNTIMES
 SIZES = [(100, 140), (140, 100), (61, 57)]
 
 
-@pytest.mark.parametrize("name", reference.model_names("detection"))
+@pytest.mark.parametrize("name", reference.builder_names("detection"))
 def test_detections_equal_eager(name: str, tmp_path: Path, record_property) -> None:
     model = detector(name)
     path = to_onnx(model, tmp_path / "model.onnx", SIZES[0])

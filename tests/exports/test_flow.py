@@ -2,7 +2,7 @@
 
 from support import recorded, reference
 
-case = recorded.cases(reference.model_names("flow"))
+case = recorded.cases(reference.builder_names("flow"))
 
 test_jit_trace = recorded.test_jit_trace
 test_onnx_with_a_dynamic_batch = recorded.test_onnx_with_a_dynamic_batch

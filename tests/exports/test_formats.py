@@ -18,7 +18,7 @@ from zoo_core.predicting import load
 from zoo_core.tasks import task_class
 
 TASKS = ("classification", "quantized", "segmentation", "video", "flow", "detection")
-NAMES = [name for task in TASKS for name in reference.model_names(task)]
+NAMES = [name for task in TASKS for name in reference.builder_names(task)]
 
 
 def checkpoint(name: str, folder: Path) -> Path:

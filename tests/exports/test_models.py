@@ -4,7 +4,7 @@ from support import recorded, reference
 
 TASKS = ("video", "segmentation", "quantized", "classification")
 
-case = recorded.cases([name for task in TASKS for name in reference.model_names(task)])
+case = recorded.cases([name for task in TASKS for name in reference.builder_names(task)])
 
 test_symbolic_trace = recorded.test_symbolic_trace
 test_jit_trace = recorded.test_jit_trace

@@ -4,7 +4,9 @@ import pytest
 
 from support import feature_contract, reference
 
-case = feature_contract.cases(reference.catalog())
+NAMES = [*reference.catalog(), *reference.own_names()]
+
+case = feature_contract.cases(NAMES)
 
 test_output_is_that_of_the_forward = feature_contract.test_output_is_that_of_the_forward
 test_head_on_the_last_features_gives_the_output = feature_contract.test_head_on_the_last_features_gives_the_output
@@ -15,7 +17,7 @@ test_parts_are_disjoint_and_whole = feature_contract.test_parts_are_disjoint_and
 test_module_exported = feature_contract.test_module_exported
 
 
-@pytest.mark.parametrize("name", reference.catalog())
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_told_is_what_is_built(name):
     """The committed tables, which `python -m tools.feature_tables` writes."""
     feature_contract.told_by_builders(name)

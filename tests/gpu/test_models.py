@@ -11,13 +11,15 @@ from detection.exported import detector, picture
 from support import recording, reference
 from zoo_core.inference import optimize_for_inference
 
-IMAGES = [name for task in ("classification", "segmentation", "video", "flow") for name in reference.model_names(task)]
+IMAGES = [
+    name for task in ("classification", "segmentation", "video", "flow") for name in reference.builder_names(task)
+]
 FAMILIES = [
     name
     for task in ("classification", "segmentation", "video", "flow")
     for name in recording.smallest_of_each_family(task)
 ]
-DETECTORS = reference.model_names("detection")
+DETECTORS = reference.builder_names("detection")
 GPU = torch.device("cuda")
 
 

@@ -8,7 +8,7 @@ from support import input_channels, reference
 from zoo_core.input_channels import adapt_weight
 from zoo_quantized import ShuffleNet_V2_X0_5_QuantizedWeights
 
-NAMES = reference.model_names("quantized")
+NAMES = reference.builder_names("quantized")
 NAME = "quantized_shufflenet_v2_x0_5"
 
 

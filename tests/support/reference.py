@@ -1,6 +1,8 @@
-"""The compatibility reference: what the models must be equal to.
+"""The compatibility reference: what the models that torchvision has must be equal to.
 
-`tests/assets/reference` holds the published catalogue, signatures, state-dict manifests and sampled outputs.
+`tests/assets/reference` holds the published catalogue, signatures, state-dict manifests and sampled outputs. Models of
+the zoo's own (``torchvision = false`` in their catalogues) are not in it: what holds of any builder takes
+:func:`builder_names`, what holds of those that torchvision has :func:`model_names`.
 """
 
 import enum
@@ -18,29 +20,49 @@ import torch
 from torch import Tensor, nn
 
 import zoo_core
+import zoo_core.catalog
 from tools.reference_values import fill_parameters as fill_parameters
 from tools.reference_values import image as image
 from tools.reference_values import no_random_init as no_random_init
 
 ASSETS = Path(__file__).parent.parent / "assets" / "reference"
+# Of the zoo's own models: outputs of another implementation, and the state dict as it was first published.
+ASSETS_OF_OWN = ASSETS.parent / "own"
 
 
 @functools.cache
 def catalog() -> dict[str, Any]:
-    """The 121 builders by name."""
+    """The 121 builders of torchvision by name."""
     return json.loads((ASSETS / "catalog.json").read_text())
 
 
 def model_names(task: str) -> list[str]:
+    """The builders of a task that torchvision has."""
     return [name for name, entry in catalog().items() if entry["task"] == task]
 
 
+<<<<<<< HEAD
 def own_names(task: str) -> list[str]:
     """The builders that the reference does not have: those of the zoo's own choice, which it holds to nothing."""
     models = zoo_core.catalog.models()
     return [
         name for name, entry in models.items() if entry.source.ours and entry.task == task and name not in catalog()
     ]
+=======
+def own_names(task: str | None = None) -> list[str]:
+    """The builders of a task, or of all, that are the zoo's own. They are known where their package is installed."""
+    models = zoo_core.catalog.models().values()
+    return [m.name for m in models if m.source.ours and not m.torchvision and task in (None, m.task)]
+
+
+def builder_names(task: str) -> list[str]:
+    """All builders of a task."""
+    return [*model_names(task), *own_names(task)]
+
+
+def task_of(name: str) -> str:
+    return catalog()[name]["task"] if name in catalog() else zoo_core.catalog.model(name).task
+>>>>>>> 802ce79 (EfficientNet-Lite0 to 2: photographs get ImageNet labels from a package of the index)
 
 
 @functools.cache
@@ -55,6 +77,8 @@ def signatures(section: str) -> dict[str, list[list[Any]]]:
 
 def manifest(name: str, form: str = "default") -> list[tuple[str, str, list[int]]]:
     """The state dict in order: (key, dtype, shape)."""
+    if name not in catalog():
+        return [(key, dtype, shape) for key, dtype, shape in _own(name)["state_dict"]]
     with gzip.open(ASSETS / "state_dicts" / f"{name}.json.gz", "rt") as file:
         return [(key, dtype, shape) for key, dtype, shape in json.load(file)[form]]
 
@@ -71,7 +95,13 @@ def manifest_of(model: nn.Module) -> list[tuple[str, str, list[int]]]:
 
 def golden(name: str) -> dict[str, Any]:
     """Sampled outputs: case -> output -> summary."""
+    if name not in catalog():
+        return _own(name)["cases"]
     return json.loads((ASSETS / "golden" / f"{name}.json").read_text())["cases"]
+
+
+def _own(name: str) -> dict[str, Any]:
+    return json.loads((ASSETS_OF_OWN / f"{name}.json").read_text())
 
 
 def assert_matches(output: Tensor, summary: dict[str, Any], tolerance: float = 1e-4) -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from tools import oracle, reference_values
-from tools.bench.measure import compare, measure_models, table
-from zoo_core import get_model_builder, list_models
+from tools.bench.measure import compare, measure_models, table, with_counterpart
+from zoo_core import get_model_builder
 
 
 def pair(name: str) -> tuple[nn.Module, nn.Module]:
@@ -36,7 +36,7 @@ def main() -> None:
     import zoo_classification
 
     torch.set_grad_enabled(False)
-    rows = measure_models(list_models(module=zoo_classification), measure)
+    rows = measure_models(with_counterpart(zoo_classification), measure)
     table(
         f"Classification, one image, {torch.get_num_threads()} threads: milliseconds (fastest run)",
         ["model", "ours", "torchvision", "ratio", "of medians", "difference"],

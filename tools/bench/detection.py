@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from tools import reference_values
-from tools.bench.measure import compare, in_process, measure_models, resident, table
+from tools.bench.measure import compare, in_process, measure_models, resident, table, with_counterpart
 from tools.oracle import builder
 from tools.torchvision_operators import torchvision_operators
-from zoo_core import get_model, list_models
+from zoo_core import get_model
 
 SIZE = (480, 640)
 OBJECTS, LARGE = 40, (3000, 4000)
@@ -121,7 +121,7 @@ def main() -> None:
     import zoo_detection
 
     print(f"operators: {zoo_detection.ops.backend()}")
-    rows = measure_models(list_models(module=zoo_detection), measure)
+    rows = measure_models(with_counterpart(zoo_detection), measure)
     table(
         f"Detection, one image of {SIZE[0]}x{SIZE[1]}, {torch.get_num_threads()} threads: ms (fastest run), peak MB",
         ["model", "ours", "torchvision", "ratio", "of medians", "MB", "MB torchvision", "detections"],

@@ -11,7 +11,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from zoo_core import catalog, list_models
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ def compare(
             function()
             times[index].append(clock() - begun)
     return Comparison(*times)
+
+
+def with_counterpart(package: ModuleType) -> list[str]:
+    """The models of a package that torchvision has too."""
+    return [name for name in list_models(module=package) if catalog.models()[name].torchvision]
 
 
 def measure_models(names: Iterable[str], measure: Callable[[str], list[str]]) -> list[list[str]]:

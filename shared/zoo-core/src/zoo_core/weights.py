@@ -91,6 +91,38 @@ class Weights:
         )
 
 
+@dataclass(eq=False)
+class _OfAnotherPackage(Weights):
+    """Weights whose file comes with another package, or has the names of another library.
+
+    Args:
+        model: what they are of.
+        checkpoint: what the catalogue says of them.
+    """
+
+    model: catalog.Model
+    checkpoint: catalog.Checkpoint
+
+    def get_state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        from zoo_core import checkpoints
+
+        try:
+            found = super().get_state_dict(*args, **kwargs)
+        except checkpoints.CheckpointNotFoundError as error:
+            install = self.checkpoint.install(self.model.source)
+            if install is None:
+                raise
+            raise checkpoints.CheckpointNotFoundError(
+                f"the weights {self.checkpoint.name} of {self.model.name} come with an extra that is not installed: "
+                f"{install}"
+            ) from error
+        if self.checkpoint.names is None:
+            return found
+        from zoo_core.checkpoints import foreign
+
+        return dict(foreign.translated(self.model.name, found, source=f"{self.model.name} with {self.checkpoint.name}"))
+
+
 def _parts(transforms: Callable[..., Any]) -> tuple[Any, ...]:
     """What makes two preprocessing factories equal: functools.partial itself compares by identity."""
     if isinstance(transforms, functools.partial):
@@ -179,7 +211,8 @@ class WeightsEnum(enum.Enum):
 @functools.cache
 def _from_catalog(cls: type[WeightsEnum], name: str) -> Weights:
     file = catalog.file_of_module(inspect.getfile(sys.modules[cls.__module__]))
-    entry = catalog.weights_in_file(file, cls.__name__).checkpoints.get(name)
+    model = catalog.weights_in_file(file, cls.__name__)
+    entry = model.checkpoints.get(name)
     if entry is None:
         raise catalog.CatalogError(f"{file}: has no checkpoint {name} for {cls.__name__}; add its table")
     from zoo_core import presets
@@ -187,7 +220,12 @@ def _from_catalog(cls: type[WeightsEnum], name: str) -> Weights:
     transforms = functools.partial(getattr(presets, entry.preset), **entry.preset_arguments)
     # Other weights are named; to find them may mean to import their package.
     meta = LateDict(entry.meta(), {"unquantized": weights_named})
-    weights = Weights(entry.url, transforms, meta)
+    is_plain = entry.extra is None and entry.names is None
+    weights = (
+        Weights(entry.url, transforms, meta)
+        if is_plain
+        else _OfAnotherPackage(entry.url, transforms, meta, model, entry)
+    )
     weights.sha256_prefix = entry.sha256_prefix
     return weights
 

@@ -20,6 +20,7 @@ _MODEL_KEYS: Mapping[str, values.Parse] = {
     "weights": values.identifier,
     "default": values.text,
     "pretrained": values.text,
+    "torchvision": values.flag,
     "checkpoints": lambda value: value,
     "paper": lambda value: value,
 }
@@ -106,6 +107,7 @@ def _model(path: Path, source: Source, name: str, table: Any) -> Model:
         checkpoints=checkpoints,
         source=source,
         paper=paper,
+        torchvision=source.ours and found.get("torchvision", True),
     )
 
 

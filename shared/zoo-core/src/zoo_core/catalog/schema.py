@@ -105,14 +105,20 @@ class Checkpoint:
         recipe: how the weights were trained, usually a url.
         license: licence of the weights, where it is stated; :mod:`zoo_core.catalog.licences` says more.
         trained_on: the data sets that the weights were trained on, those of the first weights included.
+        knows: what the model tells apart, in a few words: ``"ten kinds of garment"``.
         backend: the engine that int8 weights were made for.
         unquantized: full name of the weights that int8 ones were made from.
         docs: what else there is to say.
         samples: url of a folder of inputs that show what the weights know, for ``zoo demo``; by default the task's.
+        extra: which extra of the model's distribution brings the package that a ``package:`` url names; ``None`` where
+            the distribution has the file itself.
+        names: the library whose names the file's tensors have; those of the model take their place when it is loaded.
+            ``None`` where they are the model's.
     """
 
     name: str
     metrics: Mapping[str, Mapping[str, float]] = _key(values.metrics, meta="_metrics", brief=True, title=None)
+    knows: str | None = _key(values.text, meta=None, brief=True, default=None)
     num_params: int | None = _key(values.whole, brief=True, title="parameters", text="{:,}".format, default=None)
     ops: float | None = _key(
         values.number, meta="_ops", json="gflops", brief=True, title="GFLOPs", text="{:g}".format, default=None
@@ -149,11 +155,18 @@ class Checkpoint:
         values.text, meta="_docs", title="notes", text=lambda text: " ".join(text.split()), default=None
     )
     samples: str | None = _key(values.url, meta=None, title=None, default=None)
+    extra: str | None = _key(values.name, meta=None, title=None, default=None)
+    names: str | None = _key(values.name, meta=None, title=None, default=None)
 
     @property
     def embedded(self) -> bool:
-        """Whether the file ships inside an installed package, so that no network is needed."""
+        """Whether the file lies inside a package, so that no network is needed once that is installed."""
         return self.url.startswith("package:")
+
+    def install(self, source: Source) -> str | None:
+        """The command that installs the file, where it comes with an extra of the distribution of its catalogue."""
+        distribution = source.package.partition(".")[0].replace("_", "-")
+        return None if self.extra is None else f"pip install '{distribution}[{self.extra}]'"
 
     @property
     def preset(self) -> str:
@@ -284,6 +297,9 @@ class Model:
         checkpoints: by member name, in the order of the file.
         source: the catalogue that the model comes from.
         paper: what its paper says of weights that are not among the checkpoints; ``None`` where nothing is said.
+        torchvision: whether torchvision has this model, so that signature, state dict, outputs and published weights
+            are those of torchvision's. So are all models of the zoo that do not say otherwise (``torchvision = false``
+            in their tables), and none of other packages.
     """
 
     name: str
@@ -296,6 +312,7 @@ class Model:
     checkpoints: Mapping[str, Checkpoint]
     source: Source = field(repr=False)
     paper: Paper | None = None
+    torchvision: bool = False
 
     def checkpoint(self, member: str = DEFAULT) -> Checkpoint:
         """The checkpoint of a member: ``"IMAGENET1K_V1"``, ``"ResNet50_Weights.IMAGENET1K_V1"`` or ``"DEFAULT"``.

@@ -145,6 +145,13 @@ def sha256_prefix(value: Any) -> str:
     return value
 
 
+def flag(value: Any) -> bool:
+    """``true`` or ``false``."""
+    if not isinstance(value, bool):
+        raise WrongValueError("must be bool")
+    return value
+
+
 def whole(value: Any) -> int:
     """An integer from 1 on."""
     if not isinstance(value, int) or isinstance(value, bool):
