@@ -360,11 +360,7 @@ def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
         "min_size = [32, 64]\nmin_temporal_size = 8\nclip_length = 16\nclips_per_video = 5\n"
         'frame_rate = 7.5\nops = 1.5\nfile_size = 2.25\ntrained_on = ["Data"]\n'
         'num_params = 1234567\nrecipe = "by hand"\nlicense = "MIT"\nbackend = "fbgemm"\nunquantized = "Net_Weights.A"\n'
-<<<<<<< HEAD
-        'samples = "package:pack/samples"\n'
-=======
-        'extra = "big"\nnames = "elsewhere"\nknows = "six letters"\n'
->>>>>>> 802ce79 (EfficientNet-Lite0 to 2: photographs get ImageNet labels from a package of the index)
+        'samples = "package:pack/samples"\nextra = "big"\nnames = "elsewhere"\nknows = "six letters"\n'
         'docs = """Two\n  lines."""\nkeypoint_names = ["nose"]\ncategories = ["a", "b", "c", "d", "e", "f"]',
     )
     checkpoint = read(tmp_path, text)["net"].checkpoint("B")

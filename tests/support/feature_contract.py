@@ -30,11 +30,7 @@ class Case:
 
     @property
     def task(self) -> str:
-<<<<<<< HEAD
         return zoo_core.catalog.model(self.name).task
-=======
-        return reference.task_of(self.name)
->>>>>>> 802ce79 (EfficientNet-Lite0 to 2: photographs get ImageNet labels from a package of the index)
 
     @cached_property
     def model(self) -> nn.Module:

@@ -66,22 +66,14 @@ def small_model(name: str, **kwargs: Any) -> nn.Module:
 
 def reference_arguments(name: str) -> dict[str, Any]:
     """Arguments without which a builder would fetch a backbone's checkpoint, or take minutes to initialise."""
-<<<<<<< HEAD
     if zoo_core.catalog.model(name).task == "segmentation":
-=======
-    if reference.task_of(name) == "segmentation":
->>>>>>> 802ce79 (EfficientNet-Lite0 to 2: photographs get ImageNet labels from a package of the index)
         return {"weights_backbone": None}
     return {"init_weights": True} if name.removeprefix("quantized_") in ("googlenet", "inception_v3") else {}
 
 
 def small_inputs(name: str, batch: int = 2) -> Inputs:
     """The smallest inputs that serve."""
-<<<<<<< HEAD
     task = zoo_core.catalog.model(name).task
-=======
-    task = reference.task_of(name)
->>>>>>> 802ce79 (EfficientNet-Lite0 to 2: photographs get ImageNet labels from a package of the index)
     if task == "flow":
         return tuple(2 * reference.image(seed, batch, 3, 128, 136) - 1 for seed in (1, 2))
     plain = name.removeprefix("quantized_")

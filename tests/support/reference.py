@@ -41,14 +41,6 @@ def model_names(task: str) -> list[str]:
     return [name for name, entry in catalog().items() if entry["task"] == task]
 
 
-<<<<<<< HEAD
-def own_names(task: str) -> list[str]:
-    """The builders that the reference does not have: those of the zoo's own choice, which it holds to nothing."""
-    models = zoo_core.catalog.models()
-    return [
-        name for name, entry in models.items() if entry.source.ours and entry.task == task and name not in catalog()
-    ]
-=======
 def own_names(task: str | None = None) -> list[str]:
     """The builders of a task, or of all, that are the zoo's own. They are known where their package is installed."""
     models = zoo_core.catalog.models().values()
@@ -58,11 +50,6 @@ def own_names(task: str | None = None) -> list[str]:
 def builder_names(task: str) -> list[str]:
     """All builders of a task."""
     return [*model_names(task), *own_names(task)]
-
-
-def task_of(name: str) -> str:
-    return catalog()[name]["task"] if name in catalog() else zoo_core.catalog.model(name).task
->>>>>>> 802ce79 (EfficientNet-Lite0 to 2: photographs get ImageNet labels from a package of the index)
 
 
 @functools.cache

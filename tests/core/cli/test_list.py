@@ -70,7 +70,7 @@ def test_selection(many, capsys):
 def test_list_tells_what_else_could_be_installed(many, capsys):
     zoo("list")
     printed = capsys.readouterr()
-    assert "not installed: zoo-classification (80 models), zoo-detection (12 models)" in printed.err
+    assert "not installed: zoo-classification (83 models), zoo-detection (12 models)" in printed.err
     assert "zoo-" not in printed.out
     zoo("list", "--task", "detection", expect=1)
     assert "pip install zoo-detection" in capsys.readouterr().err
