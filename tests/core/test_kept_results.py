@@ -183,6 +183,29 @@ def test_what_belongs_to_another_run_is_refused(data, tmp_path):
         evaluate("brightnet", data, results=file, resume=True)
 
 
+def test_another_precision_or_engine_is_another_run(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluating, "load", lambda task, place, **_: load(task, place))  # toys run in torch only
+    file = tmp_path / "results.jsonl"
+    interrupted(data, file, 30)
+    with pytest.raises(ResultFileError, match="written with precision = the default, and this run has bf16"):
+        evaluate("brightnet", data, results=file, resume=True, precision="bf16")
+    with pytest.raises(ResultFileError, match="written with engine = the default, and this run has openvino"):
+        evaluate("brightnet", data, results=file, resume=True, engine="openvino")
+    assert evaluate("brightnet", data, results=file, resume=True, engine="torch").metrics == {"acc@1": EXPECTED}
+    lower = tmp_path / "lower.jsonl"
+    interrupted(data, lower, 30, precision="bf16")
+    with pytest.raises(ResultFileError, match="written with precision = bf16, and this run has the default"):
+        evaluate("brightnet", data, results=lower, resume=True)
+    assert evaluate("brightnet", data, results=lower, resume=True, precision="bf16").samples == COUNT
+
+
+def test_parts_of_another_precision_are_not_gone_on_with(data, tmp_path):
+    file = tmp_path / "results.jsonl"
+    assert by_process(data, file, 3, killed={0, 2}) is None
+    with pytest.raises(ResultFileError, match=r"part-0000\d-of-00003.*precision = the default"):
+        evaluate("brightnet", data, results=file, resume=True, precision="bf16")
+
+
 def test_a_result_of_zoo_predict_has_no_score(data, tmp_path):
     file = tmp_path / "results.jsonl"
     interrupted(data, file, 30)

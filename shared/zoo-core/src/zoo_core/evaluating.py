@@ -22,6 +22,7 @@ from zoo_core.kept_results import KeptResults
 from zoo_core.predicting import Failure, Source, load, run
 from zoo_core.predicting.sources import inputs
 from zoo_core.processes import World, agreed, available_processors, gathered, joined
+from zoo_core.runtimes import depends_on
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Sample, Score, Task, task_class
 
@@ -133,7 +134,10 @@ def evaluate(
             found = gathered(own, world)
         else:
             path = Path(results)
-            there = agreed(lambda: KeptResults.find(path, task, samples, count, size, world, resume=resume), world)
+            given = depends_on(engine, precision)
+            there = agreed(
+                lambda: KeptResults.find(path, task, samples, count, size, world, resume=resume, given=given), world
+            )
             with agreed(there.opened, world) as kept:
                 own = _scored(task, samples, kept.places, world, loaded, size, workers, on_progress, kept)
                 kept.finish()

@@ -40,6 +40,7 @@ class KeptResults:
         batch_size: how many samples, which follow each other, one process takes as they are.
         among: the processes.
         there: the files of results that are there.
+        given: what the results depend on beside the task and its options. Plain values.
 
     Attributes:
         places: of the samples that this process has to do, in ascending order.
@@ -54,6 +55,7 @@ class KeptResults:
         batch_size: int,
         among: World,
         there: Sequence[Path],
+        given: Mapping[str, Any],
     ) -> None:
         self.path = path
         self.task = task
@@ -61,6 +63,7 @@ class KeptResults:
         self.count = count
         self.batch_size = batch_size
         self.among = among
+        self.given = dict(given)
         self.places: list[int] = []
         self._shard = None if among.size == 1 else Share(among.rank, among.size)
         self._own_path = path if self._shard is None else self._shard.part(path)
@@ -82,11 +85,12 @@ class KeptResults:
         among: World,
         *,
         resume: bool,
+        given: Mapping[str, Any] | None = None,
     ) -> Self:
         """Looks what is there. Changes nothing, so that all processes find the same.
 
         Args:
-            path, task, samples, count, batch_size, among: see above.
+            path, task, samples, count, batch_size, among, given: see above.
             resume: take what is there; without, there may be nothing.
 
         Raises:
@@ -102,8 +106,8 @@ class KeptResults:
                 f"{there[-1]} is there already: --resume goes on with it; or remove it, or name another file"
             )
         for file in there:
-            _check_run(file, task)
-        found = cls(path, task, samples, count, batch_size, among, there)
+            _check_run(file, run_of(task, "evaluate") | dict(given or {}))
+        found = cls(path, task, samples, count, batch_size, among, there, given or {})
         if strange := [position for position in found._owner if position >= len(samples)]:
             raise ResultFileError(
                 f"{found._owner[strange[0]]} has results of {max(strange) + 1} samples, and the data set has only "
@@ -121,7 +125,7 @@ class KeptResults:
         file = ResultFile(
             self._own_path,
             _FORMAT,
-            run_of(self.task, "evaluate"),
+            run_of(self.task, "evaluate") | self.given,
             about={"labels": list(self.samples.labels), "data_set": self.samples.published_as},
             shard=self._shard,
             resume=self._own_path.exists(),
@@ -227,7 +231,7 @@ class KeptResults:
             journal_of(part).unlink(missing_ok=True)
 
 
-def _check_run(file: Path, task: Task[Any, Any]) -> None:
+def _check_run(file: Path, run: Mapping[str, Any]) -> None:
     path = journal_of(file)
     if not path.exists():
         raise ResultFileError(
@@ -236,7 +240,7 @@ def _check_run(file: Path, task: Task[Any, Any]) -> None:
         )
     if not path.stat().st_size:
         return
-    found = difference(Journal.read(path).run, run_of(task, "evaluate"))
+    found = difference(Journal.read(path).run, run)
     if found is not None:
         name, before, now = found
         raise ResultFileError(

@@ -9,6 +9,7 @@ __all__ = [
     "EngineError",
     "check_engine",
     "check_precision",
+    "depends_on",
     "install_command",
     "installed",
     "version_of",
@@ -63,3 +64,11 @@ def check_precision(precision: str, engine: str = "torch") -> None:
         raise ValueError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
     if precision == "bf16" and engine == "onnxruntime":
         raise ValueError("ONNX Runtime computes in fp32 on this processor; bf16 takes the engine openvino or torch")
+
+
+def depends_on(engine: str | None, precision: str) -> dict[str, str]:
+    """What results in a file depend on here, for :class:`~zoo_core.predicting.results.ResultFile`: what was asked for
+    other than torch in fp32, or than the runtime of an exported file.
+    """
+    asked = {} if engine in (None, "torch") else {"engine": str(engine)}
+    return asked if precision == "fp32" else {**asked, "precision": precision}

@@ -24,6 +24,7 @@ from zoo_core.cli.running import (
 )
 from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import declaration
+from zoo_core.runtimes import depends_on
 
 if TYPE_CHECKING:
     from zoo_core.predicting import Share
@@ -154,15 +155,15 @@ def command(
 
     task = embedding.EmbeddingTask(spec, options, normalize=normalize, packed=asked.is_matrix)
     place = place_of(task, device, engine)
-    depends_on = {"verb": "embed", "every": every, "fps": fps, "normalize": normalize}
-    depends_on |= {"precision": precision} if precision != "fp32" else {}
+    given_to_results = {"verb": "embed", "every": every, "fps": fps, "normalize": normalize}
+    given_to_results |= depends_on(engine, precision)
     return run_on_files(
         context,
         task,
         files,
         inputs,
         share=share,
-        writer=lambda: asked.writer(task, share, str(place), given=depends_on),
+        writer=lambda: asked.writer(task, share, str(place), given=given_to_results),
         load=lambda: embedding.load(task, place, engine=engine, precision=precision, tell=tell),
         doing="embedding",
     )

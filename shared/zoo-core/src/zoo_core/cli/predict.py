@@ -22,6 +22,7 @@ from zoo_core.cli.running import (
 )
 from zoo_core.cli.task_options import TaskCommand
 from zoo_core.declarations import declaration
+from zoo_core.runtimes import depends_on
 
 _EXAMPLES = """\b
 Examples:
@@ -110,14 +111,14 @@ def command(
 
     chosen = task_class(spec.task)(spec, options)
     place = place_of(chosen, device, engine)
-    depends_on = {"every": every, "fps": fps} | ({"precision": precision} if precision != "fp32" else {})
+    given_to_results = {"every": every, "fps": fps} | depends_on(engine, precision)
     return run_on_files(
         context,
         chosen,
         files,
         inputs,
         share=share,
-        writer=lambda: asked.writer(chosen, share, str(place), given=depends_on),
+        writer=lambda: asked.writer(chosen, share, str(place), given=given_to_results),
         load=lambda: predicting.load(chosen, place, engine=engine, precision=precision, tell=tell),
         doing="predicting",
         directory=output_directory,

@@ -349,12 +349,20 @@ def _checksum(files: Sequence[str]) -> str:
 
 
 def difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:
-    """The first value in which two nested mappings differ: its name, ``"options.topk"``, and both values."""
+    """The first value in which two nested mappings differ: its name, ``"options.topk"``, and both values.
+
+    What a mapping lacks is as good as ``None``, and called ``"the default"``.
+    """
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in dict.fromkeys((*before, *now)):
             found = difference(before.get(key), now.get(key), f"{name}.{key}" if name else key)
             if found is not None:
-                return found
+                path, *values = found
+                old, new = (
+                    "the default" if value is None and key not in mapping else value
+                    for value, mapping in zip(values, (before, now), strict=True)
+                )
+                return path, old, new
         return None
     return None if before == now else (name, before, now)
 
