@@ -118,6 +118,56 @@ def test_eight_bits_and_normalisation_in_the_file(data, labels, tmp_path):
         assert (one.result.probabilities - other.result.probabilities).abs().max() < 0.1
 
 
+def test_openvino_by_the_command(run, data, labels, tmp_path):
+    """Its files are models like others, also with the engine named; another engine is refused."""
+    inputs = [SAMPLES / "bag.png", SAMPLES / "coat.png"]
+    exported = check_file(run, FASHION, tmp_path / "fashion.xml", inputs, export=["--format", "openvino"])
+    file = Path(exported["files"][0])
+    assert [Path(name).name for name in exported["files"]] == ["fashion.xml", "fashion.bin"]
+    assert exported["inputs"] == [{"name": "images", "dtype": "float32", "shape": ["batch", 3, "height", "width"]}]
+    expected = run("evaluate", *FASHION[:1], data, *FASHION[1:], "--labels", labels)
+    check_equal(run("evaluate", file, data, "--labels", labels, "--engine", "openvino"), expected)
+    check_equal(
+        run("predict", file, *inputs, "--engine", "openvino"), run("predict", *FASHION[:1], *inputs, *FASHION[1:])
+    )
+    error = run("predict", file, *inputs, "--engine", "onnxruntime", code=1)
+    assert "files of the format openvino run in openvino, not onnxruntime" in error
+
+
+def test_eight_bits_that_openvino_computes_wrongly_leave_no_file(data, labels, monkeypatch, tmp_path):
+    """The real conversion, of a file in which the scale of the last layer is ten times as large: what a wrong fusion
+    of layers comes to.
+    """
+    from zoo_core.exporting import job
+
+    convert = job.onnx_to_openvino
+
+    def spoiled(source: Path, target: Path, metadata) -> None:
+        model = onnx.load(str(source))
+        (scale,) = (tensor for tensor in model.graph.initializer if tensor.name == "logits_scale")
+        scale.CopyFrom(onnx.numpy_helper.from_array(10 * onnx.numpy_helper.to_array(scale), scale.name))
+        onnx.save(model, str(source))
+        convert(source, target, metadata)
+
+    monkeypatch.setattr(job, "onnx_to_openvino", spoiled)
+    spec = specs.find("shufflenet_v2_x0_5", weights="FASHIONMNIST_V1", labels=labels)
+    with pytest.raises(
+        ExportError, match=r"OpenVINO's outputs .* differ by .* from the model's, those of ONNX Runtime by 0"
+    ):
+        export(spec, tmp_path / "int8.xml", int8=data)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_eight_bits_without_numbers_leave_no_file(data, labels, monkeypatch, tmp_path):
+    from zoo_core.exporting import job
+
+    monkeypatch.setattr(job, "_compare", lambda *_: {"1 x 64 x 64": job.Difference(float("inf"), "logits")})
+    spec = specs.find("shufflenet_v2_x0_5", weights="FASHIONMNIST_V1", labels=labels)
+    with pytest.raises(ExportError, match="are no numbers, or of another shape"):
+        export(spec, tmp_path / "int8.onnx", int8=data, dynamic="none")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_weights_in_16_bits(tmp_path):
     spec = specs.find("shufflenet_v2_x0_5", weights="FASHIONMNIST_V1")
     exported = export(spec, tmp_path / "half.onnx", half=True, dynamic="batch")

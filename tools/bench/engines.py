@@ -1,16 +1,22 @@
 """Engines beside runtimes set up by hand on torchvision's models, and beside torchvision in eager mode, on the CPU.
 
-All get the same parameters and inputs, and run in turn. Processor time counts, which other processes disturb least: of
-each the run that took least. By hand is what a careful user does: the model exported for this one shape by
-`torch.onnx.export`, the file in a session of ONNX Runtime, or compiled by OpenVINO for latency.
+All get the same parameters and inputs, and run in turn. Processor time counts, which other processes disturb least; a
+ratio is the median of those of the rounds. Threads of torch that wait for each other count as well, so on a machine
+that does other work OMP_NUM_THREADS=1 says more. By hand is what a careful user does: the model exported for this one
+shape by `torch.onnx.export`, the file in a session of ONNX Runtime, or compiled by OpenVINO for latency.
 
-Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only, ZOO_BENCH_BATCHES for other batches than
-1 and 8, and ZOO_BENCH_ALL=1 for every builder of images and videos instead of ten.
+Set ZOO_BENCH_MODELS to shell patterns (comma-separated; `resnet50*`, its rows have the batch behind the name) for some
+of them only, ZOO_BENCH_BATCHES for other batches than 1 and 8, ZOO_BENCH_SECONDS for how long each row takes, and
+ZOO_BENCH_ALL=1 for every builder, the smallest first, at batch 1 and without the runtimes by hand. ZOO_BENCH_RESULTS
+names a file that rows are added to, one a line; rows that it has are not measured again, so that a run may be
+interrupted.
 """
 
 import contextlib
 import io
+import json
 import os
+import statistics
 import tempfile
 import time
 import warnings
@@ -25,7 +31,7 @@ from tools import oracle, reference_values, trained_like
 from tools.bench.measure import measure_models, table
 from tools.torchvision_operators import torchvision_operators
 from zoo_core import catalog, get_model_builder, list_models
-from zoo_core.engines import compile_for
+from zoo_core.engines import EngineError, compile_for
 from zoo_core.engines.changes import largest_change
 
 MODELS = (
@@ -47,7 +53,7 @@ DETECTORS = (
     "ssdlite320_mobilenet_v3_large",
     "fcos_resnet50_fpn",
 )
-SECONDS = 8.0
+SECONDS = float(os.environ.get("ZOO_BENCH_SECONDS", "8"))
 OURS = {
     "ORT": ("onnxruntime", "fp32"),
     "OV": ("openvino", "fp32"),
@@ -55,18 +61,47 @@ OURS = {
 }
 
 
-def least_times(runs: Mapping[str, Callable[[], Any]], seconds: float = SECONDS) -> dict[str, float]:
-    """Processor time in ms of the run of each that took least; all run in turn for about that long."""
+def rounds(runs: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
+    """Processor time in ms of each in each round; all run in turn for about `SECONDS`, three times at least."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()
     started = time.perf_counter()
-    while len(next(iter(times.values()))) < 3 or time.perf_counter() - started < seconds:
+    while len(next(iter(times.values()))) < 3 or time.perf_counter() - started < SECONDS:
         for name, run in runs.items():
             begun = time.process_time()
             run()
-            times[name].append(time.process_time() - begun)
-    return {name: 1e3 * min(found) for name, found in times.items()}
+            times[name].append(1e3 * (time.process_time() - begun))
+    return times
+
+
+def ratio(times: Mapping[str, list[float]], slow: str, fast: str) -> float:
+    """How many times as fast one is: the median of the rounds."""
+    return statistics.median(one / other for one, other in zip(times[slow], times[fast], strict=True))
+
+
+def fastest(times: Mapping[str, list[float]], names: Iterable[str]) -> str:
+    return min(names, key=lambda name: statistics.median(times[name]))
+
+
+def kept_rows(kind: str) -> dict[str, list[str]]:
+    """The rows of that kind which the file of results has, by their first cell."""
+    path = Path(os.environ.get("ZOO_BENCH_RESULTS", ""))
+    lines = path.read_text().splitlines() if path.is_file() else []
+    rows = [entry["row"] for entry in map(json.loads, lines) if entry["kind"] == kind]
+    return {row[0]: row for row in rows}
+
+
+def measured(kind: str, key: str, measure: Callable[[], list[str]]) -> list[str]:
+    """A row, which is kept."""
+    kept = kept_rows(kind).get(key)
+    if kept is not None:
+        return kept
+    row = measure()
+    if path := os.environ.get("ZOO_BENCH_RESULTS"):
+        with open(path, "a") as file:
+            print(json.dumps({"kind": kind, "row": row, "threads": torch.get_num_threads()}), file=file)
+    return row
 
 
 def pair(name: str) -> tuple[nn.Module, nn.Module]:
@@ -139,37 +174,74 @@ def _run_of(compiled: Any, values: Any) -> Callable[[], Any]:
     return lambda: compiled([values])
 
 
-def measure(name: str, batches: Iterable[int]) -> list[list[str]]:
-    """The rows of one model, one for each batch."""
-    rows = []
-    for batch in batches:
+def measure(name: str, batch: int) -> list[str]:
+    """The row of one model and batch."""
+    ours, theirs = pair(name)
+    x = inputs(name, batch)
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        engines = {title: compile_for(ours, *way) for title, way in OURS.items()}
+        expected = _Flat(theirs)(x)
+        error = max(relative(_flat(engines[title](x)), expected) for title in ("ORT", "OV"))
+        with torch.inference_mode(False), torch.no_grad():
+            hand = by_hand(theirs, x.clone(), Path(folder))
+        runs: dict[str, Callable[[], Any]] = {"torchvision": lambda: theirs(x)}
+        runs |= {f"hand {title}": run for title, run in hand.items()}
+        runs |= {title: _call(engine, x) for title, engine in engines.items()}
+        times = rounds(runs)
+    best, best_by_hand = fastest(times, ("ORT", "OV")), fastest(times, ("hand ORT", "hand OV"))
+    row = [f"{name} {batch}", f"{statistics.median(times['torchvision']):.0f}"]
+    row += [f"{ratio(times, 'torchvision', title):.2f}" for title in OURS]
+    row += [f"{ratio(times, best_by_hand, best):.2f}", f"{ratio(times, 'hand OV bf16', 'OV bf16'):.2f}"]
+    return [*row, f"{error:.0e}"]
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def measure_best(name: str) -> list[str]:
+    """The row of one model in the table of all: what the best engine reaches at batch 1."""
+    task = catalog.models()[name].task
+    if task in ("detection", "flow"):
+        ours, theirs, given = _as_user(name, task)
+    else:
         ours, theirs = pair(name)
-        x = inputs(name, batch)
-        with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-            engines = {title: compile_for(ours, *way) for title, way in OURS.items()}
-            expected = _Flat(theirs)(x)
-            error = max(
-                float((_flat(engines[title](x)) - expected).abs().max() / expected.abs().max())
-                for title in ("ORT", "OV")
-            )
-            with torch.inference_mode(False), torch.no_grad():
-                hand = by_hand(theirs, x.clone(), Path(folder))
-            runs: dict[str, Callable[[], Any]] = {"torchvision": lambda theirs=theirs, x=x: theirs(x)}  # type: ignore[misc]
-            runs |= {f"hand {title}": run for title, run in hand.items()}
-            runs |= {title: _call(engine, x) for title, engine in engines.items()}
-            found = least_times(runs)
-        best = min(found["ORT"], found["OV"])
-        best_by_hand = min(found["hand ORT"], found["hand OV"])
-        row = [f"{name} {batch}", f"{found['torchvision']:.0f}"]
-        row += [f"{found['torchvision'] / found[title]:.2f}" for title in OURS]
-        row += [f"{best_by_hand / best:.2f}", f"{found['hand OV bf16'] / found['OV bf16']:.2f}", f"{error:.0e}"]
-        print("  ".join(row), flush=True)
-        rows.append(row)
-    return rows
+        given = (inputs(name, 1),)
+    with torch.inference_mode():
+        engines = {title: compile_for(ours, *way) for title, way in OURS.items()}
+        runs: dict[str, Callable[[], Any]] = {"torchvision": lambda: theirs(*given)}
+        refused = []
+        for title, engine in engines.items():
+            try:
+                engine(*given)
+            except EngineError:
+                refused.append(title)
+                continue
+            runs[title] = _call(engine, *given)
+        times = rounds(runs)
+    cells = ["-" if title in refused else f"{ratio(times, 'torchvision', title):.2f}" for title in OURS]
+    return [name, f"{statistics.median(times['torchvision']):.0f}", *cells]
 
 
-def _call(engine: Callable[..., Any], x: Any) -> Callable[[], Any]:
-    return lambda: engine(x)
+def _as_user(name: str, task: str) -> tuple[nn.Module, nn.Module, tuple[Any, ...]]:
+    """Our model and torchvision's, and inputs, of a detector or a model of flow."""
+    if task == "detection":
+        ours: nn.Module = trained_like.detector(name)
+        given: tuple[Any, ...] = ([trained_like.image(1, 480, 640)],)
+        options: dict[str, Any] = {"weights": None, "weights_backbone": None}
+    else:
+        with reference_values.no_random_init():
+            ours = reference_values.fill_parameters(get_model_builder(name)()).eval()
+        given = tuple(reference_values.image(seed, 1, 3, 360, 520) * 2 - 1 for seed in (1, 2))
+        options = {}
+    with reference_values.no_random_init():
+        theirs = oracle.builder(name)(**options).eval()
+    theirs.load_state_dict(ours.state_dict(), assign=True)
+    return ours, theirs, given
+
+
+def _call(engine: Callable[..., Any], *inputs: Any) -> Callable[[], Any]:
+    return lambda: engine(*inputs)
 
 
 def _flat(found: Any) -> Tensor:
@@ -179,11 +251,7 @@ def _flat(found: Any) -> Tensor:
 
 def measure_detector(name: str) -> list[str]:
     """The row of one detector, end to end on an image of 480x640 pixels."""
-    ours = trained_like.detector(name)
-    with reference_values.no_random_init():
-        theirs = oracle.builder(name)(weights=None, weights_backbone=None).eval()
-    theirs.load_state_dict(ours.state_dict(), assign=True)
-    picture = trained_like.image(1, 480, 640)
+    ours, theirs, ((picture,),) = _as_user(name, "detection")
     expected = theirs([picture])[0]
     runs: dict[str, Callable[[], Any]] = {"torchvision": lambda: theirs([picture])}
     same = {}
@@ -194,9 +262,9 @@ def measure_detector(name: str) -> list[str]:
         change = largest_change([expected], [found])
         same[title] += f" {change.largest:.0e}"
         runs[title] = _call(engine, [picture])
-    times = least_times(runs)
-    row = [name, f"{times['torchvision']:.0f}"]
-    return [*row, *(f"{times['torchvision'] / times[title]:.2f}" for title in OURS), *(same[title] for title in OURS)]
+    times = rounds(runs)
+    row = [name, f"{statistics.median(times['torchvision']):.0f}"]
+    return [*row, *(f"{ratio(times, 'torchvision', title):.2f}" for title in OURS), *(same[title] for title in OURS)]
 
 
 def matched(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> int:
@@ -211,28 +279,33 @@ def matched(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> int:
     return int(near.any(dim=1).sum())
 
 
+def _parameters(name: str) -> int:
+    entry = catalog.models()[name]
+    return (entry.checkpoint("DEFAULT").num_params if entry.checkpoints else None) or 0
+
+
 def main() -> None:
     torch.set_grad_enabled(False)
     torchvision_operators()  # before torchvision is imported without them
-    names = list(MODELS)
+    threads = f"{torch.get_num_threads()} threads"
     if os.environ.get("ZOO_BENCH_ALL"):
-        tasks = ("classification", "segmentation", "video")
-        names = [name for name in list_models() if catalog.models()[name].task in tasks]
+        names = sorted(list_models(), key=_parameters)
+        found = measure_models(names, lambda name: measured("best", name, lambda: measure_best(name)))
+        if found:
+            header = ["model", "torchvision ms", *OURS]
+            table(f"One input: times as fast as torchvision in eager mode, {threads}", header, found)
+        return
     batches = [int(word) for word in os.environ.get("ZOO_BENCH_BATCHES", "1,8").split(",")]
-    rows: list[list[str]] = []
-
-    def each(name: str) -> list[str]:
-        rows.extend(measure(name, batches))
-        return [name]
-
-    measure_models(names, each)
-    header = ["model, batch", "torchvision ms", *OURS, "to the best by hand", "in bf16", "difference"]
-    if rows:
-        table(f"Times as fast as torchvision in eager mode, {torch.get_num_threads()} threads", header, rows)
-    found = measure_models(DETECTORS, measure_detector)
-    header = ["detector", "torchvision ms", *OURS, *(f"equal: {title}" for title in OURS)]
+    keys = {f"{name} {batch}": (name, batch) for name in MODELS for batch in batches}
+    found = measure_models(keys, lambda key: measured("by hand", key, lambda: measure(*keys[key])))
     if found:
-        table("Detectors end to end, one image of 480x640: times as fast as torchvision in eager mode", header, found)
+        header = ["model, batch", "torchvision ms", *OURS, "to the best by hand", "in bf16", "difference"]
+        table(f"Times as fast as torchvision in eager mode, {threads}", header, found)
+    found = measure_models(DETECTORS, lambda name: measured("detectors", name, lambda: measure_detector(name)))
+    if found:
+        header = ["detector", "torchvision ms", *OURS, *(f"equal: {title}" for title in OURS)]
+        title = "Detectors end to end, one image of 480x640: times as fast as torchvision in eager mode"
+        table(f"{title}, {threads}", header, found)
 
 
 if __name__ == "__main__":
