@@ -31,6 +31,7 @@ def checks(name: str, inputs: tuple[Tensor, ...]) -> Iterator[tuple[str, float]]
     yield "initial parameters", initial_parameters(name)
     ours, theirs = filled(name)
     yield "calls of hooks", calls_of_hooks(ours, theirs, inputs)
+    yield "what hooks keep", what_hooks_keep(ours, theirs, inputs)
     try:
         traced = torch.fx.symbolic_trace(theirs)
     except torch.fx.proxy.TraceError:  # what torchvision's forward cannot do, ours need not
@@ -102,6 +103,34 @@ def _calls_by_module(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, 
     for hook in hooks:
         hook.remove()
     return counts
+
+
+@torch.no_grad()
+def what_hooks_keep(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    """What a hook on a layer keeps is changed in place later where torchvision changes it, and nowhere else."""
+    changed = [_changed_later(model, inputs) for model in (ours, theirs)]
+    differing = [path for path, is_changed in changed[0].items() if is_changed and changed[1].get(path) is False]
+    assert not differing, (
+        f"{len(differing)} outputs are changed after hooks saw them, and not torchvision's: {differing[:3]}"
+    )
+    return 0.0
+
+
+def _changed_later(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, bool]:
+    """For each layer that is called, whether what it gave first is changed in place after a hook has seen it."""
+    kept: dict[str, list[tuple[Tensor, int]]] = {}
+
+    def keep(path: str, output: object) -> None:
+        kept.setdefault(path, [(tensor, tensor._version) for tensor in outputs(output)])
+
+    hooks = [
+        module.register_forward_hook(lambda *given, path=path: keep(path, given[2]))
+        for path, module in model.named_modules()
+    ]
+    model(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return {path: any(tensor._version != version for tensor, version in pairs) for path, pairs in kept.items()}
 
 
 @torch.no_grad()
@@ -187,7 +216,7 @@ def outputs(result: object) -> list[Tensor]:
     """The tensors of a model's output, in order."""
     if isinstance(result, Tensor):
         return [result]
-    if result is None or isinstance(result, int):
+    if not isinstance(result, dict | list | tuple):
         return []
     values = result.values() if isinstance(result, dict) else result
     return [tensor for value in values for tensor in outputs(value)]  # type: ignore[attr-defined]

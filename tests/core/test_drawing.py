@@ -113,6 +113,18 @@ def test_width_grows_inwards() -> None:
     assert torch.equal(output[0] > 0, outline(3, 4, 20, 15) | outline(4, 5, 19, 14))
 
 
+@pytest.mark.parametrize(
+    "name", ["uint8", "int8", "int16", "uint16", "int32", "int64", "float16", "bfloat16", "float64"]
+)
+def test_coordinates_of_any_dtype(name: str) -> None:
+    image, boxes = torch.zeros(3, 24, 30, dtype=torch.uint8), torch.tensor([[1, 2, 10, 12]])
+    points, dtype = torch.tensor([[[3, 4], [20, 11]]]), getattr(torch, name)
+    drawn = draw_bounding_boxes(image, boxes.to(dtype), colors="red")
+    assert torch.equal(drawn, draw_bounding_boxes(image, boxes.float(), colors="red"))
+    drawn = draw_keypoints(image, points.to(dtype), connectivity=[(0, 1)])
+    assert torch.equal(drawn, draw_keypoints(image, points.float(), connectivity=[(0, 1)]))
+
+
 def test_filling_is_transparent() -> None:
     white = torch.full((3, 20, 30), 255, dtype=torch.uint8)
     output = draw_bounding_boxes(white, torch.tensor([[3, 4, 20, 15]]), colors="red", fill=True)

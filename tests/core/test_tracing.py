@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from zoo_core.attention import join_heads, pad_to
-from zoo_core.tracing import is_plain, is_recorded, is_watched
+from zoo_core.tracing import added, is_plain, is_recorded, is_watched
 
 
 def test_a_function_that_asks_for_sizes_is_one_node():
@@ -81,3 +81,21 @@ def test_heads_become_channels():
     joined = join_heads(x)
     assert joined.shape == (2, 4, 15)
     assert torch.equal(joined[1, 2, 5:10], x[1, 1, 2])
+
+
+@pytest.mark.parametrize("watched", [None, "", "1", "0"])
+def test_a_sum_takes_no_memory_that_somebody_may_have_kept(watched):
+    module = nn.Sequential(nn.Conv2d(2, 2, 1), nn.Identity())
+    kept = []
+    if watched is not None:
+        module.get_submodule(watched).register_forward_hook(lambda *given: kept.append((given[2], given[2].clone())))
+    x = torch.rand(1, 2, 3, 3)
+    with torch.no_grad():
+        result = module(x)
+        expected = result + x
+        total = added(result, x, module)
+    assert torch.equal(total, expected)
+    # Of a layer before the last, the result is another.
+    assert (total is result) == (watched in (None, "0"))
+    for given, then in kept if watched != "0" else []:
+        assert torch.equal(given, then)

@@ -20,6 +20,7 @@ from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, strided_stages
 from zoo_core.layers import make_divisible
 from zoo_core.registry import register_model
+from zoo_core.tracing import added
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
@@ -182,9 +183,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         result = self.layers(x)
-        if self.apply_residual:
-            result += x
-        return result
+        return added(result, x, self.layers) if self.apply_residual else result
 
 
 class MNASNet0_5_Weights(WeightsEnum):

@@ -21,6 +21,7 @@ from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, strided_stages
 from zoo_core.layers import Conv2dNormActivation, initialize_normalization, make_divisible
 from zoo_core.registry import register_model
+from zoo_core.tracing import added
 from zoo_core.weights import WeightsEnum
 
 __all__ = ["MobileNetV2", "MobileNet_V2_Weights", "mobilenet_v2"]
@@ -161,9 +162,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         result = self.conv(x)
-        if self.use_res_connect:
-            result += x
-        return result
+        return added(result, x, self.conv) if self.use_res_connect else result
 
 
 class MobileNet_V2_Weights(WeightsEnum):

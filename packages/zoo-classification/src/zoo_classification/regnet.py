@@ -24,6 +24,7 @@ from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, initialize_normalization, make_divisible
 from zoo_core.registry import register_model
+from zoo_core.tracing import added
 from zoo_core.weights import WeightsEnum
 
 __all__ = [
@@ -292,9 +293,7 @@ class ResBottleneckBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.proj is None else self.proj(x)
-        out = self.f(x)
-        out += shortcut
-        return self.activation(out)
+        return self.activation(added(self.f(x), shortcut, self.f))
 
 
 class BottleneckTransform(nn.Sequential):

@@ -19,6 +19,7 @@ from zoo_core.features.declared import FeatureLayers
 from zoo_core.layers import Conv3dNormActivation, initialize_normalization, make_divisible
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
+from zoo_core.tracing import added
 from zoo_core.weights import WeightsEnum
 from zoo_video.inputs import check_video
 
@@ -177,8 +178,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.c(self.swish(self.se(self.b(self.a(x)))))
-        out += self.shortcut(x)
-        return self.relu(out)
+        return self.relu(added(out, self.shortcut(x), self.c))
 
 
 class SqueezeExcitation3d(nn.Module):

@@ -9,7 +9,7 @@ import torch.fx
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-__all__ = ["is_plain", "is_recorded", "is_stand_in", "is_transformed", "is_watched", "module_node", "one_node"]
+__all__ = ["added", "is_plain", "is_recorded", "is_stand_in", "is_transformed", "is_watched", "module_node", "one_node"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -107,3 +107,22 @@ def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     own = type(module)
     is_kind = own is kind or (getattr(own, "plain_form", None) is kind and getattr(module, "activation", None) is None)
     return is_kind and not is_watched(module)
+
+
+def added(result: Tensor, shortcut: Tensor, module: nn.Module) -> Tensor:
+    """The sum of what a module gave and a shortcut, in the memory of the former where nobody can have kept it.
+
+    Args:
+        result: what ``module`` gave.
+        shortcut: of the same shape.
+        module: if it is an :class:`torch.nn.Sequential`, what it gave is what its last layer gave, too.
+    """
+    if is_stand_in(result):  # a tool may take the result out of the graph
+        return result + shortcut
+    giver: nn.Module | None = module
+    while giver is not None:
+        if is_watched(giver):
+            return result + shortcut
+        giver = giver[-1] if isinstance(giver, nn.Sequential) and len(giver) else None
+    result += shortcut
+    return result

@@ -60,7 +60,8 @@ def draw_bounding_boxes(
         return image
     if boxes.ndim != 2 or boxes.shape[1] not in (4, 8):
         raise ValueError(f"expected boxes of shape [N, 4] or [N, 8], got {list(boxes.shape)}")
-    if not boxes.float().isfinite().all():
+    boxes = boxes.detach().cpu().double()  # not every dtype can be compared
+    if not boxes.isfinite().all():
         raise ValueError("boxes must be finite numbers, got NaN or infinity")
     if boxes.shape[1] == 4 and (boxes[:, :2] > boxes[:, 2:]).any():
         raise ValueError("boxes must be (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2: convert them from other formats")
@@ -193,15 +194,16 @@ def draw_keypoints(
     for first, second in connectivity or ():
         if not (0 <= first < points and 0 <= second < points):
             raise ValueError(f"connectivity names keypoints {(first, second)}, but there are only {points}")
-    if not keypoints.float().cpu()[visible].isfinite().all():
+    keypoints = keypoints.detach().cpu().double()
+    if not keypoints[visible].isfinite().all():
         raise ValueError("visible keypoints must be finite numbers, got NaN or infinity: mask them with visibility")
     if keypoints.numel() == 0:
         return image
     color = (255, 255, 255) if colors is None else parse_colors(colors, 1)[0]
 
     picture, draw = canvas(image)
-    coordinates = keypoints.nan_to_num(0.0) if keypoints.is_floating_point() else keypoints
-    for instance, shown in zip(coordinates.clamp(-FAR, FAR).to(torch.int64).tolist(), visible.tolist(), strict=True):
+    places = keypoints.nan_to_num(0.0).clamp(-FAR, FAR).to(torch.int64).tolist()
+    for instance, shown in zip(places, visible.tolist(), strict=True):
         for (x, y), is_visible in zip(instance, shown, strict=True):
             if is_visible:
                 draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
