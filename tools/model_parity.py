@@ -219,7 +219,7 @@ def outputs(result: object) -> list[Tensor]:
     if not isinstance(result, dict | list | tuple):
         return []
     values = result.values() if isinstance(result, dict) else result
-    return [tensor for value in values for tensor in outputs(value)]  # type: ignore[attr-defined]
+    return [tensor for value in values for tensor in outputs(value)]
 
 
 @torch.no_grad()
