@@ -55,8 +55,13 @@ def install_packages(session: nox.Session, *names: str, **environment: str) -> N
 
 
 def run_tests(session: nox.Session, folder: str, *options: str) -> None:
-    # One thread a test process: the processes share the cores already.
-    session.run("pytest", "-n", "auto", *options, f"tests/{folder}", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    # One thread a test process: the processes share the cores already. Each begins with a part of its own, so that what
+    # a module of tests makes for all of them is made once, and takes over what others have left when that is done.
+    session.run(
+        *("pytest", "-n", "auto", "--dist", "worksteal", "--durations", "10", *options, f"tests/{folder}"),
+        *session.posargs,
+        env={"OMP_NUM_THREADS": "1"},
+    )
 
 
 @nox.session

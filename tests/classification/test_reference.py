@@ -14,13 +14,11 @@ from torch import nn
 
 import zoo_classification
 import zoo_core
-from support import reference
+from support import programs, reference
+from support.programs import FIXED_SIZE, input_size, without_init
 from zoo_core.inference import optimize_for_inference
 
 NAMES = reference.model_names("classification")
-# Those whose position embeddings or partitions fix the size of the input; the others take any.
-FIXED_SIZE = ("vit_", "maxvit_")
-
 
 # The builder with the fewest operations of each family, that is, of each module.
 SMALLEST = [
@@ -28,17 +26,6 @@ SMALLEST = [
     for family in sorted({reference.catalog()[name]["family"] for name in NAMES})
     for names in [[name for name in NAMES if reference.catalog()[name]["family"] == family]]
 ]
-
-
-def without_init(name: str, **kwargs) -> nn.Module:
-    if name in ("googlenet", "inception_v3"):
-        kwargs.setdefault("init_weights", True)
-    with reference.no_random_init():
-        return zoo_core.get_model_builder(name)(**kwargs)
-
-
-def input_size(name: str) -> int:
-    return 299 if name == "inception_v3" else 224
 
 
 @pytest.fixture(scope="module", params=reference.builder_names("classification"))
@@ -65,20 +52,12 @@ def assert_golden_output(name, model):
 
 
 def test_export(case):
-    """The exported program gives the eager model's outputs for a batch, and a size, that it was not traced with."""
+    """The program of one builder of each kind; the others are made of the same modules."""
     name, model = case
-    fixed = name.startswith(FIXED_SIZE)
-    size = input_size(name) if fixed or name == "inception_v3" else 96
-    other = (size, size) if fixed else (size + 32, size + 64)
-    dynamic = {0: torch.export.Dim.DYNAMIC}
-    if not fixed:
-        dynamic |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    with torch.no_grad():
-        program = torch.export.export(model, (reference.image(1, 2, 3, size, size),), dynamic_shapes=(dynamic,))
-        exported = program.module()
-        for shape in ((1, *other), (3, size, size)):
-            x = reference.image(2, shape[0], 3, *shape[1:])
-            torch.testing.assert_close(exported(x), model(x), rtol=1e-4, atol=1e-4)
+    if name in programs.OF_EACH_KIND:
+        programs.assert_exports(name, model)
+    else:
+        programs.assert_of_a_kind_that_is_exported(name, model)
 
 
 # Beside the smallest of each family, what pads by the size of its input.
