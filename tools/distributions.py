@@ -61,6 +61,8 @@ def required_name(requirement: str) -> str:
 def minimums(root: Path = ROOT) -> list[str]:
     """What all distributions require, extras included, at the oldest version that they allow: ``pillow==10.3``.
 
+    What an extra wants in one version alone is left out: such distributions hold weights, and no code.
+
     Raises:
         ValueError: a requirement has no oldest version.
     """
@@ -68,7 +70,7 @@ def minimums(root: Path = ROOT) -> list[str]:
     for distribution in find(root).values():
         requirements |= set(distribution.project["dependencies"])
         for extra in distribution.project.get("optional-dependencies", {}).values():
-            requirements |= set(extra)
+            requirements |= {requirement for requirement in extra if "==" not in requirement.partition(";")[0]}
     return sorted(_oldest(text) for text in requirements if not required_name(text).startswith("zoo-"))
 
 

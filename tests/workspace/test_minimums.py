@@ -27,6 +27,12 @@ def test_a_requirement_without_an_oldest_version_is_refused(tmp_path, requiremen
         distributions.minimums(tmp_path)
 
 
+def test_weights_as_an_extra_are_left_out(tmp_path):
+    extras = '[project.optional-dependencies]\nphotographs = ["some-weights==0.1.0"]\nvideo = ["av>=17"]'
+    write(tmp_path, "shared/zoo-core", ["pillow>=10.3"], extras)
+    assert distributions.minimums(tmp_path) == ["av==17", "pillow==10.3"]
+
+
 def test_ours_all_have_one():
     oldest = distributions.minimums()
     assert "torch==2.10" in oldest
