@@ -16,7 +16,9 @@ from zoo_core import catalog, get_model, specs
 from zoo_core.cli import main
 from zoo_core.engines import EagerEngine
 from zoo_core.evaluating import evaluate
+from zoo_core.images.bands import BandImage
 from zoo_core.training import RecipeError, prepare, recipes, train
+from zoo_core.training.transforms import Sample
 from zoo_detection import detections_and_losses
 
 LABELS = ("__background__", "square", "bar")
@@ -274,3 +276,26 @@ def test_backbones_that_cannot_be(data, words, message, capsys):
 def test_without_a_checkpoint_nothing_is_predicted(data, capsys):
     assert main(["predict", "fasterrcnn_on", str(data / "val" / "0.png")]) == 2
     assert "fasterrcnn_on has no weights of its own: train it" in capsys.readouterr().err
+
+
+def test_images_of_four_bands(data):
+    """Boxes and masks move along with all of them, and the detector takes what comes out."""
+    settings = {"hflip": 1.0}
+    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    job = prepare(name, data, from_scratch=True, recipe="finetune", in_channels=4, settings=settings)
+    sample = job.samples.sample(1)
+    with Image.open(sample.files[0]) as file:
+        bands = BandImage.of(file.convert("RGBA"))
+    image, target = job.training.sample(bands, sample.truth, random.Random(0))
+    assert torch.equal(image, bands.pixels.flip(-1))
+    assert torch.equal(target["boxes"][:, 0], 96 - sample.truth["boxes"][:2, 2])
+    assert job.training.loss(job.build(), ([image], [target])).isfinite()
+    jittered = prepare("ssd300_vgg16", data, from_scratch=True, recipe="finetune", in_channels=4).training
+    assert jittered.augment(Sample(bands), random.Random(0)).image.shape[0] == 4
+    colors = {"data_augmentation": "ssd"}
+    with pytest.raises(RecipeError, match="data_augmentation: changes colours, which images of 4 channels do not have"):
+        prepare("ssd300_vgg16", data, from_scratch=True, recipe="finetune", in_channels=4, settings=colors)
+    large = prepare(job.spec.name, data, from_scratch=True, recipe="finetune", in_channels=4,
+                    settings={"data_augmentation": "lsj", "train_crop_size": 64})  # fmt: skip
+    image, _ = large.training.sample(bands, sample.truth, random.Random(2))
+    assert image.shape == (4, 64, 64)

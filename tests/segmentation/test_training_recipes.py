@@ -12,6 +12,7 @@ import zoo_core
 from zoo_core import catalog, specs
 from zoo_core.checkpoints import StateDictError
 from zoo_core.evaluating import evaluate
+from zoo_core.images.bands import BandImage
 from zoo_core.training import prepare, recipes, train
 from zoo_core.training.optimization import make_optimizer
 
@@ -161,3 +162,19 @@ def test_any_classifier_as_the_backbone(data, tmp_path, home):
     found = evaluate(str(best), data)
     assert found is not None
     assert found.metrics == spec.facts["metrics"]["held-out samples"]
+
+
+def test_images_of_twelve_bands(data):
+    job = prepare("lraspp_mobilenet_v3_large", data, from_scratch=True, recipe="finetune", labels=LABELS,
+                  in_channels=12, settings=SMALL)  # fmt: skip
+    sample = job.samples.sample(0)
+    bands = BandImage(torch.rand(12, 40, 48))
+    pairs = [job.training.sample(bands, sample.truth, random.Random(seed)) for seed in range(2)]
+    images, truths = job.training.collate(pairs, random.Random(0))
+    assert images.shape == (2, 12, 32, 32)
+    assert job.training.loss(job.build(), (images, truths)).isfinite()
+    (prepared,) = job.task.prepare(bands)
+    assert prepared.shape == (12, 32, 38)
+    result = job.task.result({"out": torch.rand(3, 32, 38)}, bands)
+    assert result.mask.shape == (40, 48)
+    assert job.task.draw(bands.preview(), result).mode == "RGB"

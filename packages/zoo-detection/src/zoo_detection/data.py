@@ -21,6 +21,7 @@ from zoo_core.data import (
     read_lines,
 )
 from zoo_core.data.coco import NO_CATEGORY, CocoAnnotations, coco_split
+from zoo_core.images.bands import size_of_bands
 from zoo_core.images.files import upright_size
 from zoo_core.tasks import IMAGE_SUFFIXES
 from zoo_detection.yolo_names import yolo_names
@@ -302,7 +303,7 @@ class YoloDetection(Dataset):
         labels: list[int] = []
         if text.is_file():
             try:
-                width, height = upright_size(file)
+                width, height = size_of_bands(file) or upright_size(file)
             except (ValueError, OSError) as error:
                 raise DataError(Fault(file, str(error).removeprefix(f"{file}: "))) from error
             faults = []

@@ -30,6 +30,7 @@ from zoo_core.engines import Engine
 from zoo_core.exporting.recording import Example
 from zoo_core.finite import NonFiniteError, check_finite
 from zoo_core.images import convert_mode, pil_to_tensor
+from zoo_core.images.bands import BandImage
 from zoo_core.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Task(ABC, Generic[Input, Result]):
         """A PIL image in the mode with as many channels as the model takes: grey, RGB or RGBA; others as they are.
 
         Raises:
-            ValueError: no PIL image has so many.
+            ValueError: no PIL image has so many; TIFF files may, see :mod:`zoo_core.images.bands`.
         """
         if not isinstance(image, Image.Image) or self.channels == 3:
             return image
@@ -218,7 +219,7 @@ class Task(ABC, Generic[Input, Result]):
         if mode is None:
             raise ValueError(
                 f"{self.spec} takes images of {self.channels} channels, and files are read as grey, RGB or RGBA ones; "
-                "give the model tensors, from Python"
+                f"give TIFF files of {self.channels} bands, or, from Python, tensors to the model"
             )
         return convert_mode(image, mode)
 
@@ -251,6 +252,7 @@ class Task(ABC, Generic[Input, Result]):
         images: tuple[Any, ...] = input if isinstance(input, tuple) else (input,)
         if self.channels != 3:
             images = tuple(map(self.with_channels, images))
+            images = tuple(image.pixels if isinstance(image, BandImage) else image for image in images)
             if not hasattr(self.preprocess, "mean"):  # it would make RGB images of PIL's
                 images = tuple(pil_to_tensor(im) if isinstance(im, Image.Image) else im for im in images)
         prepared = self.preprocess(*images)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from zoo_core.data.ahead import ahead
 from zoo_core.engines import Engine
-from zoo_core.images import convert_mode
+from zoo_core.images.bands import shown
 from zoo_core.images.released import ReleasedImage
 from zoo_core.predicting.balance import Balance
 from zoo_core.predicting.saving import Saver
@@ -72,9 +72,8 @@ class Prediction:
         return self.task.draw_frame(self._shown(), self.result)
 
     def _shown(self) -> Any:
-        """The input as tasks draw on it: without alpha."""
-        is_other = isinstance(self.input, Image.Image) and self.input.mode != "RGB"
-        return convert_mode(self.input, "RGB") if is_other else self.input
+        """The input as tasks draw on it: without alpha; of many bands, three."""
+        return shown(self.input)
 
     def save(self, directory: Path, save: str | None = None) -> list[Path]:
         """Writes the image, and what else the options ask for, into a folder. Returns the paths.

@@ -17,6 +17,7 @@ from zoo_core.addresses import STANDARD_INPUT, is_web, suffix_of
 from zoo_core.checkpoints.urls import shown_url
 from zoo_core.declarations import VIDEO_SUFFIXES, Declaration
 from zoo_core.images import open_image
+from zoo_core.images.bands import open_bands
 from zoo_core.predicting.fetched import FetchError, fetch_file, fetch_image, open_called, spool_standard_input
 from zoo_core.predicting.files import Found, Skipped, all_suffixes, is_pattern, named_in_lists, words_of
 from zoo_core.predicting.grouping import OutputGuard, Runs
@@ -383,12 +384,15 @@ def located_inputs(task: Task[Any, Any], source: Source) -> Generator[tuple[Mome
         origins = source.fetched or (None,) * len(source.paths)
         # With alpha only where a model looks at it; a grey image is what a model for one makes of the colours.
         mode = "RGBA" if task.channels == 4 else "RGB"
-        images = tuple(_read_image(path, origin, mode) for path, origin in zip(source.paths, origins, strict=True))
+        pairs = zip(source.paths, origins, strict=True)
+        images = tuple(_read_image(path, origin, mode, task.channels) for path, origin in pairs)
         yield None, images[0] if count == 1 else images
 
 
-def _read_image(path: Path, origin: str | None, mode: str) -> Any:
+def _read_image(path: Path, origin: str | None, mode: str, channels: int) -> Any:
     if origin is None:
+        if channels not in (1, 3) and (bands := open_bands(path, channels)) is not None:
+            return bands
         return open_image(path) if mode == "RGB" else open_image(path, mode)
     return open_called(path, origin, mode) if origin == STANDARD_INPUT else fetch_image(origin, mode)
 

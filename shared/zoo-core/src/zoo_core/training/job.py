@@ -17,6 +17,7 @@ from torch import nn
 from zoo_core import builders, checkpoints, specs
 from zoo_core.data import DataError, Dataset, MissingSplitError
 from zoo_core.data.coco import NO_CATEGORY
+from zoo_core.declarations import declaration
 from zoo_core.features import freeze
 from zoo_core.input_channels import adapt_state_dict
 from zoo_core.registry import get_model_builder, get_model_weights
@@ -151,14 +152,10 @@ def prepare(
     found = specs.find(model, weights=weights, checkpoint=checkpoint, **overrides)
     if given:
         _check_arguments(found)
-    if (channels := found.arguments.get("in_channels", 3)) not in _TRAINED_CHANNELS:
-        raise ValueError(
-            f"images in files are augmented as grey or RGB ones, so a model for {channels} channels is not trained by "
-            "this; build it with in_channels= in Python, and train it on tensors"
-        )
     if not isinstance(recipe, Recipe):
         recipe = recipe_files.choose(recipe, found.task, found.name, from_scratch=from_scratch)
     recipe = recipe.with_settings(settings or {})
+    _check_channels(found, recipe)
 
     kind = task_class(found.task)
     samples, names, is_same = _open(kind, found, Path(data), labels)
@@ -223,6 +220,26 @@ def _fitting_batch(recipe: Recipe, samples: int) -> int:
     while size // 2 >= _SMALLEST_BATCH and samples < recipe.min_steps_per_epoch * size * others:
         size //= 2
     return size
+
+
+def _check_channels(spec: ModelSpec, recipe: Recipe) -> None:
+    """Raises ValueError where images of as many channels as the model takes are not augmented as the recipe says."""
+    channels = spec.arguments.get("in_channels", 3)
+    if channels in _TRAINED_CHANNELS:
+        return
+    if declaration(spec.task).images != 1:
+        raise ValueError(
+            f"videos and pairs of images are read as grey or RGB ones, so a model for {channels} channels is not "
+            "trained by this; build it with in_channels= in Python, and train it on tensors"
+        )
+    of_colors = [key for key in ("color_jitter", "auto_augment") if getattr(recipe, key)]
+    if recipe.data_augmentation == "ssd":
+        of_colors.append("data_augmentation")
+    if of_colors:
+        raise recipe_files.RecipeError(
+            f"{', '.join(of_colors)}: changes colours, which images of {channels} channels do not have; set another "
+            f"value than {getattr(recipe, of_colors[0])!r}"
+        )
 
 
 def _check_arguments(spec: ModelSpec) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from zoo_core.data import DataError, Dataset, Fault, LabelledSample
+from zoo_core.images.bands import BandImage
 from zoo_core.predicting import Source
 from zoo_core.predicting.sources import inputs
 from zoo_core.processes import World
@@ -110,7 +112,10 @@ def augmented(training: Training, samples: Dataset, place: Place) -> "tuple[Plac
         with_input = inputs(training.task, Source(sample.files, False, ""))
         rng = randomness.generator(training.recipe.seed, "sample", place.epoch, place.position)
         input = next(with_input)
-        images = [training.task.with_channels(image) for image in (input if isinstance(input, tuple) else (input,))]
+        task = training.task
+        images = [task.with_channels(image) for image in (input if isinstance(input, tuple) else (input,))]
+        if task.channels not in (1, 3):  # augmented as tensors
+            images = [BandImage.of(image) if isinstance(image, Image.Image) else image for image in images]
         input = tuple(images) if isinstance(input, tuple) else images[0]
         return place, name, training.sample(input, sample.truth, rng)
     except (ValueError, OSError) as error:

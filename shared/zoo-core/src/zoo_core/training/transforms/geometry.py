@@ -182,7 +182,9 @@ def clean(sample: Sample, min_size: float = 1.0) -> Sample:
 
 def _cropped_image(image: Picture, top: int, left: int, height: int, width: int, fill: Fill) -> Picture:
     if isinstance(image, Tensor):
-        levels = torch.as_tensor(fill, dtype=image.dtype)
+        levels = torch.as_tensor(fill, dtype=torch.float32 if image.is_floating_point() else image.dtype)
+        if image.is_floating_point():  # of bands, in [0, 1]
+            levels = levels.mean() / 255
         return _window(image, top, left, height, width, levels.view(-1, 1, 1) if levels.ndim else levels)
     color = fill_color(fill, image.mode)
     inside = top >= 0 and left >= 0 and left + width <= image.width and top + height <= image.height
@@ -270,7 +272,8 @@ def _resized_image(image: Picture, height: int, width: int, resample: Image.Resa
     # Torch interpolates integers in fixed point, which is several times as fast; most so where channels come last in
     # memory, as decoders write them.
     frames = image.reshape(-1, *image.shape[-3:])
-    resized = F.interpolate(frames, size=(height, width), mode=modes[resample], align_corners=False)
+    smooth = image.is_floating_point()  # an image of bands, smoothed as PIL images are
+    resized = F.interpolate(frames, size=(height, width), mode=modes[resample], align_corners=False, antialias=smooth)
     return resized.reshape(*image.shape[:-2], height, width)
 
 

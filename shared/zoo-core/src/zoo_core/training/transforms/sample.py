@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from zoo_core.images import convert_mode
+from zoo_core.images.bands import BandImage
 
 __all__ = ["Compose", "Picture", "RandomApply", "RandomChoice", "Sample", "Transform"]
 
@@ -64,6 +65,8 @@ class Sample:
             if isinstance(picture, Image.Image):
                 if picture.mode not in ("RGB", "L"):
                     object.__setattr__(self, name, convert_mode(picture, "RGB"))
+            elif isinstance(picture, BandImage):
+                object.__setattr__(self, name, picture.pixels)
             elif not (isinstance(picture, Tensor) or (picture is None and name == "second")):
                 raise TypeError(f"{name}: expected a PIL image or a tensor, got {type(picture).__name__}")
         height, width = self.size

@@ -18,7 +18,8 @@ __all__ = ["Erased", "RandomErasing", "ToTensor"]
 class ToTensor(Transform[tuple[()]]):
     """Levels in [0, 1] as float32, normalised. Nothing is random here.
 
-    A PIL image becomes a Tensor[C, H, W], a clip Tensor[T, C, H, W] a Tensor[C, T, H, W].
+    A PIL image becomes a Tensor[C, H, W], a clip Tensor[T, C, H, W] a Tensor[C, T, H, W]. An image of bands, float32
+    Tensor[C, H, W] with levels in [0, 1], keeps its shape.
 
     Args:
         mean, std: mean and standard deviation of each channel, for levels in [0, 1]; without them the levels stay.
@@ -42,6 +43,8 @@ class ToTensor(Transform[tuple[()]]):
             channels = len(self.mean) if self.mean is not None else len(levels)
             if len(levels) != channels:
                 raise ValueError(f"the image has {len(levels)} channels, but mean and std have {channels}")
+        elif image.ndim == 3:
+            return self._of_bands(image)
         else:
             levels = image.contiguous().transpose(-4, -3)
         if levels.dtype != torch.uint8:
@@ -52,6 +55,14 @@ class ToTensor(Transform[tuple[()]]):
         shape = (-1, *[1] * (floats.ndim - 1))
         mean = torch.tensor(self.mean).mul_(255).view(shape)
         return floats.sub_(mean).mul_(torch.tensor(self.std).mul_(255).reciprocal_().view(shape))
+
+    def _of_bands(self, image: Tensor) -> Tensor:
+        if self.mean is None or self.std is None:
+            return image.contiguous()
+        if len(image) != len(self.mean):
+            raise ValueError(f"the image has {len(image)} channels, but mean and std have {len(self.mean)}")
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return (image - mean) / std
 
 
 class Erased(NamedTuple):
