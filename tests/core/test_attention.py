@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
+from torch.nn import functional as F
 
 from support import reference
 from zoo_core.attention import (
@@ -151,6 +152,21 @@ def test_transforms_of_torch_func(biased, scale):
     expected = torch.autograd.functional.jacobian(attend, q)
     assert torch.allclose(torch.func.jacfwd(attend)(q), expected)
     assert torch.allclose(torch.func.jacrev(attend)(q), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 5, 5), (3, 1, 5, 5)])
+def test_a_learned_bias_gets_its_gradient(shape):
+    """In training, plain operators take the place of the kernel, which has none for it; values and gradients agree."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 5, 4, generator=generator, requires_grad=True) for _ in range(3))
+    bias = torch.randn(shape, generator=generator, requires_grad=True)
+    found = dot_product_attention(q, k, v, bias, scale=0.3)
+    expected = F.scaled_dot_product_attention(q, k, v, bias, scale=0.3)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(found.shape, generator=generator)
+    gradients = [torch.autograd.grad((result * weights).sum(), (q, k, v, bias)) for result in (found, expected)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_values_with_tangents_are_not_kept():

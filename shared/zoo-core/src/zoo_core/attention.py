@@ -101,12 +101,25 @@ def dot_product_attention(
     Returns:
         Tensor[N, heads, L, C].
     """
-    if not is_transformed():
+    learns_bias = _learns_bias(q, bias)
+    if not learns_bias and not is_transformed():
         return F.scaled_dot_product_attention(q, k, v, bias, dropout_p=dropout_p, scale=scale)
     logits = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
     if bias is not None:
-        logits = logits + bias
+        logits = logits.add_(bias) if learns_bias and not is_transformed() else logits + bias
     return F.dropout(logits.softmax(-1), dropout_p) @ v
+
+
+def _learns_bias(q: Tensor, bias: Tensor | None) -> bool:
+    """Whether no fused kernel is for this: on CPUs none gives a bias its gradient.
+
+    What takes their place looks for rows of minus infinity, in several passes over the logits. A bias that is learned
+    is finite.
+    """
+    if bias is None or is_recorded(q) or not torch.is_grad_enabled():
+        return False
+    is_plain = q.device.type == "cpu" and q.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return is_plain and bias.requires_grad
 
 
 def join_heads(x: Tensor) -> Tensor:
