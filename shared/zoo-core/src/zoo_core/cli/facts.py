@@ -2,13 +2,18 @@
 
 import contextlib
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zoo_core import catalog, checkpoints
 from zoo_core.catalog import Checkpoint, Model
+from zoo_core.declarations import declarations
 from zoo_core.text import redacted
+
+# The label of what is none of the classes.
+BACKGROUND = "__background__"
 
 
 def place(checkpoint: Checkpoint) -> str | None:
@@ -20,6 +25,29 @@ def place(checkpoint: Checkpoint) -> str | None:
     return "local" if checkpoint.url.startswith("file:") else "cached"
 
 
+def where(model: Model, checkpoint: Checkpoint) -> str:
+    """Where a checkpoint is, or how it gets here, in words."""
+    found = place(checkpoint)
+    if found is not None:
+        return f"{found}: {checkpoints.locate(checkpoint.url)}"
+    install = checkpoint.install(model.source)
+    return "not downloaded yet" if install is None else f"not installed: {install}"
+
+
+def call(model: Model, checkpoint: Checkpoint, files: str | None = None) -> str:
+    """The call of ``zoo predict`` that runs these weights.
+
+    Args:
+        model: what they are of.
+        checkpoint: the weights.
+        files: by default what the model's task takes.
+    """
+    if files is None:
+        files = declarations()[model.task].examples if model.task in declarations() else "FILE..."
+    weights = "" if checkpoint.name == model.default else f" --weights {checkpoint.name}"
+    return f"zoo predict {model.name} {files}{weights}"
+
+
 def embedded() -> list[tuple[Model, Checkpoint]]:
     """The checkpoints that ship in installed packages, those of the zoo's own first."""
     return [
@@ -28,6 +56,31 @@ def embedded() -> list[tuple[Model, Checkpoint]]:
         for checkpoint in model.checkpoints.values()
         if place(checkpoint) == "embedded"
     ]
+
+
+def to_install() -> list[tuple[Model, Checkpoint]]:
+    """The checkpoints that would be at hand with an extra of an installed package of the zoo."""
+    return [
+        (model, checkpoint)
+        for model in catalog.models().values()
+        for checkpoint in model.checkpoints.values()
+        if model.source.ours and checkpoint.extra is not None and place(checkpoint) is None
+    ]
+
+
+def most_knowing(found: Iterable[tuple[Model, Checkpoint]]) -> list[tuple[Model, Checkpoint]]:
+    """Checkpoints in the order in which they serve a user who names none.
+
+    Those of the zoo's own packages first; of these the ones with the most labels; of these the first task by name; of
+    that the smallest file.
+    """
+
+    def key(one: tuple[Model, Checkpoint]) -> tuple[bool, int, str, float, str]:
+        model, checkpoint = one
+        labels = [label for label in checkpoint.categories or () if label != BACKGROUND]
+        return not model.source.ours, -len(labels), model.task, checkpoint.file_size or math.inf, model.name
+
+    return sorted(found, key=key)
 
 
 def by_file() -> Mapping[Path, tuple[Model, Checkpoint]]:

