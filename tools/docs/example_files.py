@@ -25,7 +25,7 @@ EMBEDDED = frozenset(
 """Names of weights that ship in packages."""
 
 _GARMENTS = ROOT / "packages/zoo-classification/src/zoo_classification/samples"
-_SHAPES = ROOT / "packages/zoo-flow/src/zoo_flow/samples"
+_MOVING = ROOT / "packages/zoo-flow/src/zoo_flow/samples"
 _SIZE = (320, 240)
 
 
@@ -54,8 +54,8 @@ def garment(path: Path) -> None:
     path.write_bytes((_GARMENTS / path.name).read_bytes())
 
 
-def shapes(number: int) -> Callable[[Path], None]:
-    return lambda path: _copy(_SHAPES / f"moving_shapes_{number}.png", path)
+def moving(number: int) -> Callable[[Path], None]:
+    return lambda path: _copy(sorted(_MOVING.glob("*.png"))[number - 1], path)
 
 
 def _copy(source: Path, path: Path) -> None:
@@ -118,8 +118,8 @@ def exported(path: Path) -> None:
 # By what pages call them. A folder's name ends in a slash.
 FILES: dict[str, Callable[[Path], None]] = {
     "photo.jpg": image,
-    "a.png": shapes(1),
-    "b.png": shapes(2),
+    "a.png": moving(1),
+    "b.png": moving(2),
     "bag.png": garment,
     "clip.mp4": video,
     "lecture.mp4": video,

@@ -183,6 +183,8 @@ def _runs_by_itself(command: Command) -> bool:
     words = command.text.split()
     if words[0] != "zoo" or len(words) < 2:
         return False
+    if "--clear" in words:
+        return False
     return words[1] in _LOOKING or any(name in words for name in example_files.EMBEDDED)
 
 

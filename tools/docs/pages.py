@@ -19,6 +19,7 @@ SOURCE = ROOT / "build" / "docs-source"
 EXTRA = ROOT / "build" / "docs-extra"
 INDEX = Path(__file__).with_name("index.md")
 IMAGES = "images"
+PICTURES = "shared/zoo-core/docs/images"
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]\[]+)\]\((?P<target>[^()\s]+)\)")
 _FENCE = re.compile(r"^```", re.MULTILINE)
 
@@ -140,6 +141,11 @@ def images(root: Path = ROOT) -> dict[str, Path]:
         ValueError: two of them are called the same.
     """
     found: dict[str, Path] = {}
+    for link in _LINK.finditer(INDEX.read_text(encoding="utf-8")):
+        if link["image"]:
+            # The landing page names those of zoo-core's guides as they lie among the pages.
+            name = posixpath.basename(link["target"])
+            found[name] = (root / PICTURES / name).resolve()
     for path in guides(root):
         for link in _LINK.finditer((root / path).read_text(encoding="utf-8")):
             if link["image"] and "://" not in link["target"]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tools import fashion_mnist
 from tools.compose import scenes, sources
@@ -27,14 +27,16 @@ from zoo_core.drawing import class_color, draw_objects, enlarged, overlay_labels
 from zoo_core.embedding import embed
 from zoo_core.images import open_image, write_png
 from zoo_core.training import train
+from zoo_core.videos import frames
 
 FOLDER = ROOT / "shared/zoo-core/docs/images"
 MOST = 1_000_000
 """Bytes of all pictures together."""
 
 GARMENTS = ROOT / "packages/zoo-classification/src/zoo_classification/samples"
-SHAPES = ROOT / "packages/zoo-flow/src/zoo_flow/samples"
+MOVING = ROOT / "packages/zoo-flow/src/zoo_flow/samples"
 CLASSIFIER, WEIGHTS = "shufflenet_v2_x0_5", "FASHIONMNIST_V1"
+VIDEOS = ROOT / "packages/zoo-video/src/zoo_video/samples"
 _WIDTH = 960
 _GAP = 12
 _GROUND, _INK, _FAINT = (255, 255, 255), (24, 26, 31), (120, 124, 134)
@@ -63,7 +65,7 @@ def classify() -> Image.Image:
 
 def flow() -> Image.Image:
     """Two images and how the first moves to the second, by the weights that ship."""
-    pair = [SHAPES / "moving_shapes_1.png", SHAPES / "moving_shapes_2.png"]
+    pair = sorted(MOVING.glob("*.png"))
     (found,) = predicting.predict("raft_small", pair, weights="SYNTHETIC_V1")
     assert isinstance(found, predicting.Prediction)
     drawn = found.draw()  # the first image and the flow
@@ -76,13 +78,13 @@ def _scene(seed: int, size: int = 320) -> scenes.Scene:
 
 def detect() -> Image.Image:
     """Composed scenes with their true boxes and masks, as detections are drawn."""
-    drawn = []
-    for seed in (3, 8, 11):
-        scene = _scene(seed)
-        boxes = torch.tensor([_box(mask) for mask in scene.masks], dtype=torch.float32)
-        labels = [KINDS[label] for label in scene.labels]
-        drawn.append(draw_objects(scene.image, boxes, scene.labels, labels, masks=scene.masks))
-    return beside(drawn)
+    return beside([_objects(_scene(seed)) for seed in (3, 8, 11)])
+
+
+def _objects(scene: scenes.Scene) -> Image.Image:
+    boxes = torch.tensor([_box(mask) for mask in scene.masks], dtype=torch.float32)
+    labels = [KINDS[label] for label in scene.labels]
+    return draw_objects(scene.image, boxes, scene.labels, labels, masks=scene.masks)
 
 
 def _box(mask: torch.Tensor) -> list[int]:
@@ -92,7 +94,11 @@ def _box(mask: torch.Tensor) -> list[int]:
 
 def segment() -> Image.Image:
     """A composed scene, and the class of each of its pixels painted over it, with a legend."""
-    scene = _scene(5, 384)
+    scene = _scene(30, 384)
+    return beside([enlarged(scene.image), _classes(scene)], 760)
+
+
+def _classes(scene: scenes.Scene) -> Image.Image:
     classes = torch.zeros(scene.image.height, scene.image.width, dtype=torch.uint8)
     for label, mask in zip(scene.labels, scene.masks, strict=True):
         classes[mask] = label + 1
@@ -100,8 +106,7 @@ def segment() -> Image.Image:
     painted = paint_classes(scene.image, classes, {label + 1: class_color(label + 1) for label in shares})
     order = sorted(shares, key=lambda label: -shares[label])
     colors = [class_color(label + 1) for label in order]
-    legend = overlay_labels(painted, [(KINDS[label], shares[label]) for label in order], colors=colors)
-    return beside([enlarged(scene.image), legend], 760)
+    return overlay_labels(painted, [(KINDS[label], shares[label]) for label in order], colors=colors)
 
 
 def search() -> Image.Image:
@@ -226,6 +231,45 @@ def scale() -> Image.Image:
     return chart("efficiency in percent", series, "accelerators", ticks=(0, 25, 50, 75, 100), power=True)
 
 
+def tasks() -> Image.Image:
+    """The six tasks: what the weights that ship see, and the truth of composed samples where none do."""
+    classes = ("zoo_classification", "zoo_quantized")
+    named = {name: _labelled(model, weights) for name, (model, weights) in zip(classes, _CLASSIFIERS, strict=True)}
+    tiles = {
+        "Image classification": named["zoo_classification"],
+        "Object detection": _objects(_scene(11)),
+        "Semantic segmentation": _classes(_scene(30)),
+        "Video classification": _frames(VIDEOS / "growing.mp4"),
+        "Optical flow": flow().crop((320, 0, 960, 310)),
+        "int8 classification": named["zoo_quantized"],
+    }
+    width, height, title = 420, 210, 30
+    sheet = Image.new("RGB", (3 * width + 2 * _GAP, 2 * (height + title) + _GAP), _GROUND)
+    for number, (name, image) in enumerate(tiles.items()):
+        left, top = number % 3 * (width + _GAP), number // 3 * (height + title + _GAP)
+        ImageDraw.Draw(sheet).text((left, top + 4), name, _INK, ImageFont.load_default(17))
+        # Wide ones are shown whole.
+        fitted = ImageOps.fit if image.height > height else ImageOps.contain
+        sheet.paste(fitted(image, (width, height)), (left, top + title))
+    return sheet
+
+
+_CLASSIFIERS = ((CLASSIFIER, WEIGHTS), (f"quantized_{CLASSIFIER}", "FASHIONMNIST_FBGEMM_V1"))
+
+
+def _labelled(model: str, weights: str) -> Image.Image:
+    files = [GARMENTS / "dress.png", GARMENTS / "sneaker.png"]
+    found = predicting.predict(model, files, weights=weights, options={"topk": 1})
+    return beside([one.draw() for one in found if isinstance(one, predicting.Prediction)], 420)
+
+
+def _frames(path: Path) -> Image.Image:
+    """Three frames of a clip, with its class."""
+    shown = list(frames(path))
+    row = beside([shown[round(place * (len(shown) - 1))] for place in (0, 0.5, 1)], 420)
+    return overlay_labels(row, [path.stem])
+
+
 PICTURES: dict[str, Callable[[], Image.Image]] = {
     "classify": classify,
     "detect": detect,
@@ -234,6 +278,7 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
     "search": search,
     "fine-tune": fine_tune,
     "scale": scale,
+    "tasks": tasks,
 }
 
 
