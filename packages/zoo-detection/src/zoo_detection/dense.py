@@ -20,7 +20,7 @@ from zoo_detection.transform import GeneralizedRCNNTransform
 class DenseDetector(nn.Module):
     """A detector that predicts classes and offsets for every anchor at once.
 
-    Subclasses set ``head`` and define :meth:`compute_loss` and :meth:`postprocess_detections`, with the arguments that
+    Subclasses set ``head`` and define ``compute_loss`` and ``postprocess_detections``, with the arguments that
     :meth:`_matching` and :meth:`_for_postprocessing` give beside the first ones.
 
     Args:
