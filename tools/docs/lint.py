@@ -44,7 +44,8 @@ _OTHERS = frozenset(
         r"\S+",
         "DataParallel DistributedDataParallel OMP_NUM_THREADS TWINE_PASSWORD TWINE_USERNAME VideoReader "
         "deform_conv2d drop_block efficientnetv2_s features_only file_2 forward_features img_size in_chans "
-        "metadata_props mnasnet_100 mobilenetv2_100 mobilenetv3_large_100 mobilenetv3_small_100 ps_roi_align "
+        "max_batch_size metadata_props "
+        "mnasnet_100 mobilenetv2_100 mobilenetv3_large_100 mobilenetv3_small_100 ps_roi_align "
         "ps_roi_pool regnetx_004 regnety_160 roi_pool rt_info scaled_dot_product_attention "
         "swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 tf_efficientnet_b0 vit_base_patch16_224 "
         "vit_large_patch16_224 --fix ",

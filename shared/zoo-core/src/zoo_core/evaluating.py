@@ -105,7 +105,7 @@ def evaluate(
 
     Raises:
         zoo_core.data.DataError: the data set cannot be used. Single samples at fault are counted in
-            :attr:`Evaluation.bad` instead.
+            ``Evaluation.bad`` instead.
         zoo_core.catalog.UnknownModelError, zoo_core.checkpoints.CheckpointError: the model cannot be had.
         zoo_core.predicting.results.ResultFileError: the file of results is there already, or belongs to another run.
         zoo_core.processes.FailedElsewhereError: another process has failed, and says why.

@@ -14,6 +14,7 @@ nothing that would start another program (EPS starts Ghostscript) or call a hand
 is refused before it is decoded. The environment variable ``ZOO_MAX_IMAGE_PIXELS`` sets another limit.
 """
 
+from zoo_core.images.bands import BandImage, open_bands, read_bands
 from zoo_core.images.conversion import convert_mode, pil_to_tensor, to_pil_image
 from zoo_core.images.files import ImageReadError, image_suffixes
 from zoo_core.images.reading import (
@@ -32,6 +33,7 @@ from zoo_core.images.reading import (
 from zoo_core.images.writing import encode_jpeg, encode_png, write_file, write_jpeg, write_png
 
 __all__ = [
+    "BandImage",
     "ImageReadError",
     "ImageReadMode",
     "convert_mode",
@@ -45,8 +47,10 @@ __all__ = [
     "encode_jpeg",
     "encode_png",
     "image_suffixes",
+    "open_bands",
     "open_image",
     "pil_to_tensor",
+    "read_bands",
     "read_file",
     "read_image",
     "to_pil_image",
