@@ -219,6 +219,9 @@ def features(session: nox.Session) -> None:
 def minimums(session: nox.Session) -> None:
     """All tests with the oldest versions that the packages allow, torch 2.10 for one: `-- [PACKAGE...]`, a short name.
 
+    That is what the packages' own sessions run, in as much time: half an hour on two cores. What takes longer (every
+    builder through every exporter, say) has sessions with the pinned versions alone.
+
     On Linux the package index has that torch with CUDA only, 7 GB: PIP_EXTRA_INDEX_URL names an index with others.
     """
     names = [name for name in session.posargs if name in FOLDERS]
