@@ -41,7 +41,7 @@ def test_parameters_and_operations_are_the_papers():
     assert paper is not None
     count = sum(parameter.numel() for parameter in empty().parameters())
     assert count == pytest.approx(paper.num_params, rel=0.01)
-    assert round(count / 1e6, 1) == 3.8  # as in table 4
+    assert round(count / 1e6, 1) == 3.8
     assert giga_multiply_adds(empty(), 4, 160) == pytest.approx(paper.ops, abs=0.01)
     # X3D-S and X3D-M, which are the same network.
     assert giga_multiply_adds(empty(), 13, 160) == pytest.approx(1.96, abs=0.01)

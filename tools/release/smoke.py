@@ -76,6 +76,7 @@ def main(package: str) -> None:
     import_all("zoo_core")
     import_all(package)
     from zoo_core import catalog
+    from zoo_core.cli import facts
 
     models = [model for model in catalog.models().values() if model.source.package.partition(".")[0] == package]
     listed = {entry["name"] for entry in json.loads(zoo("list", "--json"))}
@@ -84,12 +85,13 @@ def main(package: str) -> None:
         assert not listed, f"models without any task package: {listed}"
         return
     task = models[0].task
-    if any(checkpoint.embedded for model in models for checkpoint in model.checkpoints.values()):
+    if any(model in models for model, _ in facts.embedded()):
         zoo("demo", "--task", task, "--output", "shown")
     else:
         from zoo_core.declarations import declaration
 
-        smallest = min(models, key=lambda model: model.checkpoints[model.default].num_params or sys.maxsize)
+        published = [model for model in models if not model.checkpoint().embedded]
+        smallest = min(published, key=lambda model: model.checkpoint().num_params or sys.maxsize)
         save_checkpoint(smallest.name)
         path = make_input(declaration(task).suffixes)
         zoo("predict", smallest.name, str(path), "--output", "shown")
