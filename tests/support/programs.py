@@ -1,5 +1,7 @@
 """Classifiers as programs of torch.export: at a batch and a size that they were not traced with."""
 
+import functools
+
 import torch
 from torch import nn
 
@@ -56,14 +58,16 @@ def kind(model: nn.Module) -> frozenset[type[nn.Module]]:
     return frozenset(type(module) for module in model.modules())
 
 
-def assert_of_a_kind_that_is_exported(name: str, model: nn.Module) -> None:
-    family = zoo_core.get_model_builder(name).__module__
+@functools.cache
+def _kinds_that_are_exported(family: str) -> set[frozenset[type[nn.Module]]]:
+    of_family = [name for name in OF_EACH_KIND if zoo_core.get_model_builder(name).__module__ == family]
     with without_storage():
-        kinds = {
-            kind(without_init(other))
-            for other in OF_EACH_KIND
-            if zoo_core.get_model_builder(other).__module__ == family
-        }
+        return {kind(without_init(name)) for name in of_family}
+
+
+def assert_of_a_kind_that_is_exported(name: str, model: nn.Module) -> None:
+    """One that is exported has the same modules."""
+    kinds = _kinds_that_are_exported(zoo_core.get_model_builder(name).__module__)
     assert kind(model) in kinds, f"{name} is the first of its kind: name it in OF_EACH_KIND"
 
 
