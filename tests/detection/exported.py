@@ -7,10 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from support.recording import without_collection
 from tools import trained_like
 from tools.trained_like import image as picture
 
-__all__ = ["detector", "largest_differences", "picture", "to_onnx"]
+__all__ = ["OF_EACH_FAMILY", "assert_equal_detections", "detector", "largest_differences", "picture", "to_onnx"]
+
+# The smallest of each family.
+OF_EACH_FAMILY = [
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "fcos_resnet50_fpn",
+    "keypointrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
+    "retinanet_resnet50_fpn",
+    "ssd300_vgg16",
+    "ssdlite320_mobilenet_v3_large",
+]
 
 
 def detector(name: str, **options: Any) -> nn.Module:
@@ -20,16 +32,16 @@ def detector(name: str, **options: Any) -> nn.Module:
     return trained_like.detector(name, seen=(160, 220), **(kwargs | options))
 
 
-def to_onnx(model: nn.Module, path: Path, size: tuple[int, int], any_size: bool = True) -> Path:
-    """The model for one image of the given size, or traced with one of it for any size."""
+def to_onnx(model: nn.Module, path: Path, size: tuple[int, int]) -> Path:
+    """The model for an image of any size, traced with one of the given size."""
     dynamic = {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
-    with torch.no_grad():
+    with torch.no_grad(), without_collection():
         torch.onnx.export(
             model,
             ([picture(1, *size)],),
             path,
             dynamo=True,
-            dynamic_shapes=([dynamic],) if any_size else None,
+            dynamic_shapes=([dynamic],),
             verbose=False,
             external_data=False,
         )
@@ -48,3 +60,13 @@ def largest_differences(run: Callable[..., list[Tensor]], model: nn.Module, imag
         key: (value.double() - wanted.double()).abs().max().item() / unit.get(key, 1.0)
         for value, (key, wanted) in zip(found, expected.items(), strict=True)
     }
+
+
+def assert_equal_detections(ours: list[dict[str, Tensor]], expected: list[dict[str, Tensor]]) -> None:
+    """Compares what a program gives for some images with the model's own detections, of which there are some."""
+    assert len(ours) == len(expected)
+    for image, wanted in zip(ours, expected, strict=True):
+        assert image.keys() == wanted.keys()
+        assert len(wanted["boxes"]) > 0
+        for key, value in wanted.items():
+            torch.testing.assert_close(image[key], value, rtol=1e-4, atol=1e-4, msg=lambda text, k=key: f"{k}: {text}")

@@ -1,6 +1,6 @@
 """ONNX files of the operators, by both exporters, and of one detector of each family, in ONNX Runtime.
 
-All detectors, in OpenVINO too: `nox -s exports`.
+All detectors, straight from the model, and in OpenVINO too: `nox -s exports`.
 """
 
 import gc
@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detection.exported import detector, largest_differences, picture, to_onnx
+from detection.exported import OF_EACH_FAMILY, assert_equal_detections, detector, largest_differences, picture
+from support.recording import without_collection
 from support.runtimes import onnx_runtime
 from zoo_detection import MultiScaleRoIAlign, batched_nms, nms, roi_align
 from zoo_detection.keypoints import heatmaps_to_keypoints
@@ -179,21 +180,21 @@ def test_exporters_are_not_imported_but_known_whatever_comes_first(before: str, 
     assert lines[-1] == "False"  # nothing waits for an import any more
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "fasterrcnn_mobilenet_v3_large_320_fpn",
-        "fcos_resnet50_fpn",
-        "keypointrcnn_resnet50_fpn",
-        "maskrcnn_resnet50_fpn",
-        "retinanet_resnet50_fpn",
-        "ssd300_vgg16",
-        "ssdlite320_mobilenet_v3_large",
-    ],
-)
+@pytest.mark.parametrize("name", OF_EACH_FAMILY)
 def test_a_detector_of_each_family(name: str, tmp_path: Path) -> None:
+    """As a program of torch.export, and as the file that is made of it."""
     model, size = detector(name), (70, 90)
-    run = onnx_runtime(to_onnx(model, tmp_path / "model.onnx", size, any_size=False))
+    with torch.no_grad():
+        with without_collection():
+            program = torch.export.export(model, ([picture(1, *size)],))
+        exported = program.module()
+        for seed in (1, 2):
+            assert_equal_detections(exported([picture(seed, *size)]), model([picture(seed, *size)]))
+    path = tmp_path / "model.onnx"
+    with without_collection():
+        torch.onnx.export(program, (), path, dynamo=True, verbose=False, external_data=False)
+    del program, exported
+    run = onnx_runtime(path)
     differences = largest_differences(run, model, picture(2, *size))
     assert differences.pop("labels") == 0
     assert max(differences.values()) < 1e-3, differences

@@ -7,6 +7,7 @@ from torch import nn
 
 import zoo_core
 from support import reference
+from support.recording import without_collection
 from zoo_core.builders import without_storage
 
 # Those whose position embeddings or partitions fix the size of the input; the others take any.
@@ -80,7 +81,8 @@ def assert_exports(name: str, model: nn.Module) -> None:
     if not fixed:
         dynamic |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     with torch.no_grad():
-        program = torch.export.export(model, (reference.image(1, 2, 3, size, size),), dynamic_shapes=(dynamic,))
+        with without_collection():
+            program = torch.export.export(model, (reference.image(1, 2, 3, size, size),), dynamic_shapes=(dynamic,))
         exported = program.module()
         for shape in ((1, *other), (3, size, size)):
             x = reference.image(2, shape[0], 3, *shape[1:])
