@@ -91,6 +91,14 @@ def test_constant_and_linear_features() -> None:
     torch.testing.assert_close(pooled[0, 2], torch.tensor([2.5, 4.5, 6.5, 8.5]).expand(2, 4))
 
 
+@pytest.mark.parametrize(("aligned", "expected"), [(False, [1.0, 3.0]), (True, [0.5, 2.5])])
+def test_two_bins_by_hand(aligned: bool, expected: list[float]) -> None:
+    """The example in the documentation of roi_align."""
+    x = torch.arange(4.0).expand(1, 1, 2, 4)
+    found = roi_align(x, torch.tensor([[0.0, 0, 0, 4, 2]]), (1, 2), sampling_ratio=1, aligned=aligned)
+    assert found.flatten().tolist() == expected
+
+
 def test_one_sample_by_hand() -> None:
     input = torch.tensor([[1.0, 2.0], [3.0, 5.0]])[None, None]
     # The sample is the region's centre (0.25, 0.5).

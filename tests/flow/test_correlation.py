@@ -104,6 +104,20 @@ def test_auto_chooses_by_size(height, width, kind):
         assert type(CorrBlock()(*[torch.empty(17, 8, 64, 64)] * 2)) is OnDemandCorrelation
 
 
+@pytest.mark.parametrize("form", ["all_pairs", "on_demand"])
+@pytest.mark.parametrize(
+    ("x", "window"), [(1.0, [0, 1, 4, 0, 2, 5, 0, 3, 6]), (1.5, [0, 1.5, 4.5, 0, 2.5, 5.5, 0, 1.5, 3])]
+)
+def test_a_window_by_hand(form, x, window):
+    """Column by column, with zeros outside: the example in the documentation of CorrBlock."""
+    first, second = torch.zeros(1, 1, 2, 3), torch.tensor([[[[1.0, 2, 3], [4, 5, 6]]]])
+    first[..., 0, 0] = 1
+    points = torch.zeros(1, 2, 2, 3)
+    points[0, 0, 0, 0] = x
+    found = CorrBlock(num_levels=1, radius=1, form=form)(first, second)(points)
+    assert found[0, :, 0, 0].tolist() == window
+
+
 def test_unknown_form():
     with pytest.raises(ValueError, match="auto, all_pairs, on_demand, not 'both'"):
         CorrBlock(form="both")

@@ -23,6 +23,12 @@ _KEPT_LAYOUTS = 4  # shapes of batch and feature maps whose boxes are kept
 class AnchorGenerator(nn.Module):
     """Anchors of given sizes and aspect ratios around the places of each feature map.
 
+    The size 4 at the ratios 1/4 and 1 gives boxes of 8x2 and of 4x4 pixels. A map of one row and two columns, of an
+    image of 8x20 pixels, has its places 10 pixels apart, the first at the origin::
+
+        place 0     -4, -1,  4, 1     -2, -2,  2, 2
+        place 1      6, -1, 14, 1      8, -2, 12, 2
+
     Args:
         sizes: for each feature map, the square roots of the anchors' areas in pixels of the image.
         aspect_ratios: for each feature map, heights over widths. Every size goes with every ratio.

@@ -32,6 +32,17 @@ GATHERED_BYTES_ELSEWHERE = 2**28
 class CorrBlock(nn.Module):
     """Correlation of two feature maps, at several scales, around given points.
 
+    With one scale, a radius of 1 and one channel, where the location of the first map has the feature 1 and the second
+    map is the one on the left::
+
+        1  2  3      the window around x = 1, y = 0       0  1  4      x = 0, y = -1, 0, 1
+        4  5  6      is read column by column:            0  2  5      x = 1
+                     what is outside counts as 0          0  3  6      x = 2
+
+    The result has these nine numbers along its channels, in this order. Points between locations read by bilinear
+    interpolation: around ``x = 1.5`` the first three are 0, 1.5 and 4.5. The next scale halves the second map, and
+    reads it around half of ``x`` and ``y``.
+
     Args:
         num_levels: number of scales. The second feature map of each has half the size of the one before.
         radius: a window has ``2 * radius + 1`` points on each side, one location of its scale apart.

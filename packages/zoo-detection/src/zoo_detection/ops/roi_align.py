@@ -83,6 +83,13 @@ def roi_align(
     """Pools the features of regions with bilinear interpolation, from `Mask R-CNN
     <https://arxiv.org/abs/1703.06870>`__.
 
+    The region ``0, 0, 4, 2`` in two bins of one sample each, of a map whose values are their own x::
+
+        0  1  2  3      bins from x = 0 to 2 and 2 to 4, with their samples in the middle, at x = 1 and x = 3
+        0  1  2  3      aligned=False  x = 1 is the second pixel itself                       1.0  3.0
+                        aligned=True   x = 1 is the border of the first two, whose centres
+                                       are at 0.5 and 1.5                                     0.5  2.5
+
     Args:
         input: feature map, Tensor[N, C, H, W]: float32, float64, float16 or bfloat16 (half precision is accumulated
             in float32), any strides. Or quantized per tensor; then the result is quantized alike, and boxes may be
