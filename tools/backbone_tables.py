@@ -45,7 +45,7 @@ def _size(model: catalog.Model) -> int:
 
 
 def one_step(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[float, float]:
-    """The loss before and after a small step of training on the same batch, and after a smaller one if that is greater.
+    """The loss before and after a small step of training on the same batch, and after others if that is greater.
 
     What draws at random (dropout, stochastic depth, anchors that are looked at) draws the same each time.
     """
@@ -60,7 +60,7 @@ def one_step(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[flo
     with torch.no_grad():
         before = float(now())
     after = before
-    for rate in (1e-4, 1e-5, 1e-6):
+    for rate in (1e-4, 1e-5, 1e-6, 1e-3):
         model.load_state_dict(state)
         optimizer = torch.optim.AdamW(parameters, lr=rate)
         optimizer.zero_grad()
