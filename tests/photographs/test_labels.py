@@ -80,3 +80,17 @@ def test_a_new_head_keeps_the_body():
     trained = zoo_core.get_model("efficientnet_lite0", weights="DEFAULT")
     assert torch.equal(model.features[4][1].block[1][0].weight, trained.features[4][1].block[1][0].weight)
     assert model.classifier[1].out_features == 3
+
+
+def test_int8_agrees_with_float():
+    """On photographs that it was not calibrated on: what `tools/quantize_efficientnet_lite.py` prints."""
+    from tools.quantize_efficientnet_lite import HELD_OUT, PREPROCESSING, agreement, crops
+
+    int8 = zoo_core.get_model("quantized_efficientnet_lite0", weights="DEFAULT", quantize=True)
+    floating = zoo_core.get_model("efficientnet_lite0", weights="DEFAULT").eval()
+    whole = torch.stack([PREPROCESSING(open_image(installed(name))) for name in HELD_OUT])
+    same, apart = agreement(floating, int8, whole)
+    assert (same, apart < 0.06) == (1.0, True)
+    same, apart = agreement(floating, int8, crops(HELD_OUT, 40, seed=1))
+    assert same >= 0.85
+    assert apart < 0.1

@@ -97,7 +97,7 @@ def test_only_on_the_cpu(samples, capsys):
 def test_list(capsys):
     assert main(["list", "--task", "quantized", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [model["name"] for model in listed] == sorted(reference.model_names("quantized"))
+    assert [model["name"] for model in listed] == sorted(reference.builder_names("quantized"))
 
 
 def test_info_shows_code_that_works(capsys):

@@ -126,6 +126,9 @@ class EfficientNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="EfficientNet", min_size=(1, 1))
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
         x = self.avgpool(self.features(x))
         return self.classifier(torch.flatten(x, 1))
 
@@ -149,6 +152,9 @@ class EfficientNetLite(EfficientNet):
         Tensor[N, 3, H, W] -> Tensor[N, num_classes]; any H and W.
     """
 
+    # What stages are made of; :class:`LiteMBConv` for ``None``.
+    _block: Callable[..., nn.Module] | None = None
+
     def __init__(
         self,
         width_mult: float = 1.0,
@@ -158,7 +164,7 @@ class EfficientNetLite(EfficientNet):
         num_classes: int = 1000,
         norm_layer: Callable[..., nn.Module] | None = None,
     ) -> None:
-        row = partial(MBConvConfig, width_mult=width_mult, block=LiteMBConv)
+        row = partial(MBConvConfig, width_mult=width_mult, block=self._block or LiteMBConv)
         stages = [row(*numbers, depth_mult=depth_mult if 0 < i < 6 else 1.0) for i, numbers in enumerate(_STAGES)]
         stages[0].input_channels = _STAGES[0][3]  # what the stem gives
         norm_layer = norm_layer or partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)

@@ -376,6 +376,8 @@ def _empty(layer: nn.Module) -> nn.Module | None:
         return nnq.QFunctional()
     if type(layer) is nn.Hardswish:
         return nnq.Hardswish(1.0, 0)
+    if type(layer) is nn.ReLU6:
+        return nnq.ReLU6(layer.inplace)
     if type(layer) is nn.Dropout:
         return nnq.Dropout(layer.p, layer.inplace)
     if type(layer) is QuantStub:
