@@ -27,7 +27,7 @@ _PACKAGE = (
     r"catalog/[a-z0-9_]+\.toml",
     r"recipes/[a-z0-9_]+\.toml",
     r"(catalog/)?labels/[a-z0-9_]+\.txt",
-    r"checkpoints/[a-z0-9_]+-[0-9a-f]{8,64}\.pth",
+    r"checkpoints/([a-z0-9_]+-[0-9a-f]{8,64}\.pth|README\.md)",
     r"(samples|photographs)/([a-z0-9_-]+\.(png|jpg|mp4)|README\.md)",
 )
 _COMPILED = (r"_ops_(cpu|cuda)\.(so|dylib|dll)",)
