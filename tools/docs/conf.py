@@ -22,6 +22,7 @@ html_copy_source = False
 html_show_sourcelink = False
 # What is no page of Sphinx's: the catalogue.
 html_extra_path = [str(distributions.ROOT / "build" / "docs-extra")]
+html_search_scorer = str(distributions.ROOT / "tools" / "docs" / "scorer.js")
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
