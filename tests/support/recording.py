@@ -21,6 +21,7 @@ from support.runtimes import openvino as openvino
 Inputs = tuple[Tensor, ...]
 
 # Of those whose size is part of the model: arguments for the smallest that still has every kind of layer at work.
+# X3D-XS has as many classes as its labels, which are not those of Kinetics.
 SMALL_ARGUMENTS: dict[str, dict[str, Any]] = {
     "vit_b_16": {"image_size": 48},
     "vit_l_16": {"image_size": 48},
@@ -29,6 +30,7 @@ SMALL_ARGUMENTS: dict[str, dict[str, Any]] = {
     "vit_h_14": {"image_size": 42},
     "mvit_v1_b": {"spatial_size": (64, 64), "temporal_size": 4},
     "mvit_v2_s": {"spatial_size": (64, 64), "temporal_size": 4},
+    "x3d_xs": {"num_classes": 8},
 }
 SMALL_SIZES: dict[str, tuple[int, ...]] = {
     "maxvit_t": (224, 224),
