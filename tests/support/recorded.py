@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from support import recording
 from support.recording import Inputs
+from zoo_core.engines import open_file
+from zoo_core.exporting.recording import Example, record
+from zoo_core.exporting.writing import write
 
 TOLERANCE = 1e-4
 
@@ -111,3 +114,12 @@ def test_onnx_by_the_older_exporter(case: Case, record_property) -> None:
 
 def test_onnx_in_openvino(case: Case, record_property) -> None:
     case.check(recording.openvino(case.file_of_any_batch), record_property, any_batch=True)
+
+
+def test_pt2_file(case: Case, record_property) -> None:
+    """As `zoo export --format pt2` records and writes it."""
+    dynamic = tuple({0: "batch"} for _ in case.inputs)
+    names = tuple(f"images{place}" for place in range(len(case.inputs)))
+    file = case.folder / "model.pt2"
+    write(record(case.model, Example(case.inputs, names, dynamic)), file, "pt2")
+    case.check(open_file(file), record_property, any_batch=True)
