@@ -328,6 +328,8 @@ def command_faults(text: str, where: str, *, whole: bool = True) -> Iterator[str
 
 def zoo_calls(text: str) -> Iterator[list[str]]:
     """The words behind each ``zoo`` of a line of a script, with 1 in place of what a shell would compute."""
+    # A variable by itself holds options.
+    text = re.sub(r"(?<=\s)\$\w+(?=\s)", "", text)
     text = re.sub(r"\$\(\(.*?\)\)|\$\{?\w+\}?", "1", text)
     lexer = shlex.shlex(text, posix=True, punctuation_chars="|&;<>")
     lexer.whitespace_split = True
