@@ -128,7 +128,8 @@ def test_embedded_weights_run_on_the_samples_that_ship(photos, capsys, monkeypat
     assert len(written) == 10
     # The same without the name of a model.
     samples = Path(zoo_classification.__file__).parent / "samples"
-    assert main(["predict", str(samples / f"{results[0][0]}.png"), "--topk", "1"]) == 0
+    garment = str(samples / f"{results[0][0]}.png")
+    assert main(["predict", garment, "--task", "classification", "--topk", "1"]) == 0
     assert results[0][1] in capsys.readouterr().out
 
 
