@@ -31,7 +31,9 @@ def where(model: Model, checkpoint: Checkpoint) -> str:
     if found is not None:
         return f"{found}: {checkpoints.locate(checkpoint.url)}"
     install = checkpoint.install(model.source)
-    return "not downloaded yet" if install is None else f"not installed: {install}"
+    if install is not None:
+        return f"not installed: {install}"
+    return "not in the package yet" if checkpoint.embedded else "not downloaded yet"
 
 
 def call(model: Model, checkpoint: Checkpoint, files: str | None = None) -> str:

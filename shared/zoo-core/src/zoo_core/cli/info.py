@@ -74,7 +74,7 @@ def command(name: str, weights: str | None, as_json: bool) -> None:
     output.write(output.Bold("In the shell"))
     output.write(f"  {facts.call(model, model.checkpoint(weights or 'DEFAULT'), 'FILE...')}")
     for checkpoint in shown:
-        if checkpoint.embedded:
+        if facts.place(checkpoint) == "embedded" or checkpoint.extra is not None:
             _write_offline(model, checkpoint)
 
 
