@@ -56,6 +56,7 @@ class Trained:
         half: whether the file holds half precision, which is enough for a model that shows what the zoo can.
         labels: of its classes, where they are to have another order than the data set's own, or the data set has none.
         facts: what is known of the model beyond the catalogue's, such as the length of the clips that it looks at.
+        arguments: of its builder, for how it starts.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Trained:
     half: bool = True
     labels: tuple[str, ...] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 _BACKBONE = Stage("single", "single_garments", "mobilenet_v3_large")
@@ -86,7 +88,9 @@ MODELS = {
         ),
         labels=("background", *fashion_mnist.CLASSES),
     ),
-    "x3d_xs": Trained("x3d_xs_motions", (Stage("video", "clips_video"),)),
+    "x3d_xs": Trained(
+        "x3d_xs_motions", (Stage("video", "clips_video"),), arguments={"zero_init_residual": True, "dropout": 0.0}
+    ),
     "raft_small": Trained("raft_small_composed", (Stage("flow", "pairs_flow"),)),
 }
 
@@ -144,6 +148,7 @@ def train(
             recipe=recipe.with_settings(settings or {}) if is_last else recipe,
             from_scratch=not isinstance(start, Path),
             labels=None if stage.model else what.labels,
+            arguments=None if stage.model else what.arguments,
             output=work / "runs" / stage.recipe,
             resume=True,
             device=device,

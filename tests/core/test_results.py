@@ -171,7 +171,7 @@ def test_more_inputs_than_before(tmp_path):
         ({"resume": False}, "is there already: --resume goes on with it"),
         ({"run": {**RUN, "model": "other"}}, 'with model = "m", and this run has "other"'),
         ({"run": {**RUN, "options": {"topk": 3, "threshold": 0.5}}}, "options.topk = 2, and this run has 3"),
-        ({"run": {**RUN, "weights": "V2"}}, 'weights = null, and this run has "V2"'),
+        ({"run": {**RUN, "weights": "V2"}}, 'weights = the default, and this run has "V2"'),
         ({"shard": Share(0, 2)}, "is shard None, and this run is shard 1/2"),
         ({"format": Csv(declared())}, "of the format jsonl, and this run writes csv"),
         ({"count": 4}, "results of 10 inputs, and 4.png and those behind it are no longer given"),

@@ -32,17 +32,6 @@ def test_download(tmp_path, cache, capsys):
             assert "3 files, 0 of them to download: 0 B" in printed.err
 
 
-def test_what_comes_with_packages_is_asked_for_by_name_only(toys, capsys):
-    """A file that lies in a package is no part of all downloads, also where the package lacks it."""
-    zoo("download", "brightnet")
-    assert capsys.readouterr().out == f"{toys.embedded}\n"
-    toys.embedded.unlink()
-    zoo("download", "--task", "toys")
-    assert capsys.readouterr().out == ""
-    zoo("download", "brightnet", expect=1)
-    assert "there is no file" in capsys.readouterr().err
-
-
 def test_a_download_that_fails_does_not_stop_the_others(many, cache, capsys, tmp_path, monkeypatch):
     mirror = tmp_path / "mirror"
     mirror.mkdir()

@@ -82,6 +82,9 @@ class X3D(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc2 = nn.Linear(hidden, num_classes)
         self.apply(self._initialize)
+        # The authors have a convolution here, which starts as the others do; with the rate of their linear layers, the
+        # signal dies on its way.
+        nn.init.kaiming_normal_(self.fc1.weight, nonlinearity="relu")
 
     def _initialize(self, module: nn.Module) -> None:
         """Sets one module's own parameters as those of residual networks are."""

@@ -57,9 +57,6 @@ def command(names: tuple[str, ...], tasks: tuple[str, ...], everything: bool, we
             wanted.setdefault(checkpoint.url, checkpoint)
             if facts.place(checkpoint) is None and (install := checkpoint.install(model.source)):
                 installs[checkpoint.url] = install
-    if not names:
-        # What ships in an installed package is there, and cannot be had otherwise.
-        wanted = {url: c for url, c in wanted.items() if not c.embedded or c.extra is not None}
     missing = [checkpoint for checkpoint in wanted.values() if facts.place(checkpoint) is None]
     if len(wanted) > 1:
         size = output.size(2**20 * sum(checkpoint.file_size or 0 for checkpoint in missing))

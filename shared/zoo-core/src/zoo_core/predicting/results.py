@@ -204,7 +204,7 @@ class ResultFile:
         if found is not None:
             name, before, value = found
             raise ResultFileError(
-                f"{self.path} was written with {name} = {json.dumps(before)}, and this run has {json.dumps(value)}; "
+                f"{self.path} was written with {name} = {_shown(before)}, and this run has {_shown(value)}; "
                 "give the same, or name another file"
             )
 
@@ -348,10 +348,18 @@ def _checksum(files: Sequence[str]) -> str:
     return f"{zlib.crc32(chr(0).join(files).encode(errors='surrogatepass')):08x}"
 
 
+_DEFAULT = "the default"
+
+
+def _shown(value: Any) -> str:
+    """A value of :func:`difference` in a message."""
+    return _DEFAULT if value is _DEFAULT else json.dumps(value)
+
+
 def difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:
     """The first value in which two nested mappings differ: its name, ``"options.topk"``, and both values.
 
-    What a mapping lacks is as good as ``None``, and called ``"the default"``.
+    What a mapping lacks is as good as ``None``, and called "the default".
     """
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in dict.fromkeys((*before, *now)):
@@ -359,7 +367,7 @@ def difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | 
             if found is not None:
                 path, *values = found
                 old, new = (
-                    "the default" if value is None and key not in mapping else value
+                    _DEFAULT if value is None and key not in mapping else value
                     for value, mapping in zip(values, (before, now), strict=True)
                 )
                 return path, old, new
