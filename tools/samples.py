@@ -34,7 +34,7 @@ PHOTOGRAPH_SIDE, QUALITY = 480, 88
 
 # Chosen by eye: each shows what there is to see.
 SCENES, SCENE_SIDE = (15, 10), 320
-CLIPS, CLIP_SIDE = {"left": 6, "up": 5, "growing": 4, "turning": 3}, 160
+CLIPS, CLIP_SIDE = {"left": 6, "up": 5, "growing": 7, "turning": 3}, 160
 PAIR, PAIR_SIDE = 4, 256
 
 _OF_PHOTOGRAPHS = "".join(f"- `{name}.jpg`: {what}; {licence}.\n" for name, (_, what, licence) in PHOTOGRAPHS.items())

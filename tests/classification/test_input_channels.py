@@ -126,10 +126,23 @@ def test_alpha_is_looked_at():
         ImageClassificationTask(find("shufflenet_v2_x0_5", arguments={"in_channels": 12})).prepare(opaque)
 
 
-def test_training_on_files_of_other_channels_is_refused(tmp_path, capsys):
-    data = folder_of(tmp_path / "data", "RGBA")
-    assert main(["train", "resnet18", str(data), "--in-channels", "4", "--from-scratch"]) == 1
-    assert "a model for 4 channels is not trained by this" in capsys.readouterr().err
+def test_training_looks_at_alpha(tmp_path, capsys):
+    """Files with four channels train a model for as many, by recipes that change no colours."""
+    data, run = folder_of(tmp_path / "data", "RGBA"), tmp_path / "run"
+    line = ["train", "shufflenet_v2_x0_5", str(data), "--in-channels", "4", "--from-scratch", "--output", str(run)]
+    settings = (
+        "train_crop_size=32",
+        "val_resize_size=32",
+        "val_crop_size=32",
+        "min_steps_per_epoch=1",
+        "lr_warmup_epochs=0",
+    )
+    line += ["--epochs", "1", "--workers", "0", *(f"--set={setting}" for setting in settings)]
+    assert main([*line, "--set", "auto_augment=ra"]) == 1
+    assert "auto_augment: changes colours, which images of 4 channels do not have" in capsys.readouterr().err
+    assert not run.exists()
+    assert main(line) == 0
+    assert find(run / "best.pth").arguments["in_channels"] == 4
 
 
 def test_predicting_looks_at_alpha(tmp_path, capsys):
