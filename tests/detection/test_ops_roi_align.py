@@ -586,6 +586,10 @@ def test_one_level_and_missing_levels() -> None:
         MultiScaleRoIAlign(["a"], 2, 2)(features, boxes, IMAGE_SHAPES)
     with pytest.raises(ValueError, match="does not have one scale"):
         MultiScaleRoIAlign(["0"], 2, 2)(features, boxes, [(256, 700)])
+    # Convolutions without padding, as Inception's, leave less than a fourth of 96 pixels: the nearest scale serves.
+    small, box = torch.rand(1, 3, 20, 20), [torch.tensor([[8.0, 12.0, 60.0, 72.0]])]
+    pooled = MultiScaleRoIAlign(["0"], 2, 2)({"0": small}, box, [(96, 96)])
+    assert torch.equal(pooled, roi_align(small, box, 2, 1 / 4, 2))
     with pytest.raises(ValueError, match="image_shapes is empty"):
         MultiScaleRoIAlign(["0"], 2, 2)(features, boxes, [])
     assert MultiScaleRoIAlign(["0", "1"], 2, 2)(features, [torch.zeros(0, 4)] * 2, IMAGE_SHAPES).shape == (0, 6, 2, 2)

@@ -286,7 +286,8 @@ _MOST_PADDING = 128  # pixels on the right and at the bottom of a batch
 def _pyramid_scales(features: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]) -> list[float]:
     """The scale of each feature map beside the images: the nearest power of two.
 
-    The longer side tells it. Of a long thin image the shorter one does not: padding can more than double it.
+    The longer side tells it. Of a long thin image the shorter one need not: padding can more than double it. Nor need a
+    map be as large as its scale says, where convolutions without padding made it.
     """
     if not image_shapes:
         raise ValueError("image_shapes is empty; expected the (height, width) of each image")
@@ -296,9 +297,11 @@ def _pyramid_scales(features: Sequence[Tensor], image_shapes: Sequence[tuple[int
     scales = []
     for feature in features:
         sizes = [_traced_size(size) for size in feature.shape[2:]]
-        scale = 2.0 ** round(math.log2(sizes[longer] / sides[longer]))
+        level = round(math.log2(sizes[longer] / sides[longer]))
+        scale = 2.0**level
         padding = sizes[shorter] / scale - sides[shorter]
-        if not -1 / scale <= padding <= _MOST_PADDING + 1 / scale:
+        is_padded = -1 / scale <= padding <= _MOST_PADDING + 1 / scale
+        if not is_padded and level != round(math.log2(sizes[shorter] / sides[shorter])):
             raise ValueError(
                 f"a feature map of {tuple(sizes)} does not have one scale beside images of {tuple(sides)}: "
                 f"it has 1/{1 / scale:g} of the {('height', 'width')[longer]}, but {sizes[shorter] / sides[shorter]:g} "
