@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from tools.distributions import ROOT
 from zoo_core import catalog, checkpoints
+from zoo_core.whole_files import write_beside
 
 EMBEDDED = frozenset(
     checkpoint.name
@@ -108,13 +109,6 @@ def own_labels(path: Path) -> None:
     path.write_text("cat\ndog\nhorse\n", encoding="utf-8")
 
 
-def exported(path: Path) -> None:
-    """The classifier that ships, as a file for other runtimes."""
-    from zoo_core.exporting import export
-
-    export("shufflenet_v2_x0_5", path, weights="FASHIONMNIST_V1")
-
-
 # By what pages call them. A folder's name ends in a slash.
 FILES: dict[str, Callable[[Path], None]] = {
     "photo.jpg": image,
@@ -179,6 +173,4 @@ def _provide(name: str, path: Path) -> None:
     torch.manual_seed(0)
     model = get_model(name, weights=None, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    torch.save(model.state_dict(), beside)
-    beside.replace(path)
+    write_beside(path, lambda beside: torch.save(model.state_dict(), beside))
