@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers
-from zoo_core.layers import initialize_normalization
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
+from zoo_video.initialization import initialize_residual
 from zoo_video.inputs import check_video
 
 __all__ = ["MC3_18_Weights", "R2Plus1D_18_Weights", "R3D_18_Weights", "VideoResNet", "mc3_18", "r2plus1d_18", "r3d_18"]
@@ -92,16 +92,8 @@ class VideoResNet(nn.Module):
 
     def _initialize(self, module: nn.Module) -> None:
         """Sets one module's own parameters as the authors do."""
-        if isinstance(module, nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm3d):
-            initialize_normalization(module)
-        elif self.zero_init_residual and isinstance(module, Bottleneck | BasicBlock):
+        initialize_residual(module)
+        if self.zero_init_residual and isinstance(module, Bottleneck | BasicBlock):
             last = module.conv3 if isinstance(module, Bottleneck) else module.conv2
             nn.init.zeros_(last.get_parameter("1.weight"))
 

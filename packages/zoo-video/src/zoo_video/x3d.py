@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers
-from zoo_core.layers import Conv3dNormActivation, initialize_normalization, make_divisible
+from zoo_core.layers import Conv3dNormActivation, make_divisible
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.tracing import added
 from zoo_core.weights import WeightsEnum
+from zoo_video.initialization import initialize_residual
 from zoo_video.inputs import check_video
 
 __all__ = ["X3D", "X3D_XS_Weights", "x3d_xs"]
@@ -88,17 +89,8 @@ class X3D(nn.Module):
 
     def _initialize(self, module: nn.Module) -> None:
         """Sets one module's own parameters as those of residual networks are."""
-        if isinstance(module, nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm3d):
-            initialize_normalization(module)
-        elif self.zero_init_residual and isinstance(module, Block):
+        initialize_residual(module)
+        if self.zero_init_residual and isinstance(module, Block):
             nn.init.zeros_(module.c.get_parameter("1.weight"))
 
     def feature_layers(self) -> FeatureLayers:
