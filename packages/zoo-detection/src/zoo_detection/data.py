@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo_core.catalog.labels import BACKGROUND
 from zoo_core.data import (
     DataError,
     Dataset,
@@ -90,7 +91,7 @@ def labels_in(folder: Path, split: str = "val") -> tuple[str, ...] | None:
         names = [line for _, line in read_lines(classes)]
     elif (listed := folder / "data.yaml").is_file():
         names = yolo_names(listed)
-    return ("__background__", *names) if names else None
+    return (BACKGROUND, *names) if names else None
 
 
 class CocoDetection(Dataset):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from zoo_core.catalog.labels import BACKGROUND
 from zoo_core.data import Dataset
 from zoo_core.drawing import class_color, draw_labels, enlarged, overlay_labels, paint_classes
 from zoo_core.exporting import Example
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Segmentation", "SegmentationScore", "SemanticSegmentationTask", "labels_at_size"]
 
-# The name of what is none of the classes; it is left unpainted.
-BACKGROUND = "__background__"
 # Images are enlarged until their shorter side has some hundred pixels, whatever the other gets.
 _MAX_ASPECT_RATIO = 64
 _MAX_PAINTED = 254  # classes of one image; the smallest are left out

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo_core import catalog, checkpoints, declarations
 from zoo_core.catalog import Checkpoint, Model
+from zoo_core.catalog.labels import BACKGROUND
 from zoo_core.exported_files import ModelFacts, format_of, is_exported, read_metadata
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ __all__ = ["CHECKPOINT_SUFFIXES", "ModelSpec", "build", "find", "read_labels", "
 
 CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
 """Endings, in lower case, of the files that hold a state dict."""
-
-# The first class of detectors and segmentation models, which labels of users' own need not name.
-_BACKGROUND = "__background__"
 
 
 @dataclass(frozen=True)
@@ -360,8 +358,9 @@ def _labels(
         return {"labels": default if count in (None, len(default)) else ()}
     if count is None and not default:
         raise _without_classes(name)
-    if count is not None and len(given) == count - 1 and default[:1] == (_BACKGROUND,) and _BACKGROUND not in given:
-        given = (_BACKGROUND, *given)
+    # Labels of users' own need not name the first class of detectors and segmentation models.
+    if count is not None and len(given) == count - 1 and default[:1] == (BACKGROUND,) and BACKGROUND not in given:
+        given = (BACKGROUND, *given)
     if count is not None and len(given) != count:
         of_them = f"the first is {given[0]!r}, the last {given[-1]!r}" if given else "there are none"
         raise ValueError(

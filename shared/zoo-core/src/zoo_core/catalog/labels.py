@@ -9,6 +9,9 @@ from zoo_core.catalog import files, values
 from zoo_core.catalog.values import WrongValueError
 from zoo_core.text import printable
 
+BACKGROUND = "__background__"
+"""The label of what is none of the classes, where a model has one for that."""
+
 _SHARED = Path(__file__).parents[1] / "labels"
 
 

@@ -9,11 +9,9 @@ from typing import Any
 
 from zoo_core import catalog, checkpoints
 from zoo_core.catalog import Checkpoint, Model
+from zoo_core.catalog.labels import BACKGROUND
 from zoo_core.declarations import declarations
 from zoo_core.text import redacted
-
-# The label of what is none of the classes.
-BACKGROUND = "__background__"
 
 
 def place(checkpoint: Checkpoint) -> str | None:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoo_core import builders, checkpoints, specs
+from zoo_core import builders, checkpoints, processes, specs
+from zoo_core.catalog.labels import BACKGROUND
 from zoo_core.data import DataError, Dataset, MissingSplitError
 from zoo_core.data.coco import NO_CATEGORY
 from zoo_core.declarations import declaration
@@ -34,8 +35,6 @@ __all__ = ["Job", "prepare"]
 # What is known of published weights, and holds for what is trained from them too.
 _KEPT_FACTS = ("keypoint_names", "clip_length", "frame_rate", "clips_per_video", "min_temporal_size")
 
-
-_BACKGROUND = "__background__"
 
 _TRAINED_CHANNELS = (1, 3)
 
@@ -176,10 +175,10 @@ def prepare(
     if origin is not None and not is_same:
         notes = [f"{len(names)} classes of the data set, with a new head: {_listed(names)}"]
         own, theirs = ({_plain(name): name for name in labels} for labels in (names, origin.labels))
-        for name in (NO_CATEGORY, _BACKGROUND):
+        for name in (NO_CATEGORY, BACKGROUND):
             theirs.pop(_plain(name), None)
         if common := own.keys() & theirs.keys():
-            own.pop(_plain(_BACKGROUND), None)
+            own.pop(_plain(BACKGROUND), None)
             added = tuple(name for key, name in own.items() if key not in theirs) or ("none",)
             gone = tuple(name for key, name in theirs.items() if key not in own) or ("none",)
             notes.append(
@@ -216,7 +215,7 @@ _SMALLEST_BATCH = 8
 def _fitting_batch(recipe: Recipe, samples: int) -> int:
     """The batch size with which an epoch has as many steps as the recipe wants, as far as that can be."""
     size = recipe.batch_size
-    others = int(os.environ.get("WORLD_SIZE", "1")) * recipe.grad_accum_steps
+    others = processes.world().size * recipe.grad_accum_steps
     while size // 2 >= _SMALLEST_BATCH and samples < recipe.min_steps_per_epoch * size * others:
         size //= 2
     return size

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoo_core import evaluating
+from zoo_core.catalog.labels import BACKGROUND
 from zoo_core.data import DataError, Dataset, Fault
 from zoo_core.data.coco import NO_CATEGORY
 from zoo_core.training.contract import Training
@@ -15,7 +16,6 @@ __all__ = ["Findings", "empty_classes", "precheck"]
 
 _SECONDS = 5.0
 _WHOLE_SAMPLES = 16
-_BACKGROUND = "__background__"
 _SHOWN = 8
 
 
@@ -78,7 +78,7 @@ def _empty(job: Job, classes: set[int]) -> list[str]:
     if not classes:  # of a task without any, or of nothing but empty images
         return []
     names = enumerate(job.task.labels)
-    return [label for index, label in names if index not in classes and label not in (_BACKGROUND, NO_CATEGORY)]
+    return [label for index, label in names if index not in classes and label not in (BACKGROUND, NO_CATEGORY)]
 
 
 def _said(empty: Sequence[str]) -> str:
