@@ -1,4 +1,4 @@
-"""Reference boxes that detectors predict offsets from, for every place of every feature map.
+"""Reference boxes that detectors predict offsets from, for every location of every feature map.
 
 - Anchors: `Faster R-CNN <https://arxiv.org/abs/1506.01497>`__, section 3.1.1
 - Default boxes: `SSD <https://arxiv.org/abs/1512.02325>`__, section 2.2
@@ -21,13 +21,18 @@ _KEPT_LAYOUTS = 4  # shapes of batch and feature maps whose boxes are kept
 
 
 class AnchorGenerator(nn.Module):
-    """Anchors of given sizes and aspect ratios around the places of each feature map.
+    """Anchors of given sizes and aspect ratios around the locations of each feature map.
 
-    The size 4 at the ratios 1/4 and 1 gives boxes of 8x2 and of 4x4 pixels. A map of one row and two columns, of an
-    image of 8x20 pixels, has its places 10 pixels apart, the first at the origin::
+    The size 4 at the ratios 1/4 and 1 gives boxes 8 wide and 2 high, and of 4x4 pixels. A map of one row and two
+    columns, of an image of 8x20 pixels, has its locations 10 pixels apart, the first at the origin:
 
-        place 0     -4, -1,  4, 1     -2, -2,  2, 2
-        place 1      6, -1, 14, 1      8, -2, 12, 2
+    >>> generator = AnchorGenerator(sizes=((4,),), aspect_ratios=((0.25, 1.0),))
+    >>> images = ImageList(torch.zeros(1, 3, 8, 20), [(8, 20)])
+    >>> generator(images, [torch.zeros(1, 256, 1, 2)])[0]
+    tensor([[-4., -1.,  4.,  1.],
+            [-2., -2.,  2.,  2.],
+            [ 6., -1., 14.,  1.],
+            [ 8., -2., 12.,  2.]])
 
     Args:
         sizes: for each feature map, the square roots of the anchors' areas in pixels of the image.
@@ -95,7 +100,7 @@ class AnchorGenerator(nn.Module):
         self._cells = tuple(tuple(map(tuple, level.tolist())) for level in cells)
 
     def num_anchors_per_location(self) -> list[int]:
-        """For each feature map, how many anchors there are around each of its places."""
+        """For each feature map, how many anchors there are around each of its locations."""
         return [len(cells) for cells in self._cells]
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
@@ -128,8 +133,8 @@ class AnchorGenerator(nn.Module):
                 y = torch.arange(rows, dtype=dtype, device=device) * (height // rows)
                 x = torch.arange(columns, dtype=dtype, device=device) * (width // columns)
                 y, x = torch.meshgrid(y, x, indexing="ij")
-                places = torch.stack((x, y, x, y), -1).reshape(-1, 1, 4)
-                levels.append((places + torch.tensor(cells, dtype=dtype, device=device)).reshape(-1, 4))
+                shifts = torch.stack((x, y, x, y), -1).reshape(-1, 1, 4)
+                levels.append((shifts + torch.tensor(cells, dtype=dtype, device=device)).reshape(-1, 4))
             return torch.cat(levels)
 
         anchors = self._cache.get(make, key=(height, width, grids, cells_of_levels, dtype, device))
@@ -142,13 +147,26 @@ class AnchorGenerator(nn.Module):
 class DefaultBoxGenerator(nn.Module):
     """SSD's default boxes: for each feature map a scale, at several aspect ratios.
 
+    Around the centre of each location stand a square of the map's scale, one of the geometric mean of this scale and
+    the next, and for each ratio r two boxes of the square's area, r times as wide as high and r times as high as wide.
+    A map of a single location, scales of 0.25 and 0.36 (mean 0.3), the ratio 4, and an image of 100x100 pixels:
+
+    >>> generator = DefaultBoxGenerator([[4]], scales=[0.25, 0.36])
+    >>> images = ImageList(torch.zeros(1, 3, 100, 100), [(100, 100)])
+    >>> generator(images, [torch.zeros(1, 512, 1, 1)])[0]
+    tensor([[37.5000, 37.5000, 62.5000, 62.5000],
+            [35.0000, 35.0000, 65.0000, 65.0000],
+            [25.0000, 43.7500, 75.0000, 56.2500],
+            [43.7500, 25.0000, 56.2500, 75.0000]])
+
     Args:
         aspect_ratios: for each feature map the ratios beside 1; each stands also for its reciprocal.
         min_ratio: scale of the first feature map, relative to the image, where ``scales`` are not given.
         max_ratio: scale of the last one.
         scales: scales of the feature maps, and one more that follows the last.
-        steps: pixels of the image between the places of each feature map. By default as many as fit.
-        clip: keep widths and heights within the image's.
+        steps: for each feature map, the pixels of the image between its locations; by default
+            the image's size over the map's.
+        clip: limit widths and heights to the image's; boxes near its border still reach over it.
 
     Raises:
         ValueError: ``scales`` or ``steps`` do not fit the number of feature maps.
@@ -194,7 +212,7 @@ class DefaultBoxGenerator(nn.Module):
         return [(min(max(width, 0.0), 1.0), min(max(height, 0.0), 1.0)) for width, height in sides]
 
     def num_anchors_per_location(self) -> list[int]:
-        """For each feature map, how many boxes there are around each of its places."""
+        """For each feature map, how many boxes there are around each of its locations."""
         return [len(sides) for sides in self._sides]
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
@@ -238,8 +256,8 @@ def pyramid_anchors() -> AnchorGenerator:
     return AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)
 
 
-def anchors_per_place(anchor_generator: Any) -> int:
-    """How many anchors there are around each place, for a head that is shared by all feature maps.
+def anchors_per_location(anchor_generator: Any) -> int:
+    """How many anchors there are around each location, for a head that is shared by all feature maps.
 
     Args:
         anchor_generator: an :class:`AnchorGenerator`, or somebody's own with ``num_anchors_per_location()``.
@@ -258,7 +276,7 @@ def anchors_per_place(anchor_generator: Any) -> int:
     if len(set(counts)) != 1:
         raise ValueError(
             f"a head takes one number of anchors for all feature maps, but the anchor generator makes {counts} around "
-            "each place of them; give each map as many sizes times aspect ratios, or a head of your own"
+            "each location of them; give each map as many sizes times aspect ratios, or a head of your own"
         )
     return counts[0]
 

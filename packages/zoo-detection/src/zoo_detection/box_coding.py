@@ -14,7 +14,16 @@ __all__ = ["BoxCoder", "BoxLinearCoder"]
 class BoxCoder:
     """Shift of the centre relative to the reference box, and logarithms of the ratios of the sides.
 
-    Equations 6 and 7 of `Rich feature hierarchies (R-CNN) <https://arxiv.org/abs/1311.2524>`__.
+    Equations 6 and 7 of `Rich feature hierarchies (R-CNN) <https://arxiv.org/abs/1311.2524>`__. A proposal of 10x20
+    pixels with its centre at (5, 10), and a box of 20x10 with its centre at (15, 15): the centre moves by 10 / 10 of
+    the width and 5 / 20 of the height, the width doubles (log 2 = 0.69) and the height halves.
+
+    >>> coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+    >>> proposal, box = torch.tensor([[0.0, 0.0, 10.0, 20.0]]), torch.tensor([[5.0, 10.0, 25.0, 20.0]])
+    >>> coder.encode_single(box, proposal)
+    tensor([[ 1.0000,  0.2500,  0.6931, -0.6931]])
+    >>> coder.decode_single(torch.tensor([[1.0, 0.25, 0.0, 0.0]]), proposal)  # moved alone
+    tensor([[10.,  5., 20., 25.]])
 
     Args:
         weights: factors for the offsets of x, y, width and height.
@@ -72,7 +81,14 @@ class BoxCoder:
 class BoxLinearCoder:
     """Distances of the four sides from the centre of the reference box.
 
-    Equation 1 of `FCOS <https://arxiv.org/abs/1904.01355>`__.
+    Equation 1 of `FCOS <https://arxiv.org/abs/1904.01355>`__. The reference box ``0, 0, 8, 8`` has its centre at
+    (4, 4); the box ``2, 0, 12, 8`` has its sides 2, 4, 8 and 4 pixels from there:
+
+    >>> reference, box = torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([[2.0, 0.0, 12.0, 8.0]])
+    >>> BoxLinearCoder(normalize_by_size=False).encode(box, reference)
+    tensor([[2., 4., 8., 4.]])
+    >>> BoxLinearCoder(normalize_by_size=True).encode(box, reference)
+    tensor([[0.2500, 0.5000, 1.0000, 0.5000]])
 
     Args:
         normalize_by_size: give distances relative to the sides of the reference box.

@@ -12,8 +12,8 @@ from zoo_core.input_channels import check_channels, per_channel
 from zoo_core.memory_format import channels_last
 from zoo_detection.anchors import AnchorGenerator
 from zoo_detection.backbones import validate_trainable_layers
-from zoo_detection.dense import IMAGE_MEAN, IMAGE_STD
 from zoo_detection.ops import ExtraFPNBlock, FeaturePyramidNetwork, FrozenBatchNorm2d, LastLevelMaxPool, LastLevelP6P7
+from zoo_detection.transform import IMAGE_MEAN, IMAGE_STD
 
 __all__ = ["ClassifierWithFPN"]
 
@@ -108,7 +108,7 @@ def anchors_of(
 
     Args:
         backbone: has the levels.
-        scale: size of an anchor, in places of its level.
+        scale: size of an anchor, in locations of its level.
         octaves: sizes between that of a level and that of the next.
         ratios: aspect ratios.
     """

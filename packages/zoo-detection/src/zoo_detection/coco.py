@@ -63,6 +63,11 @@ def _record(detections: Detections, position: int) -> dict[str, Any]:
 def run_lengths(mask: Tensor) -> dict[str, Any]:
     """COCO's uncompressed run-length encoding.
 
+    Column by column, the mask below is 0 0, 1 1, 1 0: two zeros, three ones, a zero.
+
+    >>> run_lengths(torch.tensor([[False, True, True], [False, True, False]]))
+    {'size': [2, 3], 'counts': [2, 3, 1]}
+
     Args:
         mask: bool Tensor[H, W].
 

@@ -6,18 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo_core.features.declared import FeatureLayers
 from zoo_core.sizes import smaller
 from zoo_detection.anchors import check_predictions
-from zoo_detection.backbones import detector_layers, feature_maps_of
-from zoo_detection.building import initialize_part
+from zoo_detection.backbones import feature_maps_of
+from zoo_detection.detector import Detector
 from zoo_detection.image_list import ImageList
 from zoo_detection.ops import batched_nms
 from zoo_detection.targets import check_images, check_labels, checked_targets, sizes_of
 from zoo_detection.transform import GeneralizedRCNNTransform
 
 
-class DenseDetector(nn.Module):
+class DenseDetector(Detector):
     """A detector that predicts classes and offsets for every anchor at once.
 
     Subclasses set ``head`` and define ``compute_loss`` and ``postprocess_detections``, with the arguments that
@@ -46,15 +45,12 @@ class DenseDetector(nn.Module):
         self.transform = transform
         self._background = background
 
-    def _initialize(self, module: nn.Module) -> None:
-        initialize_part(self, module)
-
     def _anchors_per_level(self, feature_maps: list[Tensor], anchors: list[Tensor]) -> list[int]:
-        places = [feature_map.shape[-2] * feature_map.shape[-1] for feature_map in feature_maps]
+        locations = [feature_map.shape[-2] * feature_map.shape[-1] for feature_map in feature_maps]
         counts = getattr(self.anchor_generator, "num_anchors_per_location", None)
-        if counts is None:  # somebody's own generator: as many around each place
-            return [len(anchors[0]) // sum(places) * number for number in places]
-        return [number * count for number, count in zip(places, counts(), strict=True)]
+        if counts is None:  # somebody's own generator: as many around each location
+            return [len(anchors[0]) // sum(locations) * number for number in locations]
+        return [number * count for number, count in zip(locations, counts(), strict=True)]
 
     compute_loss: Callable[..., dict[str, Tensor]]
     postprocess_detections: Callable[..., list[dict[str, Tensor]]]
@@ -71,15 +67,6 @@ class DenseDetector(nn.Module):
         """Outputs of the head and anchors as ``postprocess_detections`` takes them: by feature map."""
         by_level = {key: _parts(output, anchors_per_level, dim=1) for key, output in head_outputs.items()}
         return by_level, [_parts(image_anchors, anchors_per_level, dim=0) for image_anchors in anchors]
-
-    def eager_outputs(
-        self, losses: dict[str, Tensor], detections: list[dict[str, Tensor]]
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """What :meth:`forward` gives: losses in training mode, detections in eval mode; the other is empty."""
-        return losses if self.training else detections
-
-    def feature_layers(self) -> FeatureLayers:
-        return detector_layers(self.backbone, self.transform)
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
@@ -143,33 +130,17 @@ class DenseDetector(nn.Module):
 
 def _parts(tensor: Tensor, lengths: Sequence[int], dim: int) -> list[Tensor]:
     """A tensor in parts of given lengths along a dimension."""
-    begins = [sum(lengths[:place]) for place in range(len(lengths))]
+    begins = [sum(lengths[:index]) for index in range(len(lengths))]
     return [tensor.narrow(dim, begin, length) for begin, length in zip(begins, lengths, strict=True)]
-
-
-# Of ImageNet, in RGB.
-IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def normalized_transform(
-    min_size: int | Sequence[int],
-    max_size: int,
-    image_mean: list[float] | None,
-    image_std: list[float] | None,
-    **kwargs: Any,
-) -> GeneralizedRCNNTransform:
-    """The transform of a detector, which normalises as for ImageNet by default."""
-    return GeneralizedRCNNTransform(
-        min_size,
-        max_size,
-        list(IMAGE_MEAN) if image_mean is None else image_mean,
-        list(IMAGE_STD) if image_std is None else image_std,
-        **kwargs,
-    )
 
 
 def candidates_of_level(scores: Tensor, threshold: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
     """The best of the scores that are above a threshold.
+
+    Of two anchors and two classes, three scores are above 0.5, and the best two are taken:
+
+    >>> candidates_of_level(torch.tensor([[0.9, 0.1], [0.6, 0.8]]), threshold=0.5, limit=2)
+    (tensor([0.9000, 0.8000]), tensor([0, 1]), tensor([0, 1]))
 
     Args:
         scores: Tensor[A, C], of A anchors and C classes.
@@ -177,18 +148,29 @@ def candidates_of_level(scores: Tensor, threshold: float, limit: int) -> tuple[T
         limit: how many to take at most.
 
     Returns:
-        The scores, best first, and the anchors and classes they belong to.
+        The scores, best first, Tensor[n], and the indices of their anchors and classes, int64 Tensor[n] each.
     """
     classes = scores.shape[1]
     flat = scores.flatten()
     above = torch.where(flat > threshold)[0]
     best, order = flat[above].topk(smaller(above.shape[0], limit))
-    place = above[order]
-    return best, torch.div(place, classes, rounding_mode="floor"), place % classes
+    index = above[order]
+    return best, torch.div(index, classes, rounding_mode="floor"), index % classes
 
 
 def best_detections(boxes: Tensor, scores: Tensor, labels: Tensor, nms_thresh: float, limit: int) -> dict[str, Tensor]:
-    """The best detections of an image that no better one of their class overlaps, best first."""
+    """The best detections of an image that no better one of their class overlaps.
+
+    Args:
+        boxes: Tensor[n, 4].
+        scores: Tensor[n].
+        labels: int64 Tensor[n].
+        nms_thresh: IoU above which the better detection suppresses another of its class.
+        limit: how many to keep at most.
+
+    Returns:
+        A dict of ``boxes``, ``scores`` and ``labels``, best first.
+    """
     scores = scores.to(boxes.dtype)
     keep = batched_nms(boxes, scores, labels, nms_thresh)[:limit]
     return {"boxes": boxes[keep], "scores": scores[keep], "labels": labels[keep]}

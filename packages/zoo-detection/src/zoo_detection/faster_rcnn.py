@@ -24,15 +24,15 @@ from zoo_classification.resnet import ResNet50_Weights
 from zoo_core.layers import Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_detection.anchors import AnchorGenerator, anchors_per_place, pyramid_anchors
+from zoo_detection.anchors import AnchorGenerator, anchors_per_location, pyramid_anchors
 from zoo_detection.backbones import BackboneSpec, channels_of, mobilenet_backbone, resnet50_fpn
 from zoo_detection.building import RegionBatchNorm2d, build_detector, initialize_convolution, set_frozen_eps
 from zoo_detection.classifier_backbones import anchors_of, for_channels, image_sizes_of, two_stage_backbone
-from zoo_detection.dense import normalized_transform
 from zoo_detection.generalized_rcnn import GeneralizedRCNN
 from zoo_detection.ops import MultiScaleRoIAlign
 from zoo_detection.roi_heads import RoIHeads
 from zoo_detection.rpn import RegionProposalNetwork, RPNHead
+from zoo_detection.transform import normalized_transform
 
 __all__ = [
     "FastRCNNConvFCHead",
@@ -132,7 +132,7 @@ class FasterRCNN(GeneralizedRCNN):
         anchors = pyramid_anchors() if rpn_anchor_generator is None else rpn_anchor_generator
         rpn = RegionProposalNetwork(
             anchors,
-            RPNHead(out_channels, anchors_per_place(anchors)) if rpn_head is None else rpn_head,
+            RPNHead(out_channels, anchors_per_location(anchors)) if rpn_head is None else rpn_head,
             rpn_fg_iou_thresh,
             rpn_bg_iou_thresh,
             rpn_batch_size_per_image,
@@ -283,7 +283,7 @@ def v2_heads(channels: int, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a v2: its anchors and heads, on feature maps of so many channels, where ``kwargs`` have none."""
     kwargs = {"rpn_anchor_generator": pyramid_anchors()} | kwargs
     if "rpn_head" not in kwargs:
-        kwargs["rpn_head"] = RPNHead(channels, anchors_per_place(kwargs["rpn_anchor_generator"]), conv_depth=2)
+        kwargs["rpn_head"] = RPNHead(channels, anchors_per_location(kwargs["rpn_anchor_generator"]), conv_depth=2)
     if "box_head" not in kwargs:
         kwargs["box_head"] = FastRCNNConvFCHead((channels, 7, 7), [256] * 4, [1024], norm_layer=RegionBatchNorm2d)
     return kwargs

@@ -2,10 +2,10 @@
 `its journal form <https://arxiv.org/abs/2006.09214>`__.
 
 :class:`~zoo_detection.dense.DenseDetector` has the steps that an image passes. FCOS predicts for
-places: of the one anchor around each, it uses the centre, and the side as the extent of a place on that level.
+locations: of the one anchor around each, it uses the centre, and the side as the extent of a location on that level.
 
-Shapes: ``N`` images, ``C`` channels, ``H_i`` and ``W_i`` height and width of the feature maps, ``A`` places of an image
-(the sum of ``H_i * W_i``), ``K`` classes.
+Shapes: ``N`` images, ``C`` channels, ``H_i`` and ``W_i`` height and width of the feature maps, ``A`` locations of an
+image (the sum of ``H_i * W_i``), ``K`` classes.
 """
 
 import math
@@ -21,14 +21,15 @@ from torch import Tensor, nn
 from zoo_classification.resnet import ResNet50_Weights
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_detection.anchors import AnchorGenerator, anchors_last, anchors_per_place
+from zoo_detection.anchors import AnchorGenerator, anchors_last, anchors_per_location
 from zoo_detection.backbones import BackboneSpec, channels_of, resnet50_p3_to_p7
 from zoo_detection.box_coding import BoxLinearCoder
-from zoo_detection.building import build_detector
+from zoo_detection.building import build_detector, initialize_normal
 from zoo_detection.classifier_backbones import anchors_of, for_channels, image_sizes_of, one_stage_backbone
-from zoo_detection.dense import DenseDetector, best_detections, candidates_of_level, normalized_transform
+from zoo_detection.dense import DenseDetector, best_detections, candidates_of_level
 from zoo_detection.ops import clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
 from zoo_detection.precision import in_single_or_better
+from zoo_detection.transform import normalized_transform
 
 __all__ = [
     "FCOS",
@@ -54,9 +55,9 @@ class FCOS(DenseDetector):
         min_size, max_size: the image's sides after resizing; see
             :class:`~zoo_detection.transform.GeneralizedRCNNTransform`.
         image_mean, image_std: normalisation of the images; those of ImageNet by default.
-        anchor_generator: one anchor for each place; its size is the place's extent in the image.
+        anchor_generator: one anchor for each location; its size is the location's extent in the image.
         head: predicts logits, distances and centreness; :class:`FCOSHead` by default.
-        center_sampling_radius: how far from an object's centre a place may learn to be it, in sizes of its anchor.
+        center_sampling_radius: how far from an object's centre a location may learn to be it, in sizes of its anchor.
         score_thresh: a detection's score is above it.
         nms_thresh: IoU above which the better detection suppresses another of its class.
         detections_per_img: how many detections to keep.
@@ -64,7 +65,7 @@ class FCOS(DenseDetector):
         **kwargs: further arguments of :class:`~zoo_detection.transform.GeneralizedRCNNTransform`.
 
     Raises:
-        ValueError: the backbone does not say its ``out_channels``, or there is not one anchor for each place.
+        ValueError: the backbone does not say its ``out_channels``, or there is not one anchor for each location.
         TypeError: ``anchor_generator`` is none.
     """
 
@@ -91,9 +92,9 @@ class FCOS(DenseDetector):
             if anchor_generator is None
             else anchor_generator
         )
-        if (count := anchors_per_place(anchors)) != 1:
+        if (count := anchors_per_location(anchors)) != 1:
             raise ValueError(
-                f"FCOS takes one anchor for each place, not {count}; give one size and one aspect ratio for each "
+                f"FCOS takes one anchor for each location, not {count}; give one size and one aspect ratio for each "
                 "feature map"
             )
         transform = normalized_transform(min_size, max_size, image_mean, image_std, **kwargs)
@@ -118,7 +119,7 @@ class FCOS(DenseDetector):
         anchors: list[Tensor],
         num_anchors_per_level: list[int],
     ) -> dict[str, Tensor]:
-        """Matches the places with the objects, and gives the losses of the head: see :class:`FCOSHead`."""
+        """Matches the locations with the objects, and gives the losses of the head: see :class:`FCOSHead`."""
         matched_idxs = [
             self.match_anchors(image_anchors, target["boxes"], num_anchors_per_level)
             for target, image_anchors in zip(targets, anchors, strict=True)
@@ -127,10 +128,11 @@ class FCOS(DenseDetector):
 
     @torch.no_grad()
     def match_anchors(self, anchors: Tensor, boxes: Tensor, anchors_per_level: list[int]) -> Tensor:
-        """The object of each place: the smallest that the place lies in, near the centre, and that suits the level.
+        """The object of each location: the smallest that it lies in, near the centre, and that suits its level.
 
         Sections 3.1 and 3.2 of the paper, with centre sampling. A level takes objects whose farthest side is four to
-        eight anchor sizes away; the finest level takes all smaller ones, the coarsest all larger ones.
+        eight anchor sizes away; the finest level takes all smaller ones, the coarsest all larger ones. With the sizes
+        8, 16, 32, 64 and 128 these are distances of up to 64 pixels, 64 to 128, ..., 256 to 512, and above 512.
 
         Args:
             anchors: Tensor[A, 4].
@@ -143,11 +145,11 @@ class FCOS(DenseDetector):
         if len(boxes) == 0:
             return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
         boxes = boxes.to(anchors.dtype)
-        places = 0.5 * (anchors[:, :2] + anchors[:, 2:])
+        locations = 0.5 * (anchors[:, :2] + anchors[:, 2:])
         sizes = anchors[:, 2] - anchors[:, 0]
         centres = 0.5 * (boxes[:, :2] + boxes[:, 2:])
-        central = (places[:, None] - centres).abs().amax(2) < self.center_sampling_radius * sizes[:, None]
-        distances = torch.cat((places[:, None] - boxes[:, :2], boxes[:, 2:] - places[:, None]), 2)
+        central = (locations[:, None] - centres).abs().amax(2) < self.center_sampling_radius * sizes[:, None]
+        distances = torch.cat((locations[:, None] - boxes[:, :2], boxes[:, 2:] - locations[:, None]), 2)
         least, greatest = sizes * 4, sizes * 8
         least[: anchors_per_level[0]] = 0
         greatest[-anchors_per_level[-1] :] = math.inf
@@ -202,7 +204,7 @@ class FCOSHead(nn.Module):
 
     Args:
         in_channels: channels of the feature maps.
-        num_anchors: anchors around each place: 1.
+        num_anchors: anchors around each location: 1.
         num_classes: number of classes.
         num_convs: convolutions before the predictions.
 
@@ -227,13 +229,13 @@ class FCOSHead(nn.Module):
     ) -> dict[str, Tensor]:
         """Equation 2 of the paper, with the generalised IoU: ``classification``, ``bbox_regression``, ``bbox_ctrness``.
 
-        Each is summed over all images and divided by the number of places with an object.
+        Each is summed over all images and divided by the number of locations with an object.
 
         Args:
             targets: the objects of each image.
             head_outputs: of the head.
             anchors: for each image Tensor[A, 4].
-            matched_idxs: for each image the object of each place, negative for none.
+            matched_idxs: for each image the object of each location, negative for none.
         """
         matches = torch.stack(matched_idxs)
         objects = matches >= 0
@@ -245,9 +247,9 @@ class FCOSHead(nn.Module):
         count = max(1, len(label))
 
         logits = head_outputs["cls_logits"]
-        image, place = torch.where(objects)
+        image, location = torch.where(objects)
         truth = torch.zeros_like(logits)
-        truth[image, place, label] = 1.0
+        truth[image, location, label] = 1.0
         classification = sigmoid_focal_loss(logits, truth, reduction="sum")
 
         anchor = torch.stack(anchors)[objects]
@@ -293,18 +295,15 @@ class _Tower(nn.Module):
         self.conv = nn.Sequential(*layers)
 
     def _initialize(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, std=0.01)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        initialize_normal(module)
 
 
 class FCOSClassificationHead(_Tower):
-    """Predicts a logit of each class for each place.
+    """Predicts a logit of each class for each location.
 
     Args:
         in_channels: channels of the feature maps.
-        num_anchors: anchors around each place: 1.
+        num_anchors: anchors around each location: 1.
         num_classes: number of classes.
         num_convs: convolutions before the prediction.
         prior_probability: what every class starts with.
@@ -342,11 +341,11 @@ class FCOSClassificationHead(_Tower):
 
 
 class FCOSRegressionHead(_Tower):
-    """Predicts for each place the distances of the box's sides, and how central the place is in it.
+    """Predicts for each location the distances of the box's sides, and how central the location is in it.
 
     Args:
         in_channels: channels of the feature maps.
-        num_anchors: anchors around each place: 1.
+        num_anchors: anchors around each location: 1.
         num_convs: convolutions before the predictions.
         norm_layer: makes a normalisation after each of them; group normalisation in 32 groups by default.
 

@@ -5,17 +5,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zoo_core.features.declared import FeatureLayers
 from zoo_core.tracing import is_recorded
-from zoo_detection.backbones import detector_layers, feature_maps_of
-from zoo_detection.building import initialize_part
+from zoo_detection.backbones import feature_maps_of
+from zoo_detection.detector import Detector
 from zoo_detection.targets import check_images, checked_targets, sizes_of
 from zoo_detection.transform import GeneralizedRCNNTransform
 
 __all__ = ["GeneralizedRCNN"]
 
 
-class GeneralizedRCNN(nn.Module):
+class GeneralizedRCNN(Detector):
     """A detector that proposes regions and then looks at each of them.
 
     Args:
@@ -34,12 +33,6 @@ class GeneralizedRCNN(nn.Module):
         self.backbone = backbone
         self.rpn = rpn
         self.roi_heads = roi_heads
-
-    def _initialize(self, module: nn.Module) -> None:
-        initialize_part(self, module)
-
-    def feature_layers(self) -> FeatureLayers:
-        return detector_layers(self.backbone, self.transform)
 
     def forward(
         self,
@@ -79,12 +72,6 @@ class GeneralizedRCNN(nn.Module):
             return self.eager_outputs({**detector_losses, **proposal_losses}, [])
         form = {} if masks == "full" or is_recorded(batch.tensors) else {"masks": masks}
         return self.eager_outputs({}, self.transform.postprocess(detections, batch.image_sizes, original_sizes, **form))
-
-    def eager_outputs(
-        self, losses: dict[str, Tensor], detections: list[dict[str, Tensor]]
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """What :meth:`forward` gives: losses in training mode, detections in eval mode; the other is empty."""
-        return losses if self.training else detections
 
     def _validate(
         self, images: Sequence[Tensor], targets: list[dict[str, Tensor]], **masks: str

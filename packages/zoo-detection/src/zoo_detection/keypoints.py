@@ -15,6 +15,13 @@ __all__ = ["heatmaps_to_keypoints", "keypointrcnn_inference", "keypointrcnn_loss
 def keypoints_to_heatmap(keypoints: Tensor, rois: Tensor, heatmap_size: int) -> tuple[Tensor, Tensor]:
     """The places of keypoints in heatmaps over boxes.
 
+    A heatmap of 4x4 over a box of 8x8 pixels: (3, 5) lies in column 1 of row 2, which is the place 2 * 4 + 1; the far
+    corner belongs to the last place; (9, 0) lies outside.
+
+    >>> points = torch.tensor([[[3.0, 5.0, 1.0], [8.0, 8.0, 1.0], [9.0, 0.0, 1.0]]])
+    >>> keypoints_to_heatmap(points, torch.tensor([[0.0, 0.0, 8.0, 8.0]]), heatmap_size=4)
+    (tensor([[ 9, 15,  0]]), tensor([[ True,  True, False]]))
+
     Args:
         keypoints: Tensor[N, K, 3]: x, y, and visibility (above 0 if known).
         rois: Tensor[N, 4], the box of each row of ``keypoints``.
@@ -96,6 +103,12 @@ def _(maps: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
 
 def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
     """The peaks of heatmaps, enlarged bicubically to the boxes that they cover.
+
+    A heatmap of 2x2 over a box of as many pixels needs no enlarging; its peak is the middle of the upper right pixel:
+
+    >>> heatmap = torch.tensor([[[[0.0, 1.0], [0.0, 0.0]]]])
+    >>> heatmaps_to_keypoints(heatmap, torch.tensor([[10.0, 20.0, 12.0, 22.0]]))
+    (tensor([[[11.5000, 20.5000,  1.0000]]]), tensor([[1.]]))
 
     Args:
         maps: Tensor[N, K, H, W].

@@ -15,10 +15,20 @@ class MaskCrops(Sequence[Tensor]):
     A sequence of masks of the image's size, of which each is made when it is asked for: ``crops[2]`` is a bool
     Tensor[H, W]. What holds of bool Tensor[N, H, W] holds of it too where masks are gone through one by one.
 
+    >>> crops = MaskCrops((2, 3), places=[(1, 0)], crops=[torch.ones(2, 1, dtype=torch.bool)])
+    >>> crops[0].long()
+    tensor([[0, 1, 0],
+            [0, 1, 0]])
+    >>> crops.run_lengths(0)
+    {'size': [2, 3], 'counts': [2, 2, 2]}
+
     Args:
         size: height and width of the image.
         places: column and row of each crop's upper left pixel.
         crops: bool Tensor[h, w] of each object; empty for one that lies outside the image.
+
+    Raises:
+        ValueError: there are not as many ``places`` as ``crops``.
 
     Attributes:
         size: as given.

@@ -37,6 +37,14 @@ def maskrcnn_inference(x: Tensor, labels: list[Tensor]) -> list[Tensor]:
 def project_masks_on_boxes(gt_masks: Tensor, boxes: Tensor, matched_idxs: Tensor, size: int) -> Tensor:
     """What masks look like in boxes.
 
+    A mask of the two right columns of four, seen in a box of the whole image at 2x2: the left half is sampled at
+    x = 0.5 and 1.5, and 1.5 lies between a pixel that is out and one that is in.
+
+    >>> mask = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 4, 4)
+    >>> project_masks_on_boxes(mask, torch.tensor([[0.0, 0.0, 4.0, 4.0]]), torch.tensor([0]), size=2)
+    tensor([[[0.2500, 1.0000],
+             [0.2500, 1.0000]]])
+
     Args:
         gt_masks: masks of the objects of an image, Tensor[K, H, W].
         boxes: Tensor[N, 4].
@@ -87,6 +95,14 @@ def maskrcnn_loss(
 
 def paste_masks_in_image(masks: Tensor, boxes: Tensor, img_shape: tuple[int, int], padding: int = 1) -> Tensor:
     """Puts masks, interpolated bilinearly, where their boxes are.
+
+    Two columns, 0 and 1, on the four pixels from x = 1 to 4: the pixels' centres are at -0.25, 0.25, 0.75 and 1.25
+    columns, and those beyond the outer columns take their values.
+
+    >>> mask = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
+    >>> paste_masks_in_image(mask, torch.tensor([[1.0, 0.0, 4.0, 1.0]]), (2, 6), padding=0)[0, 0]
+    tensor([[0.0000, 0.0000, 0.2500, 0.7500, 1.0000, 0.0000],
+            [0.0000, 0.0000, 0.2500, 0.7500, 1.0000, 0.0000]])
 
     Args:
         masks: probabilities, Tensor[N, 1, M, M].

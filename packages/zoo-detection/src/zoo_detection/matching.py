@@ -11,14 +11,15 @@ __all__ = ["BalancedPositiveNegativeSampler", "Matcher", "SSDMatcher"]
 class Matcher:
     """Assigns to each prediction the object that it overlaps most, if it does so enough.
 
-    From `Faster R-CNN <https://arxiv.org/abs/1506.01497>`__, section 3.1.2. Two objects and four predictions, with the
-    thresholds 0.7 and 0.3::
+    From `Faster R-CNN <https://arxiv.org/abs/1506.01497>`__, section 3.1.2. Two objects and four predictions, of which
+    the second and third are between the thresholds 0.7 and 0.3; the third is the best of the second object:
 
-        quality    0.9   0.2   0.5   0.0     of the first object
-                   0.1   0.4   0.6   0.0     of the second
-        matches      0    -2    -2    -1     the second and third are between the thresholds
-        with allow_low_quality_matches
-                     0    -2     1    -1     the third is the best of the second object
+    >>> quality = torch.tensor([[0.9, 0.2, 0.5, 0.0],   # of the first object
+    ...                         [0.1, 0.4, 0.6, 0.0]])  # of the second
+    >>> Matcher(0.7, 0.3)(quality)
+    tensor([ 0, -2, -2, -1])
+    >>> Matcher(0.7, 0.3, allow_low_quality_matches=True)(quality)
+    tensor([ 0, -2,  1, -1])
 
     Args:
         high_threshold: at least this quality makes a match.
@@ -65,7 +66,13 @@ class Matcher:
 class SSDMatcher(Matcher):
     """Assigns like :class:`Matcher` with one threshold, and then to each object its best prediction.
 
-    From `SSD <https://arxiv.org/abs/1512.02325>`__, section 2.2.
+    From `SSD <https://arxiv.org/abs/1512.02325>`__, section 2.2. The third prediction overlaps no object enough, but is
+    the best of the second one:
+
+    >>> quality = torch.tensor([[0.9, 0.2, 0.3],   # of the first object
+    ...                         [0.1, 0.2, 0.4]])  # of the second
+    >>> Matcher(0.5, 0.5)(quality), SSDMatcher(0.5)(quality)
+    (tensor([ 0, -1, -1]), tensor([ 0, -1,  1]))
 
     Args:
         threshold: at least this quality makes a match.

@@ -7,7 +7,7 @@
 :class:`~zoo_detection.dense.DenseDetector` has the steps that an image passes.
 
 Shapes: ``N`` images, ``C`` channels, ``H_i`` and ``W_i`` height and width of the feature maps, ``a`` anchors around
-each place, ``A`` anchors of an image (the sum of ``H_i * W_i * a``), ``K`` classes.
+each location, ``A`` anchors of an image (the sum of ``H_i * W_i * a``), ``K`` classes.
 """
 
 import math
@@ -25,12 +25,12 @@ from zoo_classification.resnet import ResNet50_Weights
 from zoo_core.layers import Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
-from zoo_detection.anchors import AnchorGenerator, anchors_last, anchors_per_place
+from zoo_detection.anchors import AnchorGenerator, anchors_last, anchors_per_location
 from zoo_detection.backbones import BackboneSpec, channels_of, resnet50_p3_to_p7
 from zoo_detection.box_coding import BoxCoder
-from zoo_detection.building import build_detector, set_frozen_eps
+from zoo_detection.building import build_detector, initialize_normal, set_frozen_eps
 from zoo_detection.classifier_backbones import anchors_of, for_channels, image_sizes_of, one_stage_backbone
-from zoo_detection.dense import DenseDetector, best_detections, candidates_of_level, normalized_transform
+from zoo_detection.dense import DenseDetector, best_detections, candidates_of_level
 from zoo_detection.matching import Matcher
 from zoo_detection.ops import (
     box_iou,
@@ -41,6 +41,7 @@ from zoo_detection.ops import (
     sigmoid_focal_loss,
 )
 from zoo_detection.precision import in_single_or_better
+from zoo_detection.transform import normalized_transform
 
 __all__ = [
     "RetinaNet",
@@ -106,7 +107,7 @@ class RetinaNet(DenseDetector):
         out_channels = channels_of(backbone)
         anchors: Any = default_anchors() if anchor_generator is None else anchor_generator
         if head is None:
-            head = RetinaNetHead(out_channels, anchors_per_place(anchors), num_classes)
+            head = RetinaNetHead(out_channels, anchors_per_location(anchors), num_classes)
         transform = normalized_transform(min_size, max_size, image_mean, image_std, **kwargs)
         super().__init__(backbone, anchors, transform, background=False)
         self.head = head
@@ -184,7 +185,7 @@ class RetinaNetHead(nn.Module):
 
     Args:
         in_channels: channels of the feature maps.
-        num_anchors: anchors around each place.
+        num_anchors: anchors around each location.
         num_classes: number of classes.
         norm_layer: makes a normalisation after each convolution; ``None`` for none.
 
@@ -233,10 +234,7 @@ class _Subnet(nn.Module):
         )
 
     def _initialize(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, std=0.01)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        initialize_normal(module)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Old checkpoints count the activations between the convolutions: conv.2.weight is conv.1.0.weight.
@@ -252,7 +250,7 @@ class RetinaNetClassificationHead(_Subnet):
 
     Args:
         in_channels: channels of the feature maps.
-        num_anchors: anchors around each place.
+        num_anchors: anchors around each location.
         num_classes: number of classes.
         prior_probability: what every class starts with.
         norm_layer: makes a normalisation after each convolution; ``None`` for none.
@@ -313,7 +311,7 @@ class RetinaNetRegressionHead(_Subnet):
 
     Args:
         in_channels: channels of the feature maps.
-        num_anchors: anchors around each place.
+        num_anchors: anchors around each location.
         norm_layer: makes a normalisation after each convolution; ``None`` for none.
 
     Shape:
@@ -398,7 +396,7 @@ def _resnet50_fpn_v2(backbone: BackboneSpec, num_classes: int = 91, **kwargs: An
     body = resnet50_p3_to_p7(backbone, 2048, body_norm=nn.BatchNorm2d)
     kwargs = {"anchor_generator": default_anchors()} | kwargs
     if "head" not in kwargs:
-        count = anchors_per_place(kwargs["anchor_generator"])
+        count = anchors_per_location(kwargs["anchor_generator"])
         kwargs["head"] = RetinaNetHead(body.out_channels, count, num_classes, norm_layer=partial(nn.GroupNorm, 32))
         kwargs["head"].regression_head._loss_type = "giou"
     return RetinaNet(body, num_classes, **kwargs)

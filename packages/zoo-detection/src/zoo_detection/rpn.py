@@ -11,6 +11,7 @@ from zoo_core.layers import Conv2dNormActivation
 from zoo_core.sizes import smaller
 from zoo_detection.anchors import anchors_last, check_predictions
 from zoo_detection.box_coding import BoxCoder
+from zoo_detection.building import initialize_normal
 from zoo_detection.image_list import ImageList
 from zoo_detection.matching import BalancedPositiveNegativeSampler, Matcher
 from zoo_detection.ops import batched_nms, box_iou, clip_boxes_to_image
@@ -26,7 +27,7 @@ class RPNHead(nn.Module):
 
     Args:
         in_channels: channels of the feature maps.
-        num_anchors: anchors around each place.
+        num_anchors: anchors around each location.
         conv_depth: 3x3 convolutions before the two predictions.
 
     Shape:
@@ -43,10 +44,7 @@ class RPNHead(nn.Module):
         self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, std=0.01)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        initialize_normal(module)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The one convolution of old checkpoints is spelt conv.weight.
@@ -179,7 +177,7 @@ class RegionProposalNetwork(nn.Module):
         return filter_proposals(proposals, torch.cat(objectness, 1).reshape(-1, 1), sizes, counts)[0]
 
     def _decoder(self, anchors: list[Tensor]) -> BoxesOf:
-        return lambda image, offsets, places: self.box_coder.decode_single(offsets, anchors[image][places])
+        return lambda image, offsets, indices: self.box_coder.decode_single(offsets, anchors[image][indices])
 
     def _losses(
         self,
@@ -215,7 +213,7 @@ class RegionProposalNetwork(nn.Module):
         """
         logits = objectness.detach().reshape(len(proposals), -1).split(num_anchors_per_level, 1)
         boxes = proposals.split(num_anchors_per_level, 1)
-        return self._best(logits, boxes, lambda image, chosen, places: chosen, image_shapes)
+        return self._best(logits, boxes, lambda image, chosen, indices: chosen, image_shapes)
 
     def _best(
         self,
@@ -229,25 +227,25 @@ class RegionProposalNetwork(nn.Module):
         Args:
             objectness: for each feature map the logits, Tensor[N, A].
             predictions: for each feature map Tensor[N, A, 4], what boxes are made of.
-            boxes_of: makes the boxes of an image, Tensor[n, 4], from some predictions and the places of their anchors.
+            boxes_of: makes the boxes of an image, Tensor[n, 4], from some predictions and the indices of their anchors.
             image_sizes: height and width of each image.
         """
-        top_logits, top_predictions, top_places, levels = [], [], [], []
+        top_logits, top_predictions, top_indices, levels = [], [], [], []
         begin = 0
         for level, (level_logits, level_predictions) in enumerate(zip(objectness, predictions, strict=True)):
             count = level_logits.shape[1]
             logits, index = level_logits.topk(smaller(count, self.pre_nms_top_n()), dim=1)
             top_logits.append(logits)
             top_predictions.append(level_predictions.gather(1, index[..., None].expand(-1, -1, 4)))
-            top_places.append(index + begin)
+            top_indices.append(index + begin)
             levels.append(torch.full_like(index[0], level))
             begin += count
         scores = in_single_or_better(torch.cat(top_logits, 1)).sigmoid()
-        of_top, places, level_of_top = torch.cat(top_predictions, 1), torch.cat(top_places, 1), torch.cat(levels)
+        of_top, indices, level_of_top = torch.cat(top_predictions, 1), torch.cat(top_indices, 1), torch.cat(levels)
 
         proposals, probabilities = [], []
         for image, size in enumerate(image_sizes):
-            boxes = clip_boxes_to_image(boxes_of(image, of_top[image], places[image]), size)
+            boxes = clip_boxes_to_image(boxes_of(image, of_top[image], indices[image]), size)
             large = ((boxes[:, 2:] - boxes[:, :2]) >= self.min_size).all(1)
             chosen = torch.where(large & (scores[image] >= self.score_thresh))[0]
             boxes, image_scores = boxes[chosen], scores[image][chosen].to(boxes.dtype)
@@ -312,7 +310,8 @@ def concat_box_prediction_layers(box_cls: list[Tensor], box_regression: list[Ten
     """What a head gives for each feature map, as rows in the order of the anchors, image by image.
 
     Args:
-        box_cls: for each feature map the logits, Tensor[N, A * C, H, W], of A anchors around each place and C classes.
+        box_cls: for each feature map the logits, Tensor[N, A * C, H, W], of A anchors around each location and C
+            classes.
         box_regression: for each feature map the offsets, Tensor[N, A * 4, H, W].
 
     Returns:

@@ -3,7 +3,7 @@
 :class:`~zoo_detection.dense.DenseDetector` has the steps that an image passes.
 
 Shapes: ``N`` images, ``C_i`` channels, ``H_i`` and ``W_i`` height and width of the feature maps, ``a_i`` default boxes
-around each place of them, ``A`` default boxes of an image (the sum of ``H_i * W_i * a_i``), ``K`` classes, the
+around each location of them, ``A`` default boxes of an image (the sum of ``H_i * W_i * a_i``), ``K`` classes, the
 background (0) included.
 """
 
@@ -26,10 +26,11 @@ from zoo_detection.anchors import DefaultBoxGenerator, anchors_last
 from zoo_detection.backbones import BackboneSpec, freeze_before_stage
 from zoo_detection.box_coding import BoxCoder
 from zoo_detection.building import build_detector
-from zoo_detection.dense import DenseDetector, best_detections, normalized_transform
+from zoo_detection.dense import DenseDetector, best_detections
 from zoo_detection.matching import SSDMatcher
 from zoo_detection.ops import box_iou, clip_boxes_to_image
 from zoo_detection.precision import in_single_or_better
+from zoo_detection.transform import normalized_transform
 
 __all__ = [
     "SSD",
@@ -214,7 +215,7 @@ class SSDHead(nn.Module):
 
     Args:
         in_channels: channels of each feature map.
-        num_anchors: boxes around each place of each feature map.
+        num_anchors: boxes around each location of each feature map.
         num_classes: number of classes, the background included.
 
     Shape:
@@ -259,7 +260,7 @@ class SSDClassificationHead(SSDScoringHead):
 
     Args:
         in_channels: channels of each feature map.
-        num_anchors: boxes around each place of each feature map.
+        num_anchors: boxes around each location of each feature map.
         num_classes: number of classes, the background included.
     """
 
@@ -276,7 +277,7 @@ class SSDRegressionHead(SSDScoringHead):
 
     Args:
         in_channels: channels of each feature map.
-        num_anchors: boxes around each place of each feature map.
+        num_anchors: boxes around each location of each feature map.
     """
 
     def __init__(self, in_channels: list[int], num_anchors: list[int]) -> None:

@@ -25,7 +25,7 @@ from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 from zoo_detection.anchors import DefaultBoxGenerator
 from zoo_detection.backbones import BackboneSpec, freeze_before_stage, mobilenet_stages
-from zoo_detection.building import build_detector
+from zoo_detection.building import build_detector, initialize_normal
 from zoo_detection.ssd import SSD, SSDScoringHead, without_size
 
 __all__ = [
@@ -103,7 +103,7 @@ class SSDLiteHead(nn.Module):
 
     Args:
         in_channels: channels of each feature map.
-        num_anchors: boxes around each place of each feature map.
+        num_anchors: boxes around each location of each feature map.
         num_classes: number of classes, the background included.
         norm_layer: builds the normalisation for a number of channels.
 
@@ -125,7 +125,7 @@ class SSDLiteClassificationHead(SSDScoringHead):
 
     Args:
         in_channels: channels of each feature map.
-        num_anchors: boxes around each place of each feature map.
+        num_anchors: boxes around each location of each feature map.
         num_classes: number of classes, the background included.
         norm_layer: builds the normalisation for a number of channels.
     """
@@ -143,7 +143,7 @@ class SSDLiteRegressionHead(SSDScoringHead):
 
     Args:
         in_channels: channels of each feature map.
-        num_anchors: boxes around each place of each feature map.
+        num_anchors: boxes around each location of each feature map.
         norm_layer: builds the normalisation for a number of channels.
     """
 
@@ -171,10 +171,7 @@ def _predictions(in_channels: list[int], num_anchors: list[int], values: int, no
 
 def _initialize_normal(module: nn.Module) -> None:
     """Draws the parameters of a convolution as the TensorFlow implementation does; leaves other modules alone."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.normal_(module.weight, mean=0.0, std=0.03)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    initialize_normal(module, std=0.03)
 
 
 class SSDLite320_MobileNet_V3_Large_Weights(WeightsEnum):

@@ -13,12 +13,16 @@ from zoo_detection.masks import crop_masks, paste_masks_in_image
 
 __all__ = ["GeneralizedRCNNTransform", "resize_boxes", "resize_keypoints"]
 
+# Of ImageNet, in RGB.
+IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 
 class GeneralizedRCNNTransform(nn.Module):
     """Normalises and resizes images and their targets, pads them to a batch, and carries results back.
 
     An image is resized so that its shorter side is ``min_size``, or its longer side ``max_size`` if that makes it
-    smaller.
+    smaller. With 800 and 1333, one of 480x640 pixels grows by 800 / 480 to 800x1066, and is padded to 800x1088,
+    multiples of 32; one of 400x1200 grows by 1333 / 1200 to 444x1333.
 
     Args:
         min_size: the shorter side in pixels. Of several, training draws one for each image, and eval takes the last.
@@ -27,7 +31,10 @@ class GeneralizedRCNNTransform(nn.Module):
         image_std: what each channel is divided by then.
         size_divisible: height and width of the batch are multiples of it.
         fixed_size: width and height to resize to instead, whatever the image's aspect ratio.
-        **kwargs: ``_skip_resize`` leaves sizes as they are.
+        **kwargs: ``_skip_resize`` leaves sizes as they are in training mode.
+
+    Raises:
+        TypeError: there is no such argument.
     """
 
     def __init__(
@@ -169,6 +176,23 @@ class GeneralizedRCNNTransform(nn.Module):
     def extra_repr(self) -> str:
         resize = f"fixed_size={self.fixed_size}" if self.fixed_size else f"{self.min_size=}, {self.max_size=}"
         return f"{resize.replace('self.', '')}, image_mean={self.image_mean}, image_std={self.image_std}"
+
+
+def normalized_transform(
+    min_size: int | Sequence[int],
+    max_size: int,
+    image_mean: list[float] | None,
+    image_std: list[float] | None,
+    **kwargs: Any,
+) -> GeneralizedRCNNTransform:
+    """The transform of a detector, which normalises as for ImageNet by default."""
+    return GeneralizedRCNNTransform(
+        min_size,
+        max_size,
+        list(IMAGE_MEAN) if image_mean is None else image_mean,
+        list(IMAGE_STD) if image_std is None else image_std,
+        **kwargs,
+    )
 
 
 def resize_boxes(boxes: Tensor, original_size: Sequence[int], new_size: Sequence[int]) -> Tensor:

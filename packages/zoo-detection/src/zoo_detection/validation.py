@@ -50,9 +50,10 @@ def detections_and_losses(
             proposals and losses come apart.
         ValueError: an image or a target is not as it should be; the message names it.
 
-    Example:
-        >>> detections, losses = detections_and_losses(model, images, targets)  # doctest: +SKIP
-        >>> loss += float(sum(losses.values()))  # doctest: +SKIP
+    Example::
+
+        detections, losses = detections_and_losses(model, images, targets)
+        loss += float(sum(losses.values()))
     """
     _check(model)
     if masks not in ("full", "crops"):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zoo_detection.precision import in_single_or_better, single_or_better
+
 _ELEMENTS_AT_ONCE = 1 << 22  # bounds the memory of one step
 _MAX_GRID = 1 << 24  # as in csrc/common/roi_geometry.h
 LONGEST_OUTPUT = 1 << 15  # these three as in csrc/common/maps.h
@@ -60,17 +62,13 @@ def check_pooling(pooled_height: int, pooled_width: int, sampling_ratio: int, sc
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     check_nms(boxes, scores, iou_threshold)
     order = scores.argsort(descending=True, stable=True)
-    return order[_suppress(_upcast(boxes)[order], None, iou_threshold)]
+    return order[_suppress(in_single_or_better(boxes)[order], None, iou_threshold)]
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     check_nms(boxes, scores, iou_threshold)
     order = scores.argsort(descending=True, stable=True)
-    return order[_suppress(_upcast(boxes)[order], idxs[order], iou_threshold)]
-
-
-def _upcast(boxes: Tensor) -> Tensor:
-    return boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
+    return order[_suppress(in_single_or_better(boxes)[order], idxs[order], iou_threshold)]
 
 
 def round_down(value: float, dtype: torch.dtype) -> float:
@@ -268,10 +266,6 @@ def _channel_blocks(samples: _Samples, channels: int) -> list[slice]:
     return [slice(first, min(first + step, channels)) for first in range(0, channels, step)]
 
 
-def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
-
-
 def roi_align(
     input: Tensor,
     rois: Tensor,
@@ -286,7 +280,7 @@ def roi_align(
     if output.numel() == 0:
         return output
     _check_images(rois, input.shape[0])
-    dtype = _compute_dtype(input.dtype)
+    dtype = single_or_better(input.dtype)
     pixels = input.to(dtype).permute(0, 2, 3, 1).flatten(0, 2)
     pixels = torch.cat((pixels, pixels.new_zeros(1, input.shape[1])))
     pooled = (pooled_height, pooled_width)
@@ -312,7 +306,7 @@ def roi_align_backward(
     aligned: bool,
 ) -> Tensor:
     check_pooling(pooled_height, pooled_width, sampling_ratio, (spatial_scale,))
-    dtype = _compute_dtype(grad.dtype)
+    dtype = single_or_better(grad.dtype)
     shape = (batch, channels, height, width)
     pixels = torch.zeros(batch * height * width + 1, channels, dtype=dtype, device=grad.device)
     if pixels.numel() and len(rois):

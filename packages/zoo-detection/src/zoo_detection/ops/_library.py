@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo_detection.ops import _fallback, _onnx
+from zoo_detection.precision import single_or_better
 
 SCHEMAS = (
     "nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor",
@@ -297,12 +298,12 @@ def _widest(tensors: Sequence[Tensor]) -> torch.dtype:
 
 
 def _cast_nms(boxes: Tensor, scores: Tensor, *rest: Any) -> tuple[Any, ...]:
-    dtype = torch.promote_types(_widest((boxes, scores)), torch.float32)
+    dtype = single_or_better(_widest((boxes, scores)))
     return boxes.to(dtype), scores.to(dtype), *rest
 
 
 def _cast_rois(rois: Tensor, dtype: torch.dtype) -> Tensor:
-    return rois.to(torch.promote_types(dtype, torch.float32))
+    return rois.to(single_or_better(dtype))
 
 
 def _cast_roi_align(input: Tensor, rois: Tensor, *rest: Any) -> tuple[Any, ...]:

@@ -52,7 +52,11 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Non-maximum suppression: drops each box that overlaps a box of higher score too much.
 
     Goes through the boxes by decreasing score and keeps a box unless its intersection over union with one that was kept
-    is greater than ``iou_threshold``.
+    is greater than ``iou_threshold``. The second box below covers 90 of the 110 pixels that it and the first cover:
+
+    >>> boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]])
+    >>> nms(boxes, torch.tensor([0.9, 0.8, 0.7]), iou_threshold=0.5)
+    tensor([0, 2])
 
     The time grows a little faster than the number of boxes. Its bound is all pairs, to which many boxes in one place
     come near at a threshold close to 1, where nearly all of them stay; at 1 nothing is dropped, and no pair looked at.
@@ -83,6 +87,10 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
 
     The result is what :func:`nms` gives for each category alone, whatever the coordinates are: boxes are not shifted
     apart, a common trick that rounds them.
+
+    >>> boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]])
+    >>> batched_nms(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 2, 1]), iou_threshold=0.5)
+    tensor([0, 1, 2])
 
     Args:
         boxes: float Tensor[N, 4], as for :func:`nms`.
@@ -248,6 +256,14 @@ def box_convert(boxes: Tensor, in_fmt: str, out_fmt: str) -> Tensor:
     xyxyxyxy   the four corners, beginning at the top left one of the unrotated box
     ========== ======================================================================
 
+    A box 4 wide and 2 high around (4, 4), and the same stood upright, by a quarter turn counter-clockwise: what was its
+    top left corner is at the bottom left.
+
+    >>> box_convert(torch.tensor([[4.0, 4, 4, 2]]), "cxcywh", "xyxy")
+    tensor([[2., 3., 6., 5.]])
+    >>> box_convert(torch.tensor([[4.0, 4, 4, 2, 90]]), "cxcywhr", "xyxyxyxy").round()
+    tensor([[3., 6., 3., 2., 5., 2., 5., 6.]])
+
     Args:
         boxes: Tensor[..., 4], Tensor[..., 5] or Tensor[..., 8], as ``in_fmt`` says. Rotated boxes must be floating.
         in_fmt: the format that they have.
@@ -320,6 +336,11 @@ def _pairs(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
 def box_iou(boxes1: Tensor, boxes2: Tensor, fmt: str = "xyxy") -> Tensor:
     """Intersection over union of each pair of boxes.
 
+    Two squares of 4x4 pixels with 2x2 in common cover 28 together, and 4 / 28 = 0.14:
+
+    >>> box_iou(torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[2.0, 2, 6, 6], [5, 5, 9, 9]]))
+    tensor([[0.1429, 0.0000]])
+
     Args:
         boxes1: Tensor[N, 4].
         boxes2: Tensor[M, 4].
@@ -337,6 +358,12 @@ def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """Generalized IoU of each pair of boxes, from `Generalized Intersection over Union
     <https://arxiv.org/abs/1902.09630>`__: IoU less the share of the enclosing box that neither of the two covers.
 
+    Two squares of 4x4 pixels with 2x2 in common leave 8 of the 36 pixels around them: 4 / 28 - 8 / 36 = -0.08. Boxes
+    that do not overlap get less the farther apart they are:
+
+    >>> generalized_box_iou(torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[2.0, 2, 6, 6], [5, 5, 9, 9]]))
+    tensor([[-0.0794, -0.6049]])
+
     Args:
         boxes1: Tensor[N, 4].
         boxes2: Tensor[M, 4].
@@ -352,6 +379,11 @@ def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 def distance_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tensor:
     """Distance IoU of each pair of boxes, from `Distance-IoU Loss <https://arxiv.org/abs/1911.08287>`__: IoU less the
     squared distance of the centres over the squared diagonal of the enclosing box.
+
+    Two squares of 4x4 pixels with 2x2 in common: 4 / 28 - (2**2 + 2**2) / (6**2 + 6**2) = 0.03.
+
+    >>> distance_box_iou(torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[2.0, 2, 6, 6]]))
+    tensor([[0.0317]])
 
     Args:
         boxes1: Tensor[N, 4].
@@ -369,6 +401,13 @@ def complete_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tenso
     """Complete IoU of each pair of boxes, from `Distance-IoU Loss <https://arxiv.org/abs/1911.08287>`__: distance IoU
     less a term for different aspect ratios.
 
+    A square of 4x4 pixels and a box 8 wide and 4 high that has it as its left half: the IoU is 0.5, the distance term
+    2**2 / (8**2 + 4**2) = 0.05, and v = 4 / pi**2 * (atan(4 / 4) - atan(8 / 4))**2 = 0.042, which counts by the weight
+    v / (1 - 0.5 + v) = 0.077.
+
+    >>> complete_box_iou(torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[0.0, 0, 8, 4]]))
+    tensor([[0.4468]])
+
     Args:
         boxes1: Tensor[N, 4].
         boxes2: Tensor[M, 4].
@@ -384,6 +423,9 @@ def complete_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tenso
 @one_node
 def masks_to_boxes(masks: Tensor) -> Tensor:
     """The smallest boxes around masks.
+
+    >>> masks_to_boxes(torch.tensor([[[0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0]]]))
+    tensor([[1., 1., 2., 2.]])
 
     Args:
         masks: Tensor[N, H, W], any dtype: what is not zero belongs to the mask.

@@ -54,15 +54,19 @@ class LastLevelP6P7(ExtraFPNBlock):
         self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_uniform_(module.weight, a=1)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        _initialize_uniform(module)
 
     def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         p6 = self.p6(results[-1] if self.use_P5 else x[-1])
         p7 = self.p7(F.relu(p6))
         return [*results, p6, p7], [*names, "p6", "p7"]
+
+
+def _initialize_uniform(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_uniform_(module.weight, a=1)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 class FeaturePyramidNetwork(nn.Module):
@@ -76,6 +80,13 @@ class FeaturePyramidNetwork(nn.Module):
         out_channels: channels of every level.
         extra_blocks: adds coarser levels.
         norm_layer: makes a normalisation after each convolution; ``None`` for none.
+
+    Shape:
+        dict of Tensor[N, C_i, H_i, W_i] -> dict of Tensor[N, out_channels, H_i, W_i] by the same names
+
+    Raises:
+        ValueError: a number of channels is 0.
+        TypeError: ``extra_blocks`` is no :class:`ExtraFPNBlock`.
     """
 
     def __init__(
@@ -107,10 +118,7 @@ class FeaturePyramidNetwork(nn.Module):
             blocks.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_uniform_(module.weight, a=1)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        _initialize_uniform(module)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Checkpoints from before the convolutions had a normalisation spell inner_blocks.N.0.weight

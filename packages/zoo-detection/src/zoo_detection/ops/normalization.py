@@ -15,6 +15,9 @@ class FrozenBatchNorm2d(nn.Module):
     Args:
         num_features: channels of the input.
         eps: is added to the variance.
+
+    Shape:
+        Tensor[N, C, H, W] -> Tensor[N, C, H, W]
     """
 
     weight: Tensor
@@ -36,12 +39,11 @@ class FrozenBatchNorm2d(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises (N, C, H, W)."""
         scale, bias = self.scale_and_bias()
         return x * scale.reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
 
     def scale_and_bias(self) -> tuple[Tensor, Tensor]:
-        """Scale and shift of each channel, both Tensor[C]."""
+        """Scale and bias of each channel, both Tensor[C]."""
         return scale_and_bias(self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:

@@ -90,6 +90,12 @@ def roi_align(
                         aligned=True   x = 1 is the border of the first two, whose centres
                                        are at 0.5 and 1.5                                     0.5  2.5
 
+    >>> map, region = torch.arange(4.0).expand(1, 1, 2, 4), torch.tensor([[0.0, 0.0, 4.0, 2.0]])
+    >>> roi_align(map, [region], output_size=(1, 2), sampling_ratio=1)
+    tensor([[[[1., 3.]]]])
+    >>> roi_align(map, [region], output_size=(1, 2), sampling_ratio=1, aligned=True)
+    tensor([[[[0.5000, 2.5000]]]])
+
     Args:
         input: feature map, Tensor[N, C, H, W]: float32, float64, float16 or bfloat16 (half precision is accumulated
             in float32), any strides. Or quantized per tensor; then the result is quantized alike, and boxes may be
@@ -173,6 +179,10 @@ class RoIAlign(nn.Module):
 class MultiScaleRoIAlign(nn.Module):
     """RoIAlign over the levels of a feature pyramid, each region on the level that suits its size, by equation 1 of
     `Feature Pyramid Networks <https://arxiv.org/abs/1612.03144>`__.
+
+    A region of 224x224 pixels is pooled from level 4, the map of 1/16 of the image's resolution; one of half the side,
+    from 112 to just below 224, from level 3, and one of 448 from level 5. Where there is no map of that level, the
+    nearest is taken.
 
     Args:
         featmap_names: which of the feature maps to use, finest first.
@@ -262,7 +272,19 @@ def _multiscale_roi_align(
 
 
 def levels_of(rois: Tensor, scales: list[float], canonical_scale: int, canonical_level: int) -> Tensor:
-    """Index of the level of each region: int64 Tensor[K]."""
+    """Index of the level of each region: int64 Tensor[K].
+
+    Regions with sides of 28, 112, 224 and 448 pixels, on maps of 1/4 to 1/32 of the image's resolution:
+
+    >>> rois = torch.tensor([[0.0, 0, 0, side, side] for side in (28, 112, 224, 448)])
+    >>> levels_of(rois, [1 / 4, 1 / 8, 1 / 16, 1 / 32], canonical_scale=224, canonical_level=4)
+    tensor([0, 1, 2, 3])
+
+    Args:
+        rois: Tensor[K, 5]: index of the image, and the box in pixels of the image.
+        scales: pixels of each feature map per pixel of the image, finest map first.
+        canonical_scale, canonical_level: see :class:`MultiScaleRoIAlign`.
+    """
     finest, coarsest = (-math.log2(scale) for scale in (scales[0], scales[-1]))
     side = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
     level = torch.floor(canonical_level + torch.log2(side / canonical_scale) + 1e-6)
