@@ -115,12 +115,73 @@ def test_running_statistics_and_gradients_are_the_models_own(model):
         (-3, "no stage -3"),
         ([], "layers is empty"),
         ("only_training", "did not run.*training only"),
+        ("", "no layer ''"),
+        ("stem.", "no layer 'stem.'"),
+        ("forward", "no layer 'forward'"),
+        ("fc.weight", "no layer 'fc.weight'"),
     ],
 )
 def test_layers_that_are_not_there(model, layers, message):
     with pytest.raises(ValueError, match=message):
         features(model, X, layers=layers)
     assert features(model, X, layers="stage1")  # nothing is left of it
+
+
+@pytest.mark.parametrize("layers", [True, 1.0, [None], ["stage1", b"stage2"]])
+def test_layers_that_are_none(model, layers):
+    with pytest.raises(TypeError, match="a layer is a name, a path or an index, and not"):
+        features(model, X, layers=layers)
+
+
+def test_hooks_that_fail_leave_the_model_as_it_was(model):
+    module = FeatureModel(model, ["stage1", -1])
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("of the hook")
+
+    handle = model.down.register_forward_hook(fail)
+    for call in (module, lambda x: features(model, x, layers=["stage1", -1])):
+        with pytest.raises(RuntimeError, match="of the hook"):
+            call(X)
+    handle.remove()
+    assert not any(map(is_watched, model.modules()))
+    for name, value in module(X).items():
+        assert torch.equal(value, features(model, X)[name])
+
+
+def test_wrapped_by_torch(model):
+    """The model inside of one that is compiled runs, and is as it was; of other wrappers the error says what to do."""
+    expected = features(model, X, layers=["stem.0", -1])
+    compiled: Any = torch.compile(model, backend="eager")
+    before = {name: dict(module.__dict__) for name, module in model.named_modules()}
+    for found in (features(compiled, X, layers=["stem.0", -1]), FeatureModel(compiled, ["stem.0", -1])(X)):
+        for name, value in expected.items():
+            assert torch.equal(found[name], value)
+    for name, module in model.named_modules():
+        assert module.__dict__.keys() == before[name].keys()
+        assert all(module.__dict__[key] is value for key, value in before[name].items())
+
+    parallel = nn.DataParallel(model)
+    with pytest.raises(ValueError, match="it wraps a Toy: give that one, or wrap a FeatureModel of it in a DataP"):
+        features(parallel, X, layers=-1)
+    with pytest.raises(TypeError, match="of TorchScript"):
+        features(torch.jit.trace(model, X), X, layers="stem")
+    for wrapped in (compiled, parallel, torch.optim.swa_utils.AveragedModel(model)):
+        assert model_features(wrapped) == model_features(model)
+        assert freeze(wrapped, until="stage1") == freeze(model, until="stage1")
+    assert not model.stem[0].weight.requires_grad
+    unfreeze(parallel, "stage1")
+    assert model.stem[0].weight.requires_grad
+    torch.compiler.reset()
+
+
+def test_compiled_parts_of_a_model(model):
+    expected = features(model, X, layers=["stem.0", "stem", -1])
+    model.stem = torch.compile(model.stem, backend="eager")
+    model.norm.compile(backend="eager")
+    for name, value in features(model, X, layers=["stem.0", "stem", -1]).items():
+        torch.testing.assert_close(value, expected[name])
+    torch.compiler.reset()
 
 
 def test_models_that_declare_nothing():
@@ -180,6 +241,40 @@ def test_compiled(model):
     nodes = [node for graph in graphs for node in graph.graph.nodes if node.op != "call_function"]
     assert nodes
     assert not any("fc" in str(node.target) for node in nodes)
+    torch.compiler.reset()
+
+
+def test_changed_after_it_was_compiled(model):
+    """A new layer, hook, mode or model counts, as it does without the compiler."""
+    module = FeatureModel(model, ["stem.0", -1]).eval()
+    compiled = torch.compile(module, backend="eager")
+    compiled(X)
+
+    def check() -> None:
+        with torch.no_grad():
+            found, expected = compiled(X), features(module.model, X, layers=["stem.0", -1])
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value)
+
+    model.norm = nn.LayerNorm(6, elementwise_affine=False)
+    model.stem[0] = nn.Conv2d(3, 4, 1)
+    check()
+    model.norm.register_forward_hook(lambda module, inputs, output: output + 1)
+    check()
+    module.model = Toy().eval()
+    check()
+    module.model.train()  # not by the module's own
+    before = module.model.stem[1].num_batches_tracked.clone()
+    compiled(X)
+    assert module.model.stem[1].num_batches_tracked == before + 1
+    torch.compiler.reset()
+
+    model.norm = nn.LayerNorm(6)
+    fullgraph = torch.compile(FeatureModel(model, -1), backend="eager", fullgraph=True)
+    fullgraph(X)
+    model.norm = nn.LayerNorm(6)
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="the model was changed after its FeatureModel was made"):
+        fullgraph(X)
     torch.compiler.reset()
 
 

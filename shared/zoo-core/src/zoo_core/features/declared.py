@@ -157,6 +157,23 @@ def pooled(x: Tensor) -> Tensor:
     return x if x.ndim == 2 else x.flatten(2).mean(2)
 
 
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The model in what ``torch.compile`` gave of it; else the model."""
+    children = model._modules
+    return children["_orig_mod"] or model if "_orig_mod" in children else model
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model in wrappers of torch: of ``torch.compile``, ``DataParallel``, ``AveragedModel`` and the like."""
+    while True:
+        inside = uncompiled(model)
+        if inside is model and type(model).__module__.startswith("torch."):
+            inside = model._modules.get("module") or model
+        if inside is model:
+            return model
+        model = inside
+
+
 def layers_of(model: nn.Module) -> FeatureLayers | None:
     """What the class of a model declares; ``None`` if it declares nothing."""
     declare = getattr(model, "feature_layers", None)

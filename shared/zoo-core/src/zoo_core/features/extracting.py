@@ -8,7 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo_core.features.declared import FeatureLayers, Form, Layer, copied, form_of, layers_of, plain, pooled
+from zoo_core.features.declared import (
+    FeatureLayers,
+    Form,
+    Layer,
+    copied,
+    form_of,
+    layers_of,
+    plain,
+    pooled,
+    uncompiled,
+    unwrapped,
+)
 
 __all__ = ["FeatureModel", "features"]
 
@@ -26,7 +37,8 @@ def features(
     nodes are removed.
 
     Args:
-        model: any model of the zoo; of other models, paths of submodules can be asked for.
+        model: any model of the zoo; of other models, paths of submodules can be asked for. Of one that
+            ``torch.compile`` gave, the model inside runs: compile a :class:`FeatureModel` instead.
         *inputs: what its ``forward`` takes: a batch, Tensor[N, C, H, W] or Tensor[N, C, T, H, W]; of detectors a list
             of images, of RAFT both batches.
         layers: one or several of
@@ -50,7 +62,9 @@ def features(
 
     Raises:
         ValueError: the model has no such layer, or it did not run in this pass.
+        TypeError: a layer is neither a name nor an index, or the model is of TorchScript.
     """
+    model = uncompiled(model)
     watch = _Watch(model, layers)
     return watch.run(watch.hooked(model, stops=_may_stop()), inputs, arguments)
 
@@ -59,7 +73,8 @@ class FeatureModel(nn.Module):
     """A model whose forward gives features; see :func:`features`, which it calls.
 
     It has the model as its child ``model``, and works under ``torch.compile``, ``torch.export``, autocast and
-    ``DataParallel``. Switch between training and eval mode by its own ``train()`` and ``eval()`` before it is compiled.
+    ``DataParallel``. A model that changes after this module was compiled with ``fullgraph=True`` (another layer in the
+    place of one, another hook) is an error; without, it costs a graph break.
 
     Args:
         model: see :func:`features`. It stays as it is.
@@ -70,10 +85,12 @@ class FeatureModel(nn.Module):
 
     Raises:
         ValueError: the model has no such layer.
+        TypeError: a layer is neither a name nor an index, or the model is of TorchScript.
     """
 
     def __init__(self, model: nn.Module, layers: str | int | Sequence[str | int] | None = None) -> None:
         super().__init__()
+        model = uncompiled(model)
         self.model = model
         self._watch = _Watch(model, layers)
         self.layers = self._watch.names
@@ -88,8 +105,14 @@ class FeatureModel(nn.Module):
     def forward(self, x: Any, *others: Any, **arguments: Any) -> dict[str, Any]:
         inputs = (x, *others)
         if torch.compiler.is_dynamo_compiling():
+            if not self._hooked[0].is_of(self.model):
+                self._hook_again()
             return self._watch.run(self._hooked[0], inputs, arguments)
         return self._watch.run(self._watch.hooked(self.model, stops=_may_stop()), inputs, arguments)
+
+    @torch.compiler.disable(reason="the model was changed after its FeatureModel was made; compile a new FeatureModel")
+    def _hook_again(self) -> None:
+        self._hooked[0] = self._watch.hooked(self.model, stops=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_hooked"}
@@ -134,16 +157,42 @@ class _Wanted:
 
 @dataclass
 class _Hooked:
-    """A model with hooks, and what they have taken so far."""
+    """A model with hooks, and what they have taken so far.
+
+    Args:
+        model: the copy that has them.
+        taken: what they took.
+        pairs: of each module of which there is a copy, the module and the copy; parents first.
+        hooks: how many hooks each of these modules had.
+    """
 
     model: nn.Module
     taken: dict[_Place, Any]
+    pairs: list[tuple[nn.Module, nn.Module]]
+    hooks: list[int]
+
+    def is_of(self, model: nn.Module) -> bool:
+        """Whether it is of a model as that is now: nothing in it was replaced, got hooks, or changed its mode."""
+        if self.pairs[0][0] is not model:
+            return False
+        for (module, copy), hooks in zip(self.pairs, self.hooks, strict=True):
+            if module.training != copy.training or _count_hooks(module) != hooks:
+                return False
+            for name, child in module._modules.items():
+                found = copy._modules.get(name)
+                if found is not child and not any(
+                    child is not None and uncompiled(child) is original and found is its_copy
+                    for original, its_copy in self.pairs
+                ):
+                    return False
+        return True
 
 
 class _Watch:
     """What is to be taken out of a model. Holds no module, and can be pickled."""
 
     def __init__(self, model: nn.Module, layers: str | int | Iterable[str | int] | None) -> None:
+        _refuse_script(model)
         declared = layers_of(model)
         self.model_name = type(model).__name__
         self.wanted: dict[str, _Wanted | None] = {}
@@ -164,14 +213,15 @@ class _Watch:
         taken: dict[_Place, Any] = {}
         stops = stops and not self.needs_all
         root = _copied(model)
-        copies = {"": root}
+        copies = {"": (model, root)}
         for place in self.places:
-            module = _copy_of(root, place.path, copies)
+            module = _copy_of(place.path, copies)
             hook = _hook(place, taken, len(self.places) if stops else 0)
             hooks = module._forward_pre_hooks if place.of_input else module._forward_hooks
             # Of its own count: nobody removes it.
             hooks[-1 - len(hooks)] = hook
-        return _Hooked(root, taken)
+        pairs = list(copies.values())
+        return _Hooked(root, taken, pairs, [_count_hooks(module) for module, _ in pairs])
 
     def run(self, hooked: _Hooked, inputs: tuple[Any, ...], arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Runs it, and makes what was asked for of what the hooks took."""
@@ -204,11 +254,13 @@ def _as_list(layers: str | int | Iterable[str | int] | None, declared: FeatureLa
             return [OUTPUT]
         has_embedding = declared.head is not None or declared.pooled is not None
         return [*declared.layers, *([EMBEDDING] if has_embedding else [])]
-    if isinstance(layers, str | int):
-        return [layers]
-    found = list(layers)
+    given: Any = layers
+    found = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     if not found:
         raise ValueError("layers is empty; name stages, give indices such as -1, or leave it out for all stages")
+    for layer in found:
+        if not isinstance(layer, str | int) or isinstance(layer, bool):
+            raise TypeError(f"a layer is a name, a path or an index, and not {layer!r}")
     return found
 
 
@@ -228,7 +280,8 @@ def _resolve(model: nn.Module, declared: FeatureLayers | None, layer: str | int)
         return layer, _Wanted(layer, _Place(stage.path, safe=True), _maker(model, declared, stage))
     module: nn.Module | None = model
     for name in layer.split("."):  # not by attributes, which may be methods
-        module = None if module is None else module._modules.get(name)
+        children = {} if module is None else uncompiled(module)._modules
+        module = children[name] if name in children else None  # noqa: SIM401  # of TorchScript's it is no dict
     if module is None:
         raise ValueError(f"{_name(model)} has no layer {layer!r}; {_what_there_is(model, declared)}")
     form = form_of(module, {} if declared is None else declared.forms)
@@ -280,6 +333,9 @@ def _name(model: nn.Module) -> str:
 def _what_there_is(model: nn.Module, declared: FeatureLayers | None) -> str:
     if declared is None:
         children = ", ".join(name for name, _ in model.named_children())
+        inside = unwrapped(model)
+        if inside is not model:
+            return f"it wraps a {_name(inside)}: give that one, or wrap a FeatureModel of it in a {_name(model)}"
         return f"its class does not declare stages (feature_layers), and there are the submodules {children}, ..."
     stages = declared.layers
     has_embedding = declared.head is not None or declared.pooled is not None
@@ -313,21 +369,42 @@ def _hook(place: _Place, taken: dict[_Place, Any], stop_at: int) -> Callable[...
 
 def _copied(module: nn.Module) -> nn.Module:
     """Another module of the same tensors and children, with hooks of its own beside those that there are."""
-    copy: nn.Module = module.__new__(type(module))
-    copy.__dict__ = module.__dict__.copy()
-    copy._modules = module._modules.copy()
-    copy._forward_hooks = OrderedDict(module._forward_hooks)
-    copy._forward_pre_hooks = OrderedDict(module._forward_pre_hooks)
-    copy._compiled_call_impl = None  # of the module itself
+    _refuse_script(module)
+    # Not by __new__ and setattr: wrappers of torch make, or write to, the module inside.
+    copy: nn.Module = object.__new__(type(module))
+    own = copy.__dict__
+    own |= module.__dict__
+    own["_modules"] = module._modules.copy()
+    own["_forward_hooks"] = OrderedDict(module._forward_hooks)
+    own["_forward_pre_hooks"] = OrderedDict(module._forward_pre_hooks)
+    own["_compiled_call_impl"] = None  # of the module itself
     return copy
 
 
-def _copy_of(root: nn.Module, path: str, copies: dict[str, nn.Module]) -> nn.Module:
-    """The copy of a submodule in a copy of the model, made with those of all that are above it."""
+def _refuse_script(module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError(
+            f"{module.original_name} is TorchScript's, whose layers cannot be watched; give the eager model"
+        )
+
+
+def _copy_of(path: str, copies: dict[str, tuple[nn.Module, nn.Module]]) -> nn.Module:
+    """The copy of a submodule in a copy of the model, made with those of all that are above it.
+
+    Args:
+        path: of the submodule.
+        copies: modules and their copies by path, with that of the model itself.
+    """
     if path not in copies:
         above, _, name = path.rpartition(".")
-        parent = _copy_of(root, above, copies)
+        parent = _copy_of(above, copies)
         child = parent._modules[name]
         assert child is not None
-        copies[path] = parent._modules[name] = _copied(child)
-    return copies[path]
+        child = uncompiled(child)
+        copies[path] = child, _copied(child)
+        parent._modules[name] = copies[path][1]
+    return copies[path][1]
+
+
+def _count_hooks(module: nn.Module) -> int:
+    return len(module._forward_hooks) + len(module._forward_pre_hooks)

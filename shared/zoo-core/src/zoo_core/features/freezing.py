@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from zoo_core.features.declared import layers_of
+from zoo_core.features.declared import layers_of, unwrapped
 
 __all__ = ["freeze", "parts_of", "unfreeze"]
 
@@ -22,6 +22,7 @@ def parts_of(model: nn.Module) -> dict[str, list[str]]:
     Raises:
         ValueError: the model's class does not say which features it has.
     """
+    model = unwrapped(model)
     declared = layers_of(model)
     if declared is None:
         raise ValueError(
@@ -55,7 +56,7 @@ def freeze(model: nn.Module, *parts: str, until: str | None = None) -> list[str]
     (``zoo train`` keeps frozen modules in eval mode by itself).
 
     Args:
-        model: of any task.
+        model: of any task; it may be wrapped (``DataParallel``) or compiled.
         *parts: ``"stage1"``, ..., ``"neck"``, ``"head"`` (``features.freezing.parts_of`` lists them),
             ``"body"`` for all but the head.
         until: a part up to which all are frozen, itself too.
@@ -98,7 +99,7 @@ def _set(model: nn.Module, parts: Iterable[str], until: str | None, *, requires_
         for name, of_part in there.items():
             if name == part or (part == BODY and name != HEAD):
                 names |= dict.fromkeys(of_part)
-    parameters = dict(model.named_parameters())
+    parameters = dict(unwrapped(model).named_parameters())
     for name in names:
         parameters[name].requires_grad_(requires_grad)
     return list(names)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo_core.features.declared import layers_of
+from zoo_core.features.declared import layers_of, unwrapped
 from zoo_core.features.described import ModelFeatures, Stage
 from zoo_core.features.extracting import EMBEDDING, features
 
@@ -37,6 +37,7 @@ def measured(model: nn.Module) -> ModelFeatures:
     Raises:
         ValueError: the model's class does not say which features it has.
     """
+    model = unwrapped(model)
     declared = layers_of(model)
     if declared is None:
         raise ValueError(
