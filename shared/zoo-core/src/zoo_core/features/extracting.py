@@ -384,7 +384,7 @@ def _copied(module: nn.Module) -> nn.Module:
 def _refuse_script(module: nn.Module) -> None:
     if isinstance(module, torch.jit.ScriptModule):
         raise TypeError(
-            f"{module.original_name} is TorchScript's, whose layers cannot be watched; give the eager model"
+            f"{module.original_name} is of TorchScript, whose layers cannot be watched; give the eager model"
         )
 
 
