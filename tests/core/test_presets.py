@@ -475,4 +475,29 @@ def test_repr_and_description_tell_the_arguments() -> None:
 def test_the_catalogue_knows_the_arguments_of_each_preset() -> None:
     for name, known in catalog.PRESETS.items():
         parameters = inspect.signature(getattr(presets, name)).parameters.values()
-        assert set(known) == {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}, name
+        # Of a checkpoint for other channels, mean and std say how many.
+        assert set(known) == {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"in_channels"}, name
+
+
+@pytest.mark.parametrize("channels", [1, 4, 12])
+def test_images_of_other_channels(channels):
+    """The normalisation is that of the channels in turn, or their mean for one; the message says how to ask for it."""
+    image = torch.rand(channels, 40, 50)
+    turns = [0, 1, 2] * 4
+    for preset in (
+        functools.partial(presets.ImageClassification, crop_size=32, resize_size=32),
+        functools.partial(presets.SemanticSegmentation, resize_size=32),
+        functools.partial(presets.VideoClassification, crop_size=32, resize_size=32),
+    ):
+        of_rgb, made = preset(), preset(in_channels=channels)
+        for values, found in ((of_rgb.mean, made.mean), (of_rgb.std, made.std)):
+            assert found == ([sum(values) / 3] if channels == 1 else [values[i] for i in turns[:channels]])
+        given = image.expand(2, -1, -1, -1) if preset.func is presets.VideoClassification else image
+        assert made(given).shape[0] == channels
+        with pytest.raises(ValueError, match=rf"weights\.transforms\(in_channels={channels}\)"):
+            of_rgb(given)
+
+
+def test_images_of_no_channels():
+    with pytest.raises(ValueError, match="in_channels must be an integer of at least 1, not 0"):
+        presets.SemanticSegmentation(resize_size=32, in_channels=0)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from zoo_core import preset_arguments
 from zoo_core.images import convert_mode, pil_to_tensor
+from zoo_core.input_channels import check_channels, per_channel
 
 __all__ = [
     "ImageClassification",
@@ -76,6 +77,8 @@ class ImageClassification(nn.Module):
         interpolation: An :class:`InterpolationMode` or its value.
         antialias: Whether to smooth when a tensor is made smaller by bilinear or bicubic interpolation. PIL images
             are always smoothed.
+        in_channels: How many channels the images have, where these are not RGB: mean and deviation are then made for
+            them, see :mod:`zoo_core.input_channels`.
     """
 
     def __init__(
@@ -87,11 +90,12 @@ class ImageClassification(nn.Module):
         std: Sequence[float] = (0.229, 0.224, 0.225),
         interpolation: InterpolationMode | str = InterpolationMode.BILINEAR,
         antialias: bool | None = True,
+        in_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.crop_size = preset_arguments.size("crop_size", crop_size)
         self.resize_size = preset_arguments.size("resize_size", resize_size)
-        self.mean, self.std = preset_arguments.statistics(mean, std)
+        self.mean, self.std = _statistics(mean, std, in_channels)
         self.interpolation = _interpolation(interpolation)
         self.antialias = antialias
 
@@ -134,6 +138,8 @@ class SemanticSegmentation(nn.Module):
         interpolation: An :class:`InterpolationMode` or its value.
         antialias: Whether to smooth when a tensor is made smaller by bilinear or bicubic interpolation. PIL images
             are always smoothed.
+        in_channels: How many channels the images have, where these are not RGB: mean and deviation are then made for
+            them, see :mod:`zoo_core.input_channels`.
     """
 
     def __init__(
@@ -144,10 +150,11 @@ class SemanticSegmentation(nn.Module):
         std: Sequence[float] = (0.229, 0.224, 0.225),
         interpolation: InterpolationMode | str = InterpolationMode.BILINEAR,
         antialias: bool | None = True,
+        in_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.resize_size = None if resize_size is None else preset_arguments.size("resize_size", resize_size)
-        self.mean, self.std = preset_arguments.statistics(mean, std)
+        self.mean, self.std = _statistics(mean, std, in_channels)
         self.interpolation = _interpolation(interpolation)
         self.antialias = antialias
 
@@ -208,6 +215,8 @@ class VideoClassification(nn.Module):
         std: Standard deviation of each channel.
         interpolation: An :class:`InterpolationMode` or its value. Never antialiased: the published weights were
             trained without.
+        in_channels: How many channels the images have, where these are not RGB: mean and deviation are then made for
+            them, see :mod:`zoo_core.input_channels`.
     """
 
     def __init__(
@@ -218,11 +227,12 @@ class VideoClassification(nn.Module):
         mean: Sequence[float] = (0.43216, 0.394666, 0.37645),
         std: Sequence[float] = (0.22803, 0.22145, 0.216989),
         interpolation: InterpolationMode | str = InterpolationMode.BILINEAR,
+        in_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.crop_size = preset_arguments.size("crop_size", crop_size)
         self.resize_size = preset_arguments.size("resize_size", resize_size)
-        self.mean, self.std = preset_arguments.statistics(mean, std)
+        self.mean, self.std = _statistics(mean, std, in_channels)
         self.interpolation = _interpolation(interpolation)
 
     def forward(self, vid: Tensor) -> Tensor:
@@ -292,6 +302,16 @@ def _interpolation(interpolation: InterpolationMode | str) -> InterpolationMode:
         raise ValueError(f"unknown interpolation {interpolation!r}: expected one of {values}") from None
 
 
+def _statistics(
+    mean: Sequence[float], std: Sequence[float], in_channels: int | None
+) -> tuple[list[float], list[float]]:
+    mean, std = preset_arguments.statistics(mean, std)
+    if in_channels is None:
+        return mean, std
+    check_channels(in_channels)
+    return per_channel(mean, in_channels), per_channel(std, in_channels)
+
+
 def _picture(picture: Image.Image, channels: int) -> Image.Image:
     """The image in the mode with that many channels."""
     if picture.width == 0 or picture.height == 0:
@@ -319,18 +339,15 @@ def _check_tensor(image: Tensor, channels: int | None, layout: str = "[..., C, H
         raise ValueError(f"the image is empty: shape {list(image.shape)}")
     if channels is not None and image.shape[-3] != channels:
         found = image.shape[-3]
-        if found == 1 and channels == 3:
-            hint = "repeat a grey image with .expand(*shape[:-3], 3, -1, -1), or read it as RGB"
-        elif found == 4 and channels == 3:
-            hint = "drop the alpha channel with [..., :3, :, :], or read it as RGB"
-        elif image.shape[-1] == channels:
-            hint = "the channels come last: permute them with .movedim(-1, -3)"
-        else:
-            hint = "mean and std say how many channels the model takes"
-        raise ValueError(
-            f"expected {channels} channels in a tensor of shape {layout}, got {found} in shape {list(image.shape)}: "
-            f"{hint}"
-        )
+        expected = f"expected {channels} channels in a tensor of shape {layout}, got {found} in {list(image.shape)}"
+        if image.shape[-1] == channels:
+            raise ValueError(f"{expected}: the channels come last, permute them with .movedim(-1, -3)")
+        hints = {
+            (1, 3): "repeat a grey image with .expand(*shape[:-3], 3, -1, -1), or read it as RGB; or, ",
+            (4, 3): "drop the alpha channel with [..., :3, :, :], or read it as RGB; or, ",
+        }
+        hint = hints.get((found, channels), "")
+        raise ValueError(f"{expected}: {hint}for a model of {found} channels, weights.transforms(in_channels={found})")
 
 
 def _image_tensor(image: Tensor | Image.Image) -> Tensor:
