@@ -10,8 +10,8 @@ from the trained one as timm's ``in_chans=`` does:
 
 Normalisation follows by :func:`per_channel`: the mean over the channels for one, the values in turn for others.
 Detectors, which normalise by themselves, get such an ``image_mean`` and ``image_std``; for the models that do not,
-``weights.transforms(in_channels=4)`` does, and :func:`preset_arguments` gives the arguments of the preset. Without weights
-the layer is drawn as the family draws it.
+``weights.transforms(in_channels=4)`` does, and :func:`preset_arguments` gives the arguments of the preset. Without
+weights the layer is drawn as the family draws it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
