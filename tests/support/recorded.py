@@ -23,7 +23,7 @@ from support import recording
 from support.recording import Inputs
 from zoo_core.engines import open_file
 from zoo_core.exporting.recording import Example, record
-from zoo_core.exporting.writing import write
+from zoo_core.exporting.writing import onnx_to_openvino, write
 
 TOLERANCE = 1e-4
 
@@ -123,3 +123,12 @@ def test_pt2_file(case: Case, record_property) -> None:
     file = case.folder / "model.pt2"
     write(record(case.model, Example(case.inputs, names, dynamic)), file, "pt2")
     case.check(open_file(file), record_property, any_batch=True)
+
+
+def test_openvino_file(case: Case, record_property) -> None:
+    """As `zoo export --format openvino` makes it of an ONNX file."""
+    file = case.folder / "model.xml"
+    onnx_to_openvino(case.file_of_any_batch, file, {"zoo": "of a test"})
+    program = open_file(file)
+    assert program.metadata["zoo"] == "of a test"
+    case.check(program, record_property, any_batch=True)

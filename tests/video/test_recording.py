@@ -10,3 +10,5 @@ test_symbolic_trace = recorded.test_symbolic_trace
 test_jit_trace = recorded.test_jit_trace
 test_onnx_with_a_dynamic_batch = recorded.test_onnx_with_a_dynamic_batch
 test_onnx_by_the_older_exporter = recorded.test_onnx_by_the_older_exporter
+test_pt2_file = recorded.test_pt2_file
+test_openvino_file = recorded.test_openvino_file
