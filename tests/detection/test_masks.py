@@ -57,3 +57,18 @@ def test_pasting_masks_interpolates_in_the_box():
             for x in range(max(x1, 0), min(x1 + size[1], 64)):
                 expected[y, x] = enlarged[y - y1, x - x1]
         torch.testing.assert_close(ours[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_pasting_masks_of_other_types(dtype, together):
+    """Masks keep the type of the model, whose digits are all that is lost; a whole run of doubles has their precision."""
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(3, 1, 28, 28, generator=generator).to(dtype)
+    boxes = torch.tensor([[10.25, 5.75, 40.5, 30.0], [-20.5, -8.25, 12, 60], [0, 0, 3000, 2000]])
+    expected = paste_masks_in_image(masks.double(), boxes.double(), (48, 64))
+    pasted = paste_masks_in_image(masks.requires_grad_(together), boxes, (48, 64))
+    assert pasted.dtype == dtype
+    torch.testing.assert_close(
+        pasted.double(), expected, rtol=0, atol=1e-12 if dtype == torch.float64 else 4 * torch.finfo(dtype).eps
+    )

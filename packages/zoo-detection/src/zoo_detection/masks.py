@@ -193,6 +193,7 @@ def _interpolation(first: Tensor, last: Tensor, size: int, pixels: int, like: Te
 
 def _weights(offset: Tensor, covered: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     """How much each of ``size`` values counts so many pixels from the first one covered: Tensor[..., size]."""
-    position = (offset + 0.5) * (size / covered.to(dtype)) - 0.5
+    precise = torch.promote_types(dtype, torch.float32)
+    position = (offset.to(precise) + 0.5) * (size / covered.to(precise)) - 0.5
     values = torch.arange(size, device=offset.device)
-    return (1 - (position.clamp(0, size - 1)[..., None] - values).abs()).clamp(min=0)
+    return (1 - (position.clamp(0, size - 1)[..., None] - values).abs()).clamp(min=0).to(dtype)
