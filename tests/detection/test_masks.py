@@ -62,7 +62,7 @@ def test_pasting_masks_interpolates_in_the_box():
 @pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_pasting_masks_of_other_types(dtype, together):
-    """Masks keep the type of the model, whose digits are all that is lost; a whole run of doubles has their precision."""
+    """Masks keep the type of the model and lose no more than its digits; doubles stay doubles throughout."""
     generator = torch.Generator().manual_seed(0)
     masks = torch.rand(3, 1, 28, 28, generator=generator).to(dtype)
     boxes = torch.tensor([[10.25, 5.75, 40.5, 30.0], [-20.5, -8.25, 12, 60], [0, 0, 3000, 2000]])
