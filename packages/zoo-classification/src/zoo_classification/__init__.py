@@ -1,4 +1,4 @@
-"""Image classification: 80 builders with their published checkpoints, preprocessing and labels."""
+"""Image classification: 83 builders with their published checkpoints, preprocessing and labels."""
 
 # Before torch, of which it keeps a warning back that means nothing here.
 import zoo_core as _zoo_core

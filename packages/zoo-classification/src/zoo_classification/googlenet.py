@@ -35,8 +35,8 @@ class GoogLeNet(nn.Module):
         aux_logits: have the two auxiliary heads, whose outputs are returned in training.
         transform_input: take images normalised with ImageNet's mean and deviation, and scale them to the range that
             the checkpoint was trained with.
-        init_weights: initialise the parameters as described below; ``False`` keeps the default initialisation of the
-            layers. ``None`` means ``True``.
+        init_weights: draw the weights from a normal distribution of standard deviation 0.01; ``False`` keeps the
+            default initialisation of the layers. ``None`` means ``True``.
         blocks: what makes a convolution, an inception block and an auxiliary head; :class:`BasicConv2d`,
             :class:`Inception` and :class:`InceptionAux` by default.
         dropout: dropout probability before the last layer.

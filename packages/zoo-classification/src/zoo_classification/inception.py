@@ -36,8 +36,8 @@ class Inception3(nn.Module):
             the checkpoint was trained with.
         inception_blocks: what makes a convolution, the inception blocks A to E and the auxiliary head;
             :class:`BasicConv2d`, :class:`InceptionA` to :class:`InceptionE` and :class:`InceptionAux` by default.
-        init_weights: initialise the parameters as described below; ``False`` keeps the default initialisation of the
-            layers. ``None`` means ``True``.
+        init_weights: draw the weights from a normal distribution of standard deviation 0.1, or 0.001 in the auxiliary
+            head's last layer; ``False`` keeps the default initialisation of the layers. ``None`` means ``True``.
         dropout: dropout probability before the last layer.
 
     Shape:

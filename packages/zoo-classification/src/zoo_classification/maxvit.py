@@ -47,16 +47,16 @@ class MaxVit(nn.Module):
         block_channels: channels of each block.
         block_layers: number of layers in each block.
         head_dim: channels of an attention head.
-        stochastic_depth_prob: probability of a sample to skip a branch of the last layer; it grows linearly from 0 at
-            the first layer.
+        stochastic_depth_prob: probability of dropping a branch of the last layer, for a sample in training; it grows
+            linearly from 0 at the first layer.
         norm_layer: builds the normalisation of the convolutions for a number of channels; by default batch
             normalisation.
         activation_layer: builds the activation.
         squeeze_ratio: channels between the layers of a squeeze-and-excitation, in units of the block's channels.
         expansion_ratio: channels of the depthwise convolutions, in units of the block's channels.
         mlp_ratio: channels between the layers of an MLP, in units of the block's channels.
-        mlp_dropout: probability of an element to be zeroed after an MLP.
-        attention_dropout: probability of an element to be zeroed after attention.
+        mlp_dropout: dropout probability after each MLP.
+        attention_dropout: dropout probability after attention.
         num_classes: number of classes.
 
     Shape:
@@ -231,7 +231,7 @@ class MaxVitBlock(nn.Module):
         head_dim, mlp_ratio, mlp_dropout, attention_dropout, partition_size: likewise.
         input_grid_size: height and width of the input.
         n_layers: number of layers.
-        p_stochastic: for each layer the probability of a branch to be left out for a sample.
+        p_stochastic: for each layer the probability of dropping a branch for a sample in training.
 
     Attributes:
         grid_size: height and width of the output.
@@ -297,7 +297,7 @@ class MaxVitLayer(nn.Module):
         norm_layer: builds the normalisation of the convolutions for a number of channels.
         activation_layer: builds the activation.
         head_dim, mlp_ratio, mlp_dropout, attention_dropout: see :class:`PartitionAttentionLayer`.
-        p_stochastic_dropout: probability of each branch to be left out for a sample.
+        p_stochastic_dropout: probability of dropping each branch for a sample in training.
         partition_size: height and width of a window or grid, in tokens.
         grid_size: height and width of the output.
 
@@ -360,6 +360,13 @@ class MaxVitLayer(nn.Module):
 class PartitionAttentionLayer(nn.Module):
     """Attention and MLP in windows or on a grid, each after a normalisation and with a shortcut: figure 3 of the paper.
 
+    A map of 4 x 4 tokens with a ``partition_size`` of 2; those of one letter attend to each other::
+
+        window    a a b b        grid    a b a b
+                  a a b b                c d c d
+                  c c d d                a b a b
+                  c c d d                c d c d
+
     Args:
         in_channels: channels of input and output.
         head_dim: channels of an attention head.
@@ -369,9 +376,9 @@ class PartitionAttentionLayer(nn.Module):
         mlp_ratio: the MLP has ``mlp_ratio`` times as many channels between its layers.
         activation_layer: builds the activation of the MLP.
         norm_layer: builds the normalisation for a number of channels.
-        attention_dropout: probability of an element to be zeroed after attention.
-        mlp_dropout: probability of an element to be zeroed after the MLP.
-        p_stochastic_dropout: probability of attention, and of the MLP, to be left out for a sample.
+        attention_dropout: dropout probability after attention.
+        mlp_dropout: dropout probability after the MLP.
+        p_stochastic_dropout: probability of dropping attention, and the MLP, for a sample in training.
 
     Shape:
         ``Tensor[N, in_channels, *grid_size]`` -> ``Tensor[N, in_channels, *grid_size]``
@@ -514,7 +521,7 @@ class MBConv(nn.Module):
         stride: stride of the depthwise convolution.
         activation_layer: builds the activation.
         norm_layer: builds the normalisation for a number of channels.
-        p_stochastic_dropout: probability of the branch to be left out for a sample.
+        p_stochastic_dropout: probability of dropping the branch for a sample in training.
 
     Shape:
         Tensor[N, in_channels, H, W] -> Tensor[N, out_channels, ceil(H / stride), ceil(W / stride)]

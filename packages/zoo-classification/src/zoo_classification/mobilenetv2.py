@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo_classification.initialization import initialize_convolution
+from zoo_classification.initialization import initialize_mobile
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, strided_stages
-from zoo_core.layers import Conv2dNormActivation, initialize_normalization, make_divisible
+from zoo_core.layers import Conv2dNormActivation, make_divisible
 from zoo_core.registry import register_model
 from zoo_core.tracing import added
 from zoo_core.weights import WeightsEnum
@@ -100,13 +100,7 @@ class MobileNetV2(nn.Module):
 
     def _initialize(self, module: nn.Module) -> None:
         """Initialises one module's own parameters as in the reference implementation."""
-        if isinstance(module, nn.Conv2d):
-            initialize_convolution(module)
-        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
-            initialize_normalization(module)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, 0.01)
-            nn.init.zeros_(module.bias)
+        initialize_mobile(module)
 
     def feature_layers(self) -> FeatureLayers:
         return FeatureLayers(strided_stages(self, "features"), head="classifier.1")

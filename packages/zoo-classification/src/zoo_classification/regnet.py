@@ -120,7 +120,7 @@ class BlockParams:
         group_widths: channels of a group.
         bottleneck_multipliers: channels of the 3x3 convolutions, as multiples of the widths.
         strides: strides of the first blocks.
-        se_ratio: channels in the squeeze and excitation, as a multiple of a block's input; ``None`` to leave it out.
+        se_ratio: channels in the squeeze-and-excitation, as a multiple of a block's input; ``None`` to leave it out.
     """
 
     depths: list[int]
@@ -144,7 +144,11 @@ class BlockParams:
         """Stages from the few parameters of the design space: equations 2 to 4 of the paper.
 
         The width of block ``j`` is ``w_0 + w_a * j``, rounded to ``w_0`` times a whole power of ``w_m`` and to a
-        multiple of 8. Blocks of equal width are a stage.
+        multiple of 8. Blocks of equal width are a stage. RegNetX-400MF:
+
+        >>> stages = BlockParams.from_init_params(depth=22, w_0=24, w_a=24.48, w_m=2.54, group_width=16)
+        >>> stages.widths, stages.depths
+        ([32, 64, 160, 400], [1, 2, 7, 12])
 
         Args:
             depth: number of blocks.
@@ -153,7 +157,7 @@ class BlockParams:
             w_m: factor between the widths of stages, more than 1.
             group_width: channels of a group.
             bottleneck_multiplier: channels of the 3x3 convolutions, as a multiple of the widths.
-            se_ratio: channels in the squeeze and excitation, as a multiple of a block's input; ``None`` to leave it
+            se_ratio: channels in the squeeze-and-excitation, as a multiple of a block's input; ``None`` to leave it
                 out.
 
         Raises:
@@ -222,7 +226,7 @@ class AnyStage(nn.Sequential):
         activation_layer: builds the activation.
         group_width: channels of a group.
         bottleneck_multiplier: channels of the 3x3 convolutions, as a multiple of ``width_out``.
-        se_ratio: channels in the squeeze and excitation, as a multiple of the block's input; ``None`` to leave it out.
+        se_ratio: channels in the squeeze-and-excitation, as a multiple of the block's input; ``None`` to leave it out.
         stage_index: number of the stage, for the blocks' names.
     """
 
@@ -266,7 +270,7 @@ class ResBottleneckBlock(nn.Module):
         activation_layer: builds the activation.
         group_width: channels of a group of the 3x3 convolution.
         bottleneck_multiplier: channels of the 3x3 convolution, as a multiple of ``width_out``.
-        se_ratio: channels in the squeeze and excitation, as a multiple of ``width_in``; ``None`` to leave it out.
+        se_ratio: channels in the squeeze-and-excitation, as a multiple of ``width_in``; ``None`` to leave it out.
     """
 
     def __init__(
@@ -297,7 +301,7 @@ class ResBottleneckBlock(nn.Module):
 
 
 class BottleneckTransform(nn.Sequential):
-    """1x1, grouped 3x3 (with squeeze and excitation in RegNetY) and 1x1 convolution.
+    """1x1, grouped 3x3 (with squeeze-and-excitation in RegNetY) and 1x1 convolution.
 
     Args:
         width_in: channels of the input.
@@ -307,7 +311,7 @@ class BottleneckTransform(nn.Sequential):
         activation_layer: builds the activation.
         group_width: channels of a group.
         bottleneck_multiplier: channels of the 3x3 convolution, as a multiple of ``width_out``.
-        se_ratio: channels in the squeeze and excitation, as a multiple of ``width_in``; ``None`` to leave it out.
+        se_ratio: channels in the squeeze-and-excitation, as a multiple of ``width_in``; ``None`` to leave it out.
     """
 
     def __init__(

@@ -57,8 +57,8 @@ class SwinTransformer(nn.Module):
         mlp_ratio: an MLP has ``mlp_ratio`` times as many channels between its layers.
         dropout: dropout probability after attention and each layer of an MLP.
         attention_dropout: dropout probability of the attention weights.
-        stochastic_depth_prob: probability of a sample to skip a branch of the last block; it grows linearly from 0 at
-            the first block.
+        stochastic_depth_prob: probability of dropping a branch of the last block, for a sample in training; it grows
+            linearly from 0 at the first block.
         num_classes: number of classes.
         norm_layer: builds the normalisation for a number of channels; layer normalisation by default.
         block: builds a block; :class:`SwinTransformerBlock` by default, :class:`SwinTransformerBlockV2` for version 2.
@@ -193,7 +193,7 @@ class ShiftedWindowAttention(nn.Module):
         qkv_bias: give the projections to queries, keys and values a bias.
         proj_bias: give the last projection a bias.
         attention_dropout: dropout probability of the attention weights.
-        dropout: probability of an element of the output to be zeroed.
+        dropout: dropout probability of the output.
 
     Shape:
         Tensor[N, H, W, dim] -> Tensor[N, H, W, dim]; any H and W.
@@ -374,7 +374,7 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
         qkv_bias: give the projections to queries and values a bias. The part for keys is there, but not used.
         proj_bias: give the last projection a bias.
         attention_dropout: dropout probability of the attention weights.
-        dropout: probability of an element of the output to be zeroed.
+        dropout: dropout probability of the output.
 
     Shape:
         Tensor[N, H, W, dim] -> Tensor[N, H, W, dim]; any H and W.
@@ -455,6 +455,14 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
 
 def relative_coordinates(window: list[int]) -> Tensor:
     """Offsets between tokens of a window, in eighths of the window and in logarithmic scale: equation 4 of the paper.
+
+    In a window of three rows they are -8, -4, 0, 4 and 8 eighths: log2(8 + 1) / log2(8) = 1.06, log2(4 + 1) / 3 = 0.77.
+
+    >>> relative_coordinates([3, 1])[0, :, 0, 0]
+    tensor([-1.0566, -0.7740,  0.0000,  0.7740,  1.0566])
+
+    Args:
+        window: height and width in tokens.
 
     Returns:
         Tensor[1, 2 * height - 1, 2 * width - 1, 2], in units of log(8).

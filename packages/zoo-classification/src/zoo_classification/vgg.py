@@ -33,7 +33,8 @@ class VGG(nn.Module):
     Args:
         features: the convolutional part, which gives 512 channels; see :func:`make_layers`.
         num_classes: number of classes.
-        init_weights: initialise the parameters as below; ``False`` keeps the default initialisation of the layers.
+        init_weights: initialise convolutions as He et al. do, and linear layers as in the paper; ``False`` keeps the
+            default initialisation of the layers.
         dropout: dropout probability after the first two fully connected layers.
 
     Shape:
@@ -85,6 +86,9 @@ def make_layers(cfg: Sequence[int | str], batch_norm: bool = False) -> nn.Sequen
     Args:
         cfg: channels of the 3x3 convolutions in turn, and ``"M"`` for 2x2 maximum pooling.
         batch_norm: normalise after each convolution.
+
+    Raises:
+        ValueError: ``cfg`` has a string other than ``"M"``.
     """
     layers: list[nn.Module] = []
     channels = 3

@@ -410,12 +410,12 @@ def interpolate_embeddings(
     if hasattr(model_state, "_metadata"):
         state._metadata = model_state._metadata  # type: ignore[attr-defined]
     if new_side != old_side:
-        picture = patches.transpose(1, 2).unflatten(2, (old_side, old_side))
+        grid = patches.transpose(1, 2).unflatten(2, (old_side, old_side))
         interpolates = interpolation_mode in ("linear", "bilinear", "bicubic", "trilinear")
-        picture = F.interpolate(
-            picture, size=(new_side, new_side), mode=interpolation_mode, align_corners=True if interpolates else None
+        grid = F.interpolate(
+            grid, size=(new_side, new_side), mode=interpolation_mode, align_corners=True if interpolates else None
         )
-        state[key] = torch.cat((class_token, picture.flatten(2).transpose(1, 2)), dim=1)
+        state[key] = torch.cat((class_token, grid.flatten(2).transpose(1, 2)), dim=1)
     if reset_heads:
         for name in [name for name in state if name.startswith("heads")]:
             del state[name]

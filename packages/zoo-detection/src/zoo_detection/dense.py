@@ -14,6 +14,7 @@ from zoo_detection.image_list import ImageList
 from zoo_detection.ops import batched_nms
 from zoo_detection.targets import check_images, check_labels, checked_targets, sizes_of
 from zoo_detection.transform import GeneralizedRCNNTransform
+from zoo_detection.transform import normalized_transform as normalized_transform
 
 
 class DenseDetector(Detector):

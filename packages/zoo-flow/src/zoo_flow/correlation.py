@@ -43,6 +43,13 @@ class CorrBlock(nn.Module):
     interpolation: around ``x = 1.5`` the first three are 0, 1.5 and 4.5. The next scale halves the second map, and
     reads it around half of ``x`` and ``y``.
 
+    >>> fmap1, fmap2 = torch.ones(1, 1, 3, 3), torch.arange(1.0, 10.0).view(1, 1, 3, 3)
+    >>> correlation = CorrBlock(num_levels=1, radius=1)(fmap1, fmap2)
+    >>> correlation(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 3, 3))[0, :, 0, 0]
+    tensor([0., 1., 4., 0., 2., 5., 0., 3., 6.])
+    >>> correlation(torch.tensor([1.5, 0.0]).view(1, 2, 1, 1).expand(1, 2, 3, 3))[0, :3, 0, 0]
+    tensor([0.0000, 1.5000, 4.5000])
+
     Args:
         num_levels: number of scales. The second feature map of each has half the size of the one before.
         radius: a window has ``2 * radius + 1`` points on each side, one location of its scale apart.
@@ -186,7 +193,7 @@ class OnDemandCorrelation:
 
 
 def _halved(maps: Tensor) -> Tensor:
-    """Means of 2 x 2 places; a last row or column that has no partner is left out."""
+    """Means of 2 x 2 locations; a last row or column that has no partner is left out."""
     if _POOLING_FIXES_SIZES and torch.compiler.is_exporting():
         upper, lower = maps[..., :-1:2, :], maps[..., 1::2, :]
         return (upper[..., :-1:2] + upper[..., 1::2] + lower[..., :-1:2] + lower[..., 1::2]) / 4

@@ -158,8 +158,9 @@ def chairs(folder: Path, split: str = "val") -> FlowPairs:
     flows = sorted(root.glob("*_flow.flo"))
     names = next((path for path in (folder.glob("*_train_val.txt"))), None)
     if names is not None:
-        marks = [mark for _, mark in read_lines(names)]
-        if wrong := [number for number, mark in read_lines(names) if mark not in ("1", "2")]:
+        lines = read_lines(names)
+        marks = [mark for _, mark in lines]
+        if wrong := [number for number, mark in lines if mark not in ("1", "2")]:
             raise DataError(Fault(names, "a line must be 1, for training, or 2, for validation", wrong[0]))
         if len(marks) != len(flows):
             raise DataError(Fault(names, f"has {len(marks)} lines, but there are {len(flows)} pairs in {root}"))

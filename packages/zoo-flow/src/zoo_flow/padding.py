@@ -16,10 +16,19 @@ class Padding:
         multiple: what height and width are to be divisible by.
         min_size: what height and width are to be at least; a multiple of ``multiple``.
 
-    Example::
+    Raises:
+        ValueError: an image has no pixels.
 
-        padding = Padding(*image1.shape[-2:])
-        flow = padding.crop(model(padding.pad(image1), padding.pad(image2))[-1])
+    Example:
+        Frames of Sintel, 436 x 1024 pixels, are padded to 440 x 1024.
+
+        >>> padding = Padding(436, 1024)
+        >>> padding.top, padding.bottom, padding.left, padding.right
+        (2, 2, 0, 0)
+
+        They go through a model so::
+
+            flow = padding.crop(model(padding.pad(image1), padding.pad(image2))[-1])
     """
 
     def __init__(self, height: int, width: int, *, multiple: int = 8, min_size: int = 128) -> None:

@@ -17,7 +17,7 @@ from zoo_core.data import (
 )
 from zoo_core.data.coco import CocoAnnotations, coco_split, decode_mask
 from zoo_core.tasks import IMAGE_SUFFIXES
-from zoo_segmentation.masks import read_mask
+from zoo_segmentation.masks import VOID, read_mask
 
 __all__ = ["CocoSegmentation", "MaskFolders", "VocSegmentation", "open_segmentation_data"]
 
@@ -31,7 +31,6 @@ _VOC_NAMES = {
     "tv": "tvmonitor",
 }
 _COCO_VAL_SIZE = 5_000
-_VOID = 255
 
 
 def open_segmentation_data(
@@ -94,7 +93,7 @@ class _LabelMaps(Dataset):
             truth = read_mask(mask)
         except (ValueError, OSError) as error:
             raise DataError(Fault(mask, str(error).removeprefix(f"{mask}: "))) from error
-        classes = truth[truth != _VOID]
+        classes = truth[truth != VOID]
         if classes.numel() and int(classes.max()) >= len(self.labels):
             raise DataError(
                 Fault(mask, f"has the class {int(classes.max())}, but the model's end at {len(self.labels) - 1}")
@@ -227,6 +226,6 @@ class CocoSegmentation(Dataset):
             except ValueError as error:
                 raise DataError(self._file.fault(f"annotation {entry.get('id')}: {error}")) from error
             truth[mask] = self._label_of[entry["category_id"]]
-            truth[mask & taken] = _VOID
+            truth[mask & taken] = VOID
             taken |= mask
         return LabelledSample(image["file_name"], (file,), truth)

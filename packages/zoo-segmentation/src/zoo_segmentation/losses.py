@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo_segmentation.masks import VOID
+
 __all__ = ["scores_and_losses", "segmentation_losses"]
 
-VOID = 255
 # Of the loss of the auxiliary classifier.
 _AUXILIARY_WEIGHT = 0.5
 

@@ -10,11 +10,18 @@ from zoo_core.images.files import decoded, opened
 
 __all__ = ["pascal_palette", "read_mask", "write_mask"]
 
+VOID = 255  # in a label map: a pixel that does not count
+
 
 def pascal_palette(count: int = 256) -> list[tuple[int, int, int]]:
     """The colours that the Pascal VOC data set gives its classes: black, dark red, dark green, ...
 
-    The bits of an index are dealt out to red, green and blue in turn, and fill each of these from the highest bit on.
+    The bits of an index are dealt out to red, green and blue in turn, and fill each of these from the highest bit on:
+    bit 0 is worth 128 in red, and bit 3, which is red's second, 64.
+
+    >>> palette = pascal_palette()
+    >>> palette[1], palette[2], palette[3], palette[8]
+    ((128, 0, 0), (0, 128, 0), (128, 128, 0), (64, 0, 0))
 
     Args:
         count: how many; from 512 on the colours repeat.
@@ -46,9 +53,9 @@ def write_mask(labels: Tensor, path: str | os.PathLike[str]) -> None:
     low, high = (int(value) for value in labels.aminmax())
     if low < 0 or high > 255:
         raise ValueError(f"an indexed PNG file holds labels from 0 to 255, not {low if low < 0 else high}")
-    picture = to_pil_image(labels.to(torch.uint8), mode="P")
-    picture.putpalette([level for color in pascal_palette() for level in color])
-    picture.save(path, format="PNG")
+    image = to_pil_image(labels.to(torch.uint8), mode="P")
+    image.putpalette([level for color in pascal_palette() for level in color])
+    image.save(path, format="PNG")
 
 
 def read_mask(path: str | os.PathLike[str]) -> Tensor:

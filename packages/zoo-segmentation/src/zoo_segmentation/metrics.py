@@ -9,9 +9,23 @@ __all__ = ["ConfusionMatrix"]
 class ConfusionMatrix:
     """Counts, image by image, which class pixels have and which one was predicted.
 
+    Four pixels, of which one does not count and one of class 0 was taken for class 1: of each class, one pixel of the
+    two that have it or were given it is both.
+
+    >>> matrix = ConfusionMatrix(2)
+    >>> matrix.update(torch.tensor([[0, 1], [1, 1]]), torch.tensor([[0, 0], [1, 255]]))
+    >>> matrix.matrix
+    tensor([[1, 1],
+            [0, 1]])
+    >>> matrix.per_class_iou()
+    tensor([0.5000, 0.5000], dtype=torch.float64)
+
     Args:
         num_classes: number of classes, the background included.
         ignore_index: true label of pixels that do not count (the void label of Pascal VOC is 255); ``None`` for none.
+
+    Raises:
+        ValueError: ``num_classes`` is less than 1.
 
     Attributes:
         matrix: int64 Tensor[num_classes, num_classes] on the CPU: pixels by true class (row) and predicted class

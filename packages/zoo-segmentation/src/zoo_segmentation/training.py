@@ -16,8 +16,8 @@ from zoo_core.training.contract import Training
 from zoo_core.training.optimization import apart, by_decay
 from zoo_core.training.recipes import Recipe, RecipeError
 from zoo_core.training.transforms import Sample, pipelines
-from zoo_segmentation.losses import VOID, segmentation_losses
-from zoo_segmentation.masks import read_mask
+from zoo_segmentation.losses import segmentation_losses
+from zoo_segmentation.masks import VOID, read_mask
 
 __all__ = ["SegmentationTraining"]
 

@@ -45,13 +45,13 @@ class MViT(nn.Module):
         rel_pos_embed: add to the logits what the query and the relative position say, in the place of adding positions
             to the tokens.
         proj_after_attn: change the number of channels in attention, and not in the MLP.
-        dropout: probability of an element to be zeroed before the classifier.
-        attention_dropout: probability of an element to be zeroed, after attention and each layer of an MLP.
-        stochastic_depth_prob: probability of a sample to skip a branch of the last block; it grows linearly from 0 at
-            the first block.
+        dropout: dropout probability before the classifier.
+        attention_dropout: dropout probability after attention and each layer of an MLP.
+        stochastic_depth_prob: probability of dropping a branch of the last block, for a sample in training; it grows
+            linearly from 0 at the first block.
         num_classes: size of the output.
         block: makes a block; :class:`MultiscaleBlock` by default.
-        norm_layer: makes the normalisation from a number of channels; layer normalisation by default.
+        norm_layer: builds the normalisation for a number of channels; layer normalisation by default.
         patch_embed_kernel, patch_embed_stride, patch_embed_padding: of the convolution that makes the tokens, over
             frames, height and width.
 
@@ -232,9 +232,9 @@ class MultiscaleBlock(nn.Module):
         cnf: heads, channels and pooling.
         residual_pool, residual_with_cls_embed, rel_pos_embed: see :class:`MultiscaleAttention`.
         proj_after_attn: change the number of channels in attention, and not in the MLP.
-        dropout: probability of an element to be zeroed, after attention and each layer of the MLP.
-        stochastic_depth_prob: probability of attention, and of the MLP, to be left out for a sample.
-        norm_layer: makes the normalisation from a number of channels.
+        dropout: dropout probability after attention and each layer of the MLP.
+        stochastic_depth_prob: probability of dropping attention, and the MLP, for a sample in training.
+        norm_layer: builds the normalisation for a number of channels.
     """
 
     def __init__(
@@ -286,7 +286,8 @@ class MultiscaleBlock(nn.Module):
             self.project = nn.Linear(cnf.input_channels, cnf.output_channels)
 
     def forward(self, x: Tensor, size: Size) -> tuple[Tensor, Size]:
-        """
+        """Computes tokens, and the size of their map.
+
         Args:
             x: Tensor[N, 1 + L, input_channels], the class token first.
             size: of the map of the L others.
@@ -321,7 +322,8 @@ class Pool(nn.Module):
         self.norm_act = None if norm is None else nn.Sequential(norm)
 
     def forward(self, x: Tensor, size: Size) -> tuple[Tensor, Size]:
-        """
+        """Computes tokens, and the size of their map.
+
         Args:
             x: Tensor[N, 1 + L, heads, C], the class token first.
             size: of the map of the L others.
@@ -366,8 +368,8 @@ class MultiscaleAttention(nn.Module):
         residual_pool: add the pooled queries to what attention gives.
         residual_with_cls_embed: do so for the class token, too.
         rel_pos_embed: add to the logits what the query and the relative position say, for each dimension by itself.
-        dropout: probability of an element of the output to be zeroed.
-        norm_layer: makes the normalisation from a number of channels.
+        dropout: dropout probability of the output.
+        norm_layer: builds the normalisation for a number of channels.
     """
 
     def __init__(
@@ -457,7 +459,8 @@ class MultiscaleAttention(nn.Module):
         return Pool(convolution, norm_layer(self.head_dim))
 
     def forward(self, x: Tensor, size: Size) -> tuple[Tensor, Size]:
-        """
+        """Computes tokens, and the size of their map.
+
         Args:
             x: Tensor[N, 1 + L, embed_dim], the class token first.
             size: of the map of the L others.
@@ -537,6 +540,12 @@ def _position_logits(q: Tensor, time: Tensor, rows: Tensor, columns: Tensor) -> 
 @one_node
 def _relative_positions(embedding: Tensor, queries: int, keys: int) -> Tensor:
     """The embeddings of the offsets between queries and keys along one dimension.
+
+    Two queries spread over four keys stand at 0 and 2. The offsets -3 to 3 have the numbers 0 to 6:
+
+    >>> _relative_positions(torch.arange(7.0)[:, None], queries=2, keys=4)[:, 0]
+    tensor([[3., 2., 1., 0.],
+            [5., 4., 3., 2.]])
 
     Args:
         embedding: Tensor[2 * max(queries, keys) - 1, C], one for each offset.

@@ -31,7 +31,7 @@ class S3D(nn.Module):
 
     Args:
         num_classes: number of classes.
-        dropout: probability of an element to be zeroed before the classifier.
+        dropout: dropout probability before the classifier.
         norm_layer: builds the normalisation for a number of channels; batch normalisation by default.
 
     Shape:

@@ -53,8 +53,8 @@ class SwinTransformer3d(nn.Module):
         dropout: dropout probability after the patches' embedding, attention and each layer of an
             MLP.
         attention_dropout: dropout probability of the attention weights.
-        stochastic_depth_prob: probability of a sample to skip a branch of the last block; it grows linearly from 0 at
-            the first block.
+        stochastic_depth_prob: probability of dropping a branch of the last block, for a sample in training; it grows
+            linearly from 0 at the first block.
         num_classes: number of classes.
         norm_layer: builds the normalisation for a number of channels; layer normalisation by default.
         block: builds a block, :class:`~zoo_core.swin.SwinTransformerBlock` by default; gets ``attn_layer=``
@@ -169,7 +169,7 @@ class ShiftedWindowAttention3d(nn.Module):
         qkv_bias: give the projections to queries, keys and values a bias.
         proj_bias: give the last projection a bias.
         attention_dropout: dropout probability of the attention weights.
-        dropout: probability of an element of the output to be zeroed.
+        dropout: dropout probability of the output.
 
     Shape:
         Tensor[N, T, H, W, dim] -> Tensor[N, T, H, W, dim]; any T, H and W.
@@ -331,7 +331,11 @@ def _attend_by_groups(
 def _groups(sizes: Sequence[int], window: Sequence[int], shift: Sequence[int]) -> list[tuple[list[int], int]]:
     """Which windows of a shifted map need the same mask.
 
-    A shift brings tokens from the one end of the map to the other end, into the last windows of that dimension.
+    A shift brings tokens from the one end of the map to the other end, into the last windows of that dimension. Six
+    tokens in windows of two, shifted by one: 1 2, 3 4, and 5 0, which is cut between the two.
+
+    >>> _groups(sizes=[6], window=[2], shift=[1])
+    [([0], 2), ([1], 1)]
 
     Returns:
         For each group in the order that :func:`_orders` gives them: where the windows are cut in two in each dimension
@@ -348,6 +352,11 @@ def _groups(sizes: Sequence[int], window: Sequence[int], shift: Sequence[int]) -
 
 def _mask(window: Sequence[int], cut: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Keeps apart the parts of a window that is cut in two in some dimensions: figure 4 of Swin's paper.
+
+    >>> _mask(window=[3], cut=[1], dtype=torch.float32, device=torch.device("cpu"))
+    tensor([[   0., -100., -100.],
+            [-100.,    0.,    0.],
+            [-100.,    0.,    0.]])
 
     Returns:
         Tensor[L, L] to be added to the logits: 0 where query and key may meet, else -100.

@@ -111,7 +111,11 @@ class Video:
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """At most so many of the numbers below ``count``, evenly spread, the first and the last among them."""
+    """At most so many of the numbers below ``count``, evenly spread, the first and the last among them.
+
+    >>> _spread(10, most=4)
+    [0, 3, 6, 9]
+    """
     if count <= most:
         return list(range(count))
     return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})
@@ -280,17 +284,17 @@ def _span(clip: ClassifiedClip) -> str:
 
 def _thumbnail(frame: Tensor) -> Image.Image:
     """uint8 Tensor[3, H, W] -> an image that fits the contact sheet."""
-    picture = to_pil_image(frame)
-    scale = min(_THUMBNAIL[0] / picture.width, _THUMBNAIL[1] / picture.height)
-    size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
-    return picture.resize(size, Image.Resampling.BILINEAR if scale > 1 else Image.Resampling.BOX)
+    image = to_pil_image(frame)
+    scale = min(_THUMBNAIL[0] / image.width, _THUMBNAIL[1] / image.height)
+    size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
+    return image.resize(size, Image.Resampling.BILINEAR if scale > 1 else Image.Resampling.BOX)
 
 
 def _contact_sheet(video: Video, result: ClassifiedVideo) -> Image.Image:
     """A row of frames for each clip, or for some of many, under the clip's time and likeliest label."""
     rows = [(result.clips[number], thumbnails) for number, thumbnails in sorted(video.thumbnails.items())]
-    pictures = [picture for _, thumbnails in rows for _, picture in thumbnails]
-    width, height = max(p.width for p in pictures), max(p.height for p in pictures)
+    images = [image for _, thumbnails in rows for _, image in thumbnails]
+    width, height = max(image.width for image in images), max(image.height for image in images)
     caption = math.ceil(1.6 * _TEXT)
     row_height = caption + height + caption + _GAP
     columns = max(len(thumbnails) for _, thumbnails in rows)
@@ -301,8 +305,8 @@ def _contact_sheet(video: Video, result: ClassifiedVideo) -> Image.Image:
     for row, ((_, thumbnails), text) in enumerate(zip(rows, captions, strict=True)):
         top = _GAP + row * row_height
         text.draw(draw, _GAP, top + _TEXT, _INK)
-        for column, (time, picture) in enumerate(thumbnails):
+        for column, (time, image) in enumerate(thumbnails):
             left = _GAP + column * (width + _GAP)
-            sheet.paste(picture, (left + (width - picture.width) // 2, top + caption + (height - picture.height) // 2))
+            sheet.paste(image, (left + (width - image.width) // 2, top + caption + (height - image.height) // 2))
             Lettering.of(_time(time), _TEXT).draw(draw, left, top + caption + height + 2 + _TEXT, _FAINT_INK)
     return sheet

@@ -39,10 +39,10 @@ class X3D(nn.Module):
         depths: number of blocks in each of the four stages.
         widths: channels of each of the four stages.
         bottleneck: how many times as many channels the blocks have inside.
-        squeeze_ratio: channels of squeeze and excitation, in parts of those inside a block; rounded to a multiple of 8.
+        squeeze_ratio: channels of squeeze-and-excitation, in parts of those inside a block; rounded to a multiple of 8.
         hidden: size of the layer before the classifier.
         num_classes: number of classes.
-        dropout: probability of an element to be zeroed before the classifier.
+        dropout: dropout probability before the classifier.
         zero_init_residual: start each block as the identity, by a zero scale in its last normalisation
             (`Accurate, Large Minibatch SGD <https://arxiv.org/abs/1706.02677>`__).
         norm_layer: builds the normalisation for a number of channels; batch normalisation by default.
@@ -142,9 +142,9 @@ class Block(nn.Module):
         in_channels: channels of the input.
         out_channels: channels of the output.
         stride: step in space of the second convolution.
-        squeeze: whether squeeze and excitation follows the second convolution.
+        squeeze: whether squeeze-and-excitation follows the second convolution.
         bottleneck: channels inside, in multiples of those of the output.
-        squeeze_ratio: channels of squeeze and excitation, in parts of those inside.
+        squeeze_ratio: channels of squeeze-and-excitation, in parts of those inside.
         norm_layer: builds the normalisation for a number of channels.
     """
 

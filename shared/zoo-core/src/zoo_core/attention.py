@@ -22,6 +22,12 @@ _MASKED = -100.0
 def relative_position_index(window: Sequence[int]) -> Tensor:
     """Numbers the offsets between two tokens of a window.
 
+    In a window of two tokens there are three: -1, 0 and 1.
+
+    >>> relative_position_index((2,))
+    tensor([[1, 0],
+            [2, 1]])
+
     Args:
         window: size of the window in each dimension.
 
@@ -218,6 +224,16 @@ def _any_window_layout(x: Tensor, window: Sequence[int], shift: Sequence[int]) -
 
 def _window_layout(x: Tensor, window: Sequence[int], shift: Sequence[int]) -> tuple[Tensor, ...]:
     """Where tokens are in windows, and where they were in the map.
+
+    Four tokens in windows of two, after a shift by one: the windows are 1 2 and 3 0, of which the second has joined the
+    ends of the map, which must not meet.
+
+    >>> to_windows, to_map, mask = _window_layout(torch.zeros(1, 4, 1), window=(2,), shift=(1,))
+    >>> to_windows, to_map
+    (tensor([1, 2, 3, 0]), tensor([3, 0, 1, 2]))
+    >>> mask.view(2, 2, 2)[1]
+    tensor([[   0., -100.],
+            [-100.,    0.]])
 
     No number of windows is the size of a dimension here: of a size that may be 1, an exported program could not stay
     dynamic.

@@ -37,7 +37,11 @@ class PatchMerging(nn.Module):
 def join_neighbours(x: Tensor) -> Tensor:
     """Tensor[..., H, W, C] -> Tensor[..., ceil(H / 2), ceil(W / 2), 4 * C], after padding with zeros to even H and W.
 
-    The four neighbours follow each other column by column.
+    The four neighbours follow each other column by column:
+
+    >>> import torch
+    >>> join_neighbours(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]))
+    tensor([[[1., 3., 2., 4.]]])
     """
     height, width = x.shape[-3:-1]
     rows, columns = (height + 1) // 2, (width + 1) // 2

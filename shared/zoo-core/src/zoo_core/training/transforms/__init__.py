@@ -4,8 +4,12 @@ A :class:`Sample` is an image (a pair, a clip) with its truth; a :class:`Transfo
 and gives another one. Boxes, masks, keypoints, label maps and flow move along. Nothing else than that generator is
 random: what is seeded for a sample of an epoch gives the same on every machine.
 
+    >>> import random
+    >>> from PIL import Image
+    >>> mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     >>> augment = Compose([RandomResizedCrop(224), RandomHorizontalFlip(), TrivialAugmentWide(), ToTensor(mean, std)])
-    >>> augment(Sample(image), random.Random(0)).image
+    >>> augment(Sample(Image.new("RGB", (640, 480))), random.Random(0)).image.shape
+    torch.Size([3, 224, 224])
 
 :mod:`zoo_core.training.transforms.pipelines` puts together what recipes name for each task.
 """
