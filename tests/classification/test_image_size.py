@@ -8,7 +8,9 @@ import zoo_core
 from support import reference
 from zoo_classification import MaxVit_T_Weights, Swin_T_Weights, Swin_V2_T_Weights, ViT_B_32_Weights
 from zoo_classification.swin_transformer import resize_windows
+from zoo_classification.vision_transformer import resize_positions
 from zoo_core.cli import main
+from zoo_core.features import features
 from zoo_core.specs import build, find
 from zoo_core.tasks import task_class
 from zoo_core.training import recipes
@@ -49,6 +51,56 @@ def test_in_own_checkpoints_and_without_weights(tmp_path):
     torch.save(model.state_dict(), tmp_path / "own.pth")
     again = build(find("vit_b_32", checkpoint=tmp_path / "own.pth", arguments={"img_size": 64}))
     assert torch.equal(again.encoder.pos_embedding, model.encoder.pos_embedding)
+
+
+def test_images_that_are_not_square(trained, tmp_path):
+    """In the model, its features, an export, own files, and the preprocessing."""
+    model = zoo_core.get_model("vit_b_32", weights="DEFAULT", img_size=(64, 160)).eval()
+    key = "encoder.pos_embedding"
+    grid = trained[key][0, 1:].T.reshape(1, 768, 7, 7)
+    expected = torch.nn.functional.interpolate(grid, (2, 5), mode="bicubic", antialias=True)
+    torch.testing.assert_close(model.state_dict()[key][0, 1:].T.reshape(1, 768, 2, 5), expected)
+    x = torch.rand(1, 3, 64, 160)
+    with torch.inference_mode():
+        scores = model(x)
+        found = features(model, x, layers=[-1, "encoder.layers.encoder_layer_0"])
+    assert [tuple(value.shape) for value in found.values()] == [(1, 768, 2, 5)] * 2
+    with torch.no_grad():
+        program = torch.export.export(model, (x,))
+    torch.testing.assert_close(program.module()(x), scores, rtol=1e-4, atol=1e-4)
+    for wrong in (torch.rand(1, 3, 160, 64), torch.rand(1, 3, 224, 224)):
+        with pytest.raises(ValueError, match="takes images of 64x160 pixels"):
+            model(wrong)
+
+    torch.save(model.state_dict(), tmp_path / "own.pth")
+    spec = find("vit_b_32", checkpoint=tmp_path / "own.pth", arguments={"img_size": [64, 160]})
+    assert list(spec.preset_arguments["crop_size"]) == [64, 160]
+    with torch.inference_mode():
+        assert torch.equal(build(spec)(x), scores)
+    back = resize_positions(build(spec), 64)
+    assert back.image_size == 64
+    assert back.encoder.pos_embedding.shape == (1, 5, 768)
+    # What a file does not say is not guessed.
+    with pytest.raises(ValueError, match="img_size must be a multiple"):
+        resize_positions(back, (64, 65))
+    with pytest.raises(ValueError, match="10 positions in the file are of patches that form no square"):
+        build(find("vit_b_32", checkpoint=tmp_path / "own.pth", arguments={"img_size": 64}))
+    torch.save(zoo_core.get_model("vit_b_32", img_size=64).state_dict(), tmp_path / "square.pth")
+    with pytest.warns(UserWarning, match="taken as those of 1 x 4 patches; if they are of 2 x 2"):
+        build(find("vit_b_32", checkpoint=tmp_path / "square.pth", arguments={"img_size": [32, 128]}))
+
+
+@pytest.mark.parametrize("size", [(100, 64), (64, 64, 64), "64", 64.0, [64, None], True])
+def test_what_is_no_size(size):
+    with pytest.raises(
+        ValueError, match=r"img_size must be a multiple of patch_size=32, not .*: one number, or height"
+    ):
+        zoo_core.get_model("vit_b_32", img_size=size)
+
+
+def test_equal_sides_may_be_two():
+    assert zoo_core.get_model("maxvit_t", img_size=[64, 64]).input_size == (64, 64)
+    assert zoo_core.get_model("vit_b_32", img_size=[64, 64]).image_size == 64
 
 
 @pytest.mark.parametrize("size", [100, 0, 1.5])

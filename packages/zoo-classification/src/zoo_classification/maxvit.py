@@ -8,7 +8,7 @@ The stem and each block halve ``H`` and ``W``.
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import auto
 from functools import partial
 from typing import Any
@@ -181,14 +181,15 @@ class MaxVit(nn.Module):
         return self.classifier(x)
 
 
-def resize_partitions(model: MaxVit, img_size: int) -> MaxVit:
+def resize_partitions(model: MaxVit, img_size: int | Sequence[int]) -> MaxVit:
     """Makes a trained model one for images of another size; see :mod:`zoo_core.image_size`.
 
     Windows and grids have as many tokens in a row as the last block's map, as at the published size.
 
     Args:
         model: is changed.
-        img_size: height and width of the images, a multiple of what the model reduces them by, 32 in the published one.
+        img_size: height and width of the images, which are equal, as one number or two: a multiple of what the model
+            reduces them by, 32 in the published one.
 
     Returns:
         The model.
@@ -197,8 +198,9 @@ def resize_partitions(model: MaxVit, img_size: int) -> MaxVit:
         ValueError: ``img_size`` is no such multiple.
     """
     size = _partition_for(img_size, len(model.blocks))
-    if size != model.partition_size or img_size != model.input_size[0]:
-        model.input_size, model.partition_size = (img_size, img_size), size
+    side = size * 2 ** (len(model.blocks) + 1)
+    if size != model.partition_size or side != model.input_size[0]:
+        model.input_size, model.partition_size = (side, side), size
         grid = _halve(model.input_size)
         for block in model.blocks:
             assert isinstance(block, MaxVitBlock)
@@ -211,7 +213,7 @@ def resize_partitions(model: MaxVit, img_size: int) -> MaxVit:
     return model
 
 
-def _partition_for(img_size: int, blocks: int) -> int:
+def _partition_for(img_size: int | Sequence[int], blocks: int) -> int:
     step = 2 ** (blocks + 1)
     return checked_size(img_size, step, of="MaxViT", pair=False)[0] // step
 
@@ -573,13 +575,14 @@ def maxvit_t(*, weights: MaxVit_T_Weights | None = None, progress: bool = True, 
     ``input_size`` is the checkpoint's with weights, else (224, 224) by default. ``img_size=`` makes a trained model one
     for images of another size: see :func:`resize_partitions`.
     """
-    img_size: int | None = kwargs.pop("img_size", None)
+    img_size: int | Sequence[int] | None = kwargs.pop("img_size", None)
     if kwargs.get("input_size") is not None:
         kwargs["input_size"] = tuple(kwargs["input_size"])
     partition_size = 7
     if weights is None:
         if img_size is not None:
             partition_size = _partition_for(img_size, 4)
+            img_size = partition_size * 32
         kwargs.setdefault("input_size", (224, 224) if img_size is None else (img_size, img_size))
     else:
         set_from_weights(kwargs, weights, "input_size", weights.meta["min_size"])

@@ -91,9 +91,9 @@ class ClassificationTraining(Training):
 
     def arguments(self, model: nn.Module) -> Mapping[str, Any]:
         found = {name: getattr(model, name) for name in _SET_BY_WEIGHTS if hasattr(model, name)}
-        if isinstance(model, VisionTransformer) and model.image_size not in (
-            224,
-            self.task.spec.arguments.get("img_size"),
-        ):
-            found["image_size"] = model.image_size  # weights may be for another than the builder's own
+        if isinstance(model, VisionTransformer):
+            asked = self.task.spec.arguments.get("img_size")
+            known = [224, tuple(asked) if isinstance(asked, list) else asked]
+            if model.image_size not in known:
+                found["image_size"] = model.image_size  # weights may be for another than the builder's own
         return found

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_classification.inputs import check_image
+from zoo_core import user_warnings
 from zoo_core.attention import dot_product_attention, join_heads
 from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers, token_form
@@ -44,7 +45,7 @@ class VisionTransformer(nn.Module):
     """Vision Transformer, table 1 of the paper.
 
     Args:
-        image_size: height and width of the images, a multiple of ``patch_size``.
+        image_size: height and width of the images, one number for both or two, multiples of ``patch_size``.
         patch_size: height and width of a patch.
         num_layers: number of encoder blocks.
         num_heads: number of attention heads.
@@ -60,7 +61,7 @@ class VisionTransformer(nn.Module):
             must reduce an image to a row and column for each patch.
 
     Shape:
-        Tensor[N, 3, image_size, image_size] -> Tensor[N, num_classes]
+        Tensor[N, 3, H, W], of the size ``image_size`` -> Tensor[N, num_classes]
 
     Raises:
         ValueError: ``image_size`` is no multiple of ``patch_size``, or an image of another size is given.
@@ -68,7 +69,7 @@ class VisionTransformer(nn.Module):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | Sequence[int],
         patch_size: int,
         num_layers: int,
         num_heads: int,
@@ -82,9 +83,8 @@ class VisionTransformer(nn.Module):
         conv_stem_configs: "Sequence[ConvStemConfig] | None" = None,
     ) -> None:
         super().__init__()
-        if image_size < patch_size or image_size % patch_size != 0:
-            raise ValueError(f"image_size must be a multiple of patch_size={patch_size}, not {image_size}")
-        self.image_size = image_size
+        height, width = _sides("image_size", image_size, patch_size)
+        self.image_size = height if height == width else (height, width)
         self.patch_size = patch_size
         self.hidden_dim = hidden_dim
         self.mlp_dim = mlp_dim
@@ -98,11 +98,12 @@ class VisionTransformer(nn.Module):
             if conv_stem_configs is None
             else _conv_stem(conv_stem_configs, hidden_dim)
         )
-        self.seq_length = (image_size // patch_size) ** 2 + 1  # one for the class token
+        self.seq_length = math.prod(self.grid) + 1  # one for the class token
         self.class_token = nn.Parameter(torch.zeros(1, 1, hidden_dim))
         self.encoder = Encoder(
             self.seq_length, num_layers, num_heads, hidden_dim, mlp_dim, dropout, attention_dropout, norm_layer
         )
+        self.encoder.grid = self.grid
         heads: OrderedDict[str, nn.Module] = OrderedDict()
         if representation_size is None:
             heads["head"] = nn.Linear(hidden_dim, num_classes)
@@ -130,22 +131,29 @@ class VisionTransformer(nn.Module):
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """How many patches there are in a column and in a row."""
+        height, width = self.input_size
+        return height // self.patch_size, width // self.patch_size
+
     def feature_layers(self) -> FeatureLayers:
         # Four stages as what builds on plain transformers has them, the last one normalised.
         blocks = [f"encoder.layers.{name}" for name, _ in self.encoder.layers.named_children()]
         quarters = [blocks[len(blocks) * quarter // 4 - 1] for quarter in (1, 2, 3) if len(blocks) >= 4]
-        side = self.image_size // self.patch_size
-        forms = dict.fromkeys((EncoderBlock, Encoder), token_form(side, side))
+        forms = dict.fromkeys((EncoderBlock, Encoder), token_form(*self.grid))
         return FeatureLayers(
-            [*quarters, "encoder"],
-            head="heads.head",
-            forms=forms,
-            input_size=(self.image_size, self.image_size),
-            fixed_size=True,
+            [*quarters, "encoder"], head="heads.head", forms=forms, input_size=self.input_size, fixed_size=True
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        check_image(x, model=f"this {type(self).__name__}", size=(self.image_size, self.image_size))
+        check_image(x, model=f"this {type(self).__name__}", size=self.input_size)
         patches = self.conv_proj(x).flatten(2).transpose(1, 2)
         if not is_recorded(patches) and patches.shape[1] != self.seq_length - 1:
             raise ValueError(
@@ -208,6 +216,8 @@ class Encoder(nn.Module):
         Tensor[N, seq_length, hidden_dim] -> Tensor[N, seq_length, hidden_dim]
     """
 
+    grid: tuple[int, int] | None = None  # of the patches; a square if nobody says it
+
     def __init__(
         self,
         seq_length: int,
@@ -235,11 +245,24 @@ class Encoder(nn.Module):
 
     def fit_positions(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of a state dict of such an encoder, the positions for as many tokens as this one has."""
-        embedding, count = state["pos_embedding"], self.pos_embedding.shape[1]
-        if embedding.shape[1] == count:
+        embedding, patches = state["pos_embedding"], self.pos_embedding.shape[1] - 1
+        new = self.grid or (math.isqrt(patches),) * 2
+        old_patches = embedding.shape[1] - 1
+        old = (math.isqrt(old_patches),) * 2
+        if old_patches == patches:
+            if new != old and math.prod(old) == patches:
+                user_warnings.warn(
+                    f"the positions in the file are taken as those of {new[0]} x {new[1]} patches; if they are of "
+                    f"{old[0]} x {old[1]}, build the model for images of that size, and then resize_positions"
+                )
             return {}
-        sides = [math.isqrt(tokens - 1) for tokens in (embedding.shape[1], count)]
-        return {"pos_embedding": _resized_positions(embedding, *sides)}
+        if math.prod(old) != old_patches:
+            raise ValueError(
+                f"the {old_patches} positions in the file are of patches that form no square, and cannot be "
+                f"interpolated to {new[0]} x {new[1]}; build the model for images of its own size, and then "
+                "resize_positions"
+            )
+        return {"pos_embedding": _resized_positions(embedding, old, new)}
 
     def forward(self, input: Tensor) -> Tensor:
         return self.ln(self.layers(self.dropout(input + self.pos_embedding)))
@@ -422,7 +445,7 @@ def interpolate_embeddings(
     return state
 
 
-def resize_positions(model: VisionTransformer, img_size: int) -> VisionTransformer:
+def resize_positions(model: VisionTransformer, img_size: int | Sequence[int]) -> VisionTransformer:
     """Makes a trained model one for images of another size, as timm's ``img_size=`` does.
 
     The position embeddings are interpolated as an image with a pixel for each patch, bicubically and with antialiasing;
@@ -430,38 +453,53 @@ def resize_positions(model: VisionTransformer, img_size: int) -> VisionTransform
 
     Args:
         model: is changed.
-        img_size: height and width of the images, a multiple of the patch size.
+        img_size: height and width of the images, one number for both or two, multiples of the patch size.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: ``img_size`` is no such multiple.
+        ValueError: ``img_size`` is of no such multiples.
     """
-    patch = model.patch_size
-    if type(img_size) is not int or img_size < patch or img_size % patch:
-        raise ValueError(f"img_size must be a multiple of patch_size={patch}, not {img_size}")
-    old_side, new_side = model.image_size // patch, img_size // patch
-    if new_side != old_side:
-        resized = _resized_positions(model.encoder.pos_embedding.detach(), old_side, new_side)
+    height, width = _sides("img_size", img_size, model.patch_size)
+    old = model.grid
+    model.image_size = height if height == width else (height, width)
+    if model.grid != old:
+        resized = _resized_positions(model.encoder.pos_embedding.detach(), old, model.grid)
         replace_parameter(model.encoder, "pos_embedding", resized)
-        model.image_size, model.seq_length = img_size, new_side**2 + 1
+        model.encoder.grid, model.seq_length = model.grid, math.prod(model.grid) + 1
     return model
 
 
-def _resized_positions(embedding: Tensor, old_side: int, new_side: int) -> Tensor:
-    """Tensor[1, 1 + old_side ** 2, D] -> Tensor[1, 1 + new_side ** 2, D]"""
+def _sides(argument: str, size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
+    """Height and width, if whole patches fill them.
+
+    Raises:
+        ValueError: they do not, or there are not two.
+    """
+    sides: Any = (size, size) if isinstance(size, int | float | str) else tuple(size)
+    if len(sides) == 2 and all(type(side) is int and side >= patch_size and not side % patch_size for side in sides):
+        return sides
+    raise ValueError(
+        f"{argument} must be a multiple of patch_size={patch_size}, not {size!r}: one number, or height and width"
+    )
+
+
+def _resized_positions(embedding: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Of the class token and a grid of patches: Tensor[1, 1 + old, D] -> Tensor[1, 1 + new, D]."""
     class_token, patches = embedding[:, :1], embedding[:, 1:]
-    grid = patches.float().transpose(1, 2).unflatten(2, (old_side, old_side))
-    grid = F.interpolate(grid, size=(new_side, new_side), mode="bicubic", antialias=True, align_corners=False)
+    grid = patches.float().transpose(1, 2).unflatten(2, old)
+    grid = F.interpolate(grid, size=new, mode="bicubic", antialias=True, align_corners=False)
     return torch.cat((class_token, grid.flatten(2).transpose(1, 2).to(embedding.dtype)), dim=1)
 
 
 def _vision_transformer(
-    weights: WeightsEnum | None, progress: bool, *, img_size: int | None = None, **kwargs: Any
+    weights: WeightsEnum | None, progress: bool, *, img_size: int | Sequence[int] | None = None, **kwargs: Any
 ) -> VisionTransformer:
     if weights is None:
-        kwargs["image_size"] = kwargs.get("image_size", 224) if img_size is None else img_size
+        if img_size is not None:
+            kwargs["image_size"] = _sides("img_size", img_size, kwargs["patch_size"])
+        kwargs.setdefault("image_size", 224)
         return build(VisionTransformer, weights, progress, **kwargs)
     set_from_weights(kwargs, weights, "image_size", weights.meta["min_size"][0])
     model = build(VisionTransformer, weights, progress, **kwargs)

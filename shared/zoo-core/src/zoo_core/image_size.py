@@ -4,7 +4,7 @@ The builders of Vision Transformers, Swin Transformers, MaxViT and MViT take it,
 they learnt about positions is interpolated; all other parameters stay as they are, and so do the names in the state
 dict:
 
-- **ViT**: the position of each patch, bicubically and with antialiasing.
+- **ViT**: the position of each patch, bicubically and with antialiasing; also of images that are not square.
 - **Swin**, which takes images of any size anyway, padded to whole windows: windows grow with the image, so that the
   last stage has one window, as at the published size (7 at 224, 12 at 384). Version 1 interpolates the bias of each
   relative position bicubically. Version 2 computes it from the distance in tokens, of which larger windows have more:
