@@ -19,9 +19,9 @@ from zoo_core.data import DataError, Dataset, share
 from zoo_core.data.ahead import ahead
 from zoo_core.engines import Engine, choose_device, device_name
 from zoo_core.kept_results import KeptResults
-from zoo_core.predicting import Failure, Source, load, run
+from zoo_core.predicting import Failure, Source, default_workers, load, run
 from zoo_core.predicting.sources import inputs
-from zoo_core.processes import World, agreed, available_processors, gathered, joined
+from zoo_core.processes import World, agreed, gathered, joined
 from zoo_core.runtimes import depends_on
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Sample, Score, Task, task_class
@@ -351,11 +351,6 @@ def merged(
     if not len(score):
         raise ValueError(f"no sample could be scored; the first of {len(bad)} faults: {bad[0]}")
     return score, bad
-
-
-def default_workers() -> int:
-    """How many threads prepare inputs where nobody says: as many as there are processors to use, up to 8."""
-    return min(available_processors(), 8)
 
 
 def check(task: Task[Any, Any], samples: Dataset, workers: int | None = None) -> Iterator[list[str]]:

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from zoo_core.text import type_name
 from zoo_core.tracing import is_recorded
 
 __all__ = ["check_batch", "type_name"]
@@ -40,11 +41,6 @@ def check_batch(x: Tensor, *, model: str, dims: str, kind: str = "image") -> boo
             f"{model} takes {kind}s of a floating dtype, not {x.dtype}; preprocess them as the weights' transforms() do"
         )
     return True
-
-
-def type_name(value: object) -> str:
-    """The type of a value as users import it, for messages."""
-    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
 _TO_TENSOR = {

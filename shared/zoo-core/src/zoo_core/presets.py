@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from zoo_core import preset_arguments
 from zoo_core.images import convert_mode, pil_to_tensor
 from zoo_core.input_channels import check_channels, per_channel
+from zoo_core.text import type_name
 
 __all__ = [
     "ImageClassification",
@@ -46,7 +47,7 @@ class InterpolationMode(Enum):
         return next((member for member in cls if isinstance(name, str) and member.value == name.lower()), None)
 
 
-_RESAMPLING = {
+RESAMPLING = {
     InterpolationMode.NEAREST: Image.Resampling.NEAREST,
     InterpolationMode.NEAREST_EXACT: Image.Resampling.NEAREST,
     InterpolationMode.BILINEAR: Image.Resampling.BILINEAR,
@@ -55,6 +56,8 @@ _RESAMPLING = {
     InterpolationMode.HAMMING: Image.Resampling.HAMMING,
     InterpolationMode.LANCZOS: Image.Resampling.LANCZOS,
 }
+"""What Pillow calls them."""
+
 _SMOOTH = (InterpolationMode.BILINEAR, InterpolationMode.BICUBIC)
 _TENSOR_INTERPOLATIONS = (*_SMOOTH, InterpolationMode.NEAREST, InterpolationMode.NEAREST_EXACT)
 
@@ -96,7 +99,7 @@ class ImageClassification(nn.Module):
         self.crop_size = preset_arguments.size("crop_size", crop_size)
         self.resize_size = preset_arguments.size("resize_size", resize_size)
         self.mean, self.std = _statistics(mean, std, in_channels)
-        self.interpolation = _interpolation(interpolation)
+        self.interpolation = interpolation_mode(interpolation)
         self.antialias = antialias
 
     def forward(self, img: Tensor | Image.Image) -> Tensor:
@@ -155,7 +158,7 @@ class SemanticSegmentation(nn.Module):
         super().__init__()
         self.resize_size = None if resize_size is None else preset_arguments.size("resize_size", resize_size)
         self.mean, self.std = _statistics(mean, std, in_channels)
-        self.interpolation = _interpolation(interpolation)
+        self.interpolation = interpolation_mode(interpolation)
         self.antialias = antialias
 
     def forward(self, img: Tensor | Image.Image) -> Tensor:
@@ -233,7 +236,7 @@ class VideoClassification(nn.Module):
         self.crop_size = preset_arguments.size("crop_size", crop_size)
         self.resize_size = preset_arguments.size("resize_size", resize_size)
         self.mean, self.std = _statistics(mean, std, in_channels)
-        self.interpolation = _interpolation(interpolation)
+        self.interpolation = interpolation_mode(interpolation)
 
     def forward(self, vid: Tensor) -> Tensor:
         """
@@ -294,7 +297,12 @@ class OpticalFlow(nn.Module):
 # Arguments and inputs ------------------------------------------------------------------------------------------------
 
 
-def _interpolation(interpolation: InterpolationMode | str) -> InterpolationMode:
+def interpolation_mode(interpolation: InterpolationMode | str) -> InterpolationMode:
+    """A member, or the member of a value.
+
+    Raises:
+        ValueError: there is no such one; the message lists those there are.
+    """
     try:
         return InterpolationMode(interpolation)
     except ValueError:
@@ -324,10 +332,10 @@ def _picture(picture: Image.Image, channels: int) -> Image.Image:
 
 def _check_tensor(image: Tensor, channels: int | None, layout: str = "[..., C, H, W]") -> None:
     if not isinstance(image, Tensor):
-        module, name = type(image).__module__, type(image).__qualname__
-        hint = "; convert an array with torch.from_numpy(array).permute(2, 0, 1)" if name == "ndarray" else ""
+        found = type_name(image)
+        hint = "; convert an array with torch.from_numpy(array).permute(2, 0, 1)" if found.endswith(".ndarray") else ""
         expected = "a tensor" if layout.startswith("[..., T") else "a PIL image or a tensor"
-        raise TypeError(f"expected {expected}, got {name if module == 'builtins' else f'{module}.{name}'}{hint}")
+        raise TypeError(f"expected {expected}, got {found}{hint}")
     if not (image.is_floating_point() or image.dtype in _FULL_SCALE):
         raise TypeError(
             f"expected uint8 in 0..255, uint16 in 0..65535 or floating values in [0, 1], got {image.dtype}: "
@@ -400,7 +408,7 @@ def _resize_picture(
     crop_height, crop_width = (height, width) if crop is None else (crop[0], crop[-1])
     top, left = _crop_offset(height, crop_height), _crop_offset(width, crop_width)
     if (height, width) != (picture.height, picture.width):
-        resampling = _RESAMPLING[interpolation]
+        resampling = RESAMPLING[interpolation]
         if height * width <= _MAX_RESIZED_PIXELS:
             picture = picture.resize((width, height), resampling)
         else:

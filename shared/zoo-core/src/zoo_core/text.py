@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # Control characters, formats (which reorder or hide text), halves of surrogate pairs, line and paragraph separators.
@@ -74,3 +74,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def listed(words: Iterable[str], most: int = 8) -> str:
+    """Words for a message, with commas between: the first ones, and how many more there are.
+
+    >>> listed(["cat", "dog", "hen"], 2)
+    'cat, dog, and 1 more'
+    """
+    all_words = list(words)
+    rest = len(all_words) - most
+    return ", ".join(all_words[:most]) + (f", and {rest} more" if rest > 0 else "")
+
+
+def type_name(value: object) -> str:
+    """The type of a value for messages, with its module unless that is Python's own: ``"numpy.ndarray"``, ``"int"``."""
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo_core.checkpoints.errors import StateDictError
 from zoo_core.checkpoints.values import UnfitError, check_kind, converted, separate
-from zoo_core.text import printable
+from zoo_core.text import listed, printable
 
 if TYPE_CHECKING:
     import torch
-
-_KEYS_SHOWN = 8
 
 
 def assign_state_dict(
@@ -236,7 +234,4 @@ def _load(model: "torch.nn.Module", entries: Mapping[str, Any], source: str) -> 
 def _listed(what: str, entries: Iterable[str]) -> Iterator[str]:
     entries = list(entries)
     if entries:
-        shown = ", ".join(entries[:_KEYS_SHOWN])
-        rest = f", and {len(entries) - _KEYS_SHOWN} more" if len(entries) > _KEYS_SHOWN else ""
-        count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
-        yield f"{count} {what}: {shown}{rest}"
+        yield f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'} {what}: {listed(entries)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from zoo_core.data.faults import DataError, Fault
 from zoo_core.data.layout import files_in, find_split, subfolders
 from zoo_core.data.samples import Dataset, LabelledSample
+from zoo_core.text import listed
 
 __all__ = ["ClassFolders", "match_labels", "synset_ids"]
 
@@ -81,7 +82,7 @@ def match_labels(names: Sequence[str], labels: Sequence[str], where: Path) -> li
     if _are_synsets(names) and len(labels) == len(synset_ids()):
         places = {name: place for place, name in enumerate(synset_ids())}
         if strange := [name for name in names if name not in places]:
-            raise DataError(Fault(where, f"not among ImageNet's 1000 classes: {_listed(strange)}"))
+            raise DataError(Fault(where, f"not among ImageNet's 1000 classes: {listed(strange)}"))
         return [places[name] for name in names]
     exact = {label: place for place, label in enumerate(labels)}
     alike: dict[str, list[int]] = {}
@@ -97,7 +98,7 @@ def match_labels(names: Sequence[str], labels: Sequence[str], where: Path) -> li
         else:
             (ambiguous if candidates else unknown).append(name)
     if ambiguous:
-        raise DataError(Fault(where, f"classes that several labels of the model are like: {_listed(ambiguous)}"))
+        raise DataError(Fault(where, f"classes that several labels of the model are like: {listed(ambiguous)}"))
     if unknown:
         unused = [label for place, label in enumerate(labels) if place not in found]
         near = difflib.get_close_matches(unknown[0], unused, n=1)
@@ -105,13 +106,13 @@ def match_labels(names: Sequence[str], labels: Sequence[str], where: Path) -> li
         raise DataError(
             Fault(
                 where,
-                f"classes that the model does not know: {_listed(unknown)}; labels of the model that are not here: "
-                f"{_listed(unused) or 'none'}{hint}",
+                f"classes that the model does not know: {listed(unknown)}; labels of the model that are not here: "
+                f"{listed(unused) or 'none'}{hint}",
             )
         )
     twice = [name for name, place in zip(names, found, strict=True) if found.count(place) > 1]
     if twice:
-        raise DataError(Fault(where, f"several classes stand for one label of the model: {_listed(twice)}"))
+        raise DataError(Fault(where, f"several classes stand for one label of the model: {listed(twice)}"))
     return found
 
 
@@ -135,8 +136,3 @@ def _are_synsets(names: Sequence[str]) -> bool:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\s_/-]+", " ", name).strip().casefold()
-
-
-def _listed(names: Sequence[str], shown: int = 8) -> str:
-    rest = f", and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + rest

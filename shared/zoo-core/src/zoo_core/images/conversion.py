@@ -6,6 +6,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from zoo_core.text import type_name
+
 __all__ = ["convert_mode", "pil_to_tensor", "to_pil_image"]
 
 # Images become tensors in strips of about so many pixels: what is in between stays in the processor's cache.
@@ -152,8 +154,3 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     """The values in order, as they are in memory."""
     tensor = tensor.contiguous().cpu()
     return ctypes.string_at(tensor.data_ptr(), tensor.nbytes) if tensor.numel() else b""
-
-
-def type_name(value: object) -> str:
-    """The name of a value's class, with its module unless that is Python's own."""
-    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")

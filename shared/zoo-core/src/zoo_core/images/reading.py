@@ -16,10 +16,10 @@ from zoo_core.images.conversion import (
     is_16_bit,
     pil_to_tensor,
     tensor_bytes,
-    type_name,
 )
 from zoo_core.images.deep import is_unsigned_32_bit, raw_mode, read_deep
 from zoo_core.images.files import FORMATS, decoded, max_pixels, name_of, opened, too_large
+from zoo_core.text import type_name
 
 __all__ = [
     "ImageReadMode",

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.images.conversion import tensor_bytes, to_pil_image, type_name
+from zoo_core.images.conversion import tensor_bytes, to_pil_image
+from zoo_core.text import type_name
 
 __all__ = ["encode_jpeg", "encode_png", "write_file", "write_jpeg", "write_png"]
 

@@ -8,6 +8,7 @@ from zoo_core import evaluating
 from zoo_core.catalog.labels import BACKGROUND
 from zoo_core.data import DataError, Dataset, Fault
 from zoo_core.data.coco import NO_CATEGORY
+from zoo_core.text import listed
 from zoo_core.training.contract import Training
 from zoo_core.training.job import Job
 from zoo_core.training.samples import Place, Subset, Unusable, augmented, spread
@@ -16,7 +17,6 @@ __all__ = ["Findings", "empty_classes", "precheck"]
 
 _SECONDS = 5.0
 _WHOLE_SAMPLES = 16
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -82,5 +82,4 @@ def _empty(job: Job, classes: set[int]) -> list[str]:
 
 
 def _said(empty: Sequence[str]) -> str:
-    shown = ", ".join(empty[:_SHOWN]) + (f", and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else "")
-    return f"no sample to train on has {'this class' if len(empty) == 1 else 'these classes'}: {shown}"
+    return f"no sample to train on has {'this class' if len(empty) == 1 else 'these classes'}: {listed(empty)}"

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo_core.presets import InterpolationMode
+from zoo_core.presets import RESAMPLING, InterpolationMode, interpolation_mode
 from zoo_core.training.transforms.sample import Picture, Sample
 
 __all__ = [
@@ -37,16 +37,6 @@ __all__ = [
 # The class of pixels that do not count.
 IGNORED = 255
 
-_RESAMPLING = {
-    InterpolationMode.NEAREST: Image.Resampling.NEAREST,
-    InterpolationMode.NEAREST_EXACT: Image.Resampling.NEAREST,
-    InterpolationMode.BILINEAR: Image.Resampling.BILINEAR,
-    InterpolationMode.BICUBIC: Image.Resampling.BICUBIC,
-    InterpolationMode.BOX: Image.Resampling.BOX,
-    InterpolationMode.HAMMING: Image.Resampling.HAMMING,
-    InterpolationMode.LANCZOS: Image.Resampling.LANCZOS,
-}
-
 Fill = float | Sequence[float]
 
 
@@ -56,11 +46,7 @@ def resampling(interpolation: InterpolationMode | str) -> Image.Resampling:
     Raises:
         ValueError: there is no such one; the message lists those there are.
     """
-    try:
-        return _RESAMPLING[InterpolationMode(interpolation)]
-    except ValueError:
-        values = ", ".join(member.value for member in InterpolationMode)
-        raise ValueError(f"unknown interpolation {interpolation!r}: expected one of {values}") from None
+    return RESAMPLING[interpolation_mode(interpolation)]
 
 
 # Flips ---------------------------------------------------------------------------------------------------------------
