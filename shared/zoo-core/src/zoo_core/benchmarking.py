@@ -13,9 +13,8 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from zoo_core import specs
 from zoo_core.engines import Engine, EngineError, device_name
 from zoo_core.engines.changes import Change, largest_change
 from zoo_core.engines.eager import choose_device
+from zoo_core.engines.trials import in_turn
 from zoo_core.predicting import load
 from zoo_core.runtimes import check_engine, check_precision, installed
 from zoo_core.specs import ModelSpec
@@ -117,10 +117,9 @@ def benchmark(
     ways = _ways(engines, precisions)
     found = []
     for batch_size in batch_sizes:
-        for measured in _measured(task, batch_size, ways, size, device, seconds, tell):
-            if memory and measured.failure is None:
-                measured = _with_memory(measured, spec, options, size, device)
-            found.append(measured)
+        for measured in _in_all_ways(task, batch_size, ways, size, device, seconds, tell):
+            wants_memory = memory and measured.failure is None
+            found.append(_with_memory(measured, spec, options, size, device) if wants_memory else measured)
     return found
 
 
@@ -141,7 +140,7 @@ def _ways(engines: Sequence[str] | None, precisions: Sequence[str]) -> list[tupl
     return ways
 
 
-def _measured(
+def _in_all_ways(
     task: Task[Any, Any],
     batch_size: int,
     ways: Iterable[tuple[str, str]],
@@ -150,6 +149,7 @@ def _measured(
     seconds: float,
     tell: Callable[[str], None] | None,
 ) -> list[Measurement]:
+    """Each engine and precision with one batch size; memory is not measured here."""
     given = task.example(size, batch_size).arguments
     runs: dict[tuple[str, str], Callable[[], Any]] = {}
     failures: dict[tuple[str, str], str] = {}
@@ -163,14 +163,7 @@ def _measured(
                 runs.pop(way, None)
                 failures[way] = str(error.__cause__ or error)
         exact = outputs.get(("torch", "fp32"))
-        times: dict[tuple[str, str], list[float]] = {way: [] for way in runs}
-        spent = 0.0
-        while runs and (spent < seconds * len(runs) or len(next(iter(times.values()))) < _LEAST):
-            for way, run in runs.items():
-                started = time.perf_counter()
-                run()
-                times[way].append(time.perf_counter() - started)
-                spent += times[way][-1]
+        times = in_turn(runs, seconds, least=_LEAST)
     return [
         Measurement(
             *way,
@@ -226,19 +219,11 @@ def _with_memory(
     )
     words = finished.stdout.split()
     peak = int(words[-1]) if finished.returncode == 0 and words and words[-1].isdigit() else None
-    return Measurement(
-        measured.engine,
-        measured.precision,
-        measured.batch_size,
-        measured.seconds,
-        peak or None,
-        measured.change,
-        measured.failure,
-    )
+    return replace(measured, memory=peak or None)
 
 
 def _main() -> None:
-    """Runs a model twice, and prints the most bytes that this process has had; 0 where the system does not tell."""
+    """Runs a model twice, and prints the most bytes that this process has had; the process that measures starts it."""
     asked = json.load(sys.stdin)
     torch.set_num_threads(asked["threads"])
     spec = ModelSpec.from_dict(asked["spec"])
@@ -252,8 +237,9 @@ def _main() -> None:
 
 
 def _peak() -> int:
+    """The most bytes that this process has had, as the system tells; 0 where it does not."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         pass

@@ -7,6 +7,7 @@ __all__ = [
     "ENGINES",
     "PRECISIONS",
     "EngineError",
+    "check_device",
     "check_engine",
     "check_precision",
     "depends_on",
@@ -56,6 +57,18 @@ def check_engine(name: str, *, auto: bool = True) -> None:
     known = ("auto", *ENGINES) if auto else ENGINES
     if name not in known:
         raise ValueError(f"unknown engine {name!r}; there are {', '.join(known)}")
+
+
+def check_device(engine: str, device: str, *, hint: str = "; --engine torch runs there") -> None:
+    """Raises ``ValueError`` unless an engine runs on a device: runtimes other than torch have the CPU only.
+
+    Args:
+        engine: one of :data:`ENGINES`, or ``"auto"``.
+        device: ``"cpu"``, ``"cuda:1"``, ...
+        hint: what else the user can do.
+    """
+    if engine not in ("auto", "torch") and device.partition(":")[0] != "cpu":
+        raise ValueError(f"the engine {engine} runs on the CPU here, not on {device}{hint}")
 
 
 def check_precision(precision: str, engine: str = "torch") -> None:

@@ -21,7 +21,7 @@ from zoo_core.engines.trials import Choice, trial
 from zoo_core.exporting import Example, ExportError, Signature, export_module
 from zoo_core.extras import MissingExtraError
 from zoo_core.kept_models import Entry
-from zoo_core.runtimes import EngineError, check_engine, check_precision, install_command, installed
+from zoo_core.runtimes import EngineError, check_device, check_engine, check_precision, install_command, installed
 from zoo_core.specs import ModelSpec
 
 __all__ = ["CompiledModel", "compile_for"]
@@ -79,8 +79,7 @@ def compile_for(
     check_engine(engine)
     check_precision(precision, engine)
     place = torch.device(device)
-    if engine in ("onnxruntime", "openvino") and place.type != "cpu":
-        raise ValueError(f"{engine} runs on the CPU here, not on {device}; the engine torch runs there")
+    check_device(engine, str(place))
     if engine not in ("auto", *installed()):
         raise MissingExtraError(
             f"{engine} is needed to run models with it and is not installed: {install_command(engine)}", name=engine

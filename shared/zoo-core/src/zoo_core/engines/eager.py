@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.inference import optimize_for_inference
-from zoo_core.runtimes import check_precision
+from zoo_core.runtimes import check_device, check_precision
 
 __all__ = ["EagerEngine", "choose_device", "device_name"]
 
@@ -76,8 +76,8 @@ def device_name(device: str, engine: str | None) -> str:
     """
     if engine in (None, "torch", "auto"):
         return device
-    if device not in ("auto", "cpu"):
-        raise ValueError(f"the engine {engine} runs on the CPU here, not on {device}; --engine torch runs there")
+    if device != "auto":
+        check_device(engine, device)
     return "cpu"
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core import checkpoints
-from zoo_core.checkpoints.cache import sha256_of
+from zoo_core.checkpoints.cache import path_of, sha256_of
 from zoo_core.runtimes import version_of
 from zoo_core.specs import ModelSpec
 
@@ -32,7 +32,7 @@ def versions() -> dict[str, str]:
 def machine() -> str:
     """This processor: compiled models are for one."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         lines = {line for line in text.splitlines() if line.startswith(("flags", "Features", "model name", "CPU part"))}
     except OSError:
         lines = {platform.processor()}
@@ -52,8 +52,7 @@ def spec_key(spec: ModelSpec, arguments: Mapping[str, Any]) -> str | None:
     if spec.file is None:
         return None
     try:
-        is_url = "://" in spec.file or spec.file.startswith(("file:", "package:"))
-        parameters = sha256_of(checkpoints.locate(spec.file) if is_url else Path(spec.file))
+        parameters = sha256_of(path_of(spec.file))
     except (checkpoints.CheckpointError, OSError):
         return None
     plain = {"name": spec.name, "task": spec.task, "arguments": dict(spec.arguments), "classes": len(spec.labels)}

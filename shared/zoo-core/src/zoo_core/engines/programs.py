@@ -3,26 +3,23 @@
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from zoo_core import extras
-from zoo_core.runtimes import check_engine, check_precision
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from zoo_core.exported_files import FORMATS, format_of
+from zoo_core.runtimes import check_device, check_engine, check_precision, installed
 
 __all__ = ["OnnxRuntimeProgram", "OpenVinoProgram", "Program", "ProgramError", "TorchProgram", "open_file"]
 
 Shapes = Sequence[Sequence[int]]
 
-# By ending, in lower case: the format, and the engines that run it, the preferred one first.
-_FORMATS = {".onnx": "onnx", ".xml": "openvino", ".pt2": "pt2"}
+# The engines that run a format, the preferred one first.
 _ENGINES = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",), "pt2": ("torch",)}
 
 
@@ -93,13 +90,11 @@ def open_file(
         ValueError: an argument is unknown, or they do not go together.
     """
     file = Path(path)
-    format = format or _FORMATS.get(file.suffix.lower())
+    if format is None:
+        format = format_of(file)
     if format not in _ENGINES:
-        endings = ", ".join(f"{ending} ({name})" for ending, name in _FORMATS.items())
-        raise ValueError(f"{file}: its ending tells no format of an exported model; give format=, or use {endings}")
+        raise ValueError(f"unknown format {format!r}; there are {', '.join(FORMATS)}")
     if engine is None:
-        from zoo_core.runtimes import installed
-
         engine = next((name for name in _ENGINES[format] if name in installed()), _ENGINES[format][0])
     check_engine(engine, auto=False)
     if engine not in _ENGINES[format]:
@@ -112,8 +107,7 @@ def open_file(
         if precision != "fp32":
             raise ValueError(f"{file}: a .pt2 file computes in what it was exported in, not in {precision}")
         return TorchProgram(file, device)
-    if torch.device(device).type != "cpu":
-        raise ValueError(f"{engine} runs on the CPU here, not on {device}")
+    check_device(engine, device, hint=f"; no engine runs {file.suffix} files there")
     if engine == "onnxruntime":
         return OnnxRuntimeProgram(file, threads=threads, shapes=shapes)
     return OpenVinoProgram(file, precision=precision, threads=threads, shapes=shapes)
@@ -254,7 +248,7 @@ class OpenVinoProgram:
             ]
 
     @contextmanager
-    def _request(self) -> "Iterator[Any]":
+    def _request(self) -> Iterator[Any]:
         """A request that no other thread has: each holds the memory of one run."""
         with self._lock:
             request = self._idle.pop() if self._idle else self._compiled.create_infer_request()

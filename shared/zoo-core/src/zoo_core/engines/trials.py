@@ -1,17 +1,20 @@
 """Which engine is the fastest: each runs the same inputs in turn, a few times."""
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["Choice", "trial"]
+__all__ = ["Choice", "in_turn", "trial"]
 
 _SECONDS = 1.0
 _LEAST, _MOST = 3, 50
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -49,18 +52,34 @@ def trial(runs: Mapping[str, Callable[[], Any]], failures: Mapping[str, str], *,
     """
     if len(runs) == 1:
         return Choice(next(iter(runs)), {}, failures)
-    times: dict[str, list[float]] = {name: [] for name in runs}
     with torch.inference_mode():
         for run in runs.values():
             run()
-        spent = 0.0
-        while spent < seconds * len(runs) or len(next(iter(times.values()))) < _LEAST:
-            for name, run in runs.items():
-                started = time.perf_counter()
-                run()
-                times[name].append(time.perf_counter() - started)
-                spent += times[name][-1]
-            if len(next(iter(times.values()))) >= _MOST:
-                break
+        times = in_turn(runs, seconds, least=_LEAST, most=_MOST)
     medians = {name: 1e3 * statistics.median(found) for name, found in times.items()}
     return Choice(min(medians, key=lambda name: medians[name]), medians, failures)
+
+
+def in_turn(
+    runs: Mapping[Name, Callable[[], Any]], seconds: float, *, least: int, most: float = math.inf
+) -> dict[Name, list[float]]:
+    """Runs each of several things once, again and again, so that what else the machine does hits each alike.
+
+    Args:
+        runs: by name.
+        seconds: about how long each runs in all.
+        least, most: how often each runs at least and at most.
+
+    Returns:
+        The seconds of each run, by name.
+    """
+    times: dict[Name, list[float]] = {name: [] for name in runs}
+    spent, rounds = 0.0, 0
+    while runs and rounds < most and (spent < seconds * len(runs) or rounds < least):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - started)
+            spent += times[name][-1]
+        rounds += 1
+    return times

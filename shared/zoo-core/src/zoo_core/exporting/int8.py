@@ -18,7 +18,7 @@ from zoo_core.data import DataError, Dataset
 from zoo_core.evaluating import evaluate
 from zoo_core.exported_files import ModelFacts
 from zoo_core.exporting.modules import Normalization
-from zoo_core.exporting.recording import ExportError
+from zoo_core.exporting.recording import ExportError, first_line
 from zoo_core.exporting.structure import Signature
 from zoo_core.predicting.sources import NothingFoundError, Source, Sources, inputs
 from zoo_core.specs import ModelSpec
@@ -78,7 +78,7 @@ def quantize(
                 extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
             )
         except Exception as error:
-            raise ExportError(f"ONNX Runtime does not quantize it: {_first_line(error)}") from error
+            raise ExportError(f"ONNX Runtime does not quantize it: {first_line(error)}") from error
     model = onnx.load(str(target))
     del model.metadata_props[:]
     for key, text in metadata.items():
@@ -177,7 +177,3 @@ def accuracy_of(spec: ModelSpec, samples: Dataset | Path, options: Mapping[str, 
     """The figures of a model on a data set."""
     found = evaluate(spec, samples, options=options)
     return {} if found is None else found.metrics
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,20 +1,18 @@
 """The whole of an export: a model found and built, recorded, written, and compared with itself."""
 
-import contextlib
 import dataclasses
-import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from zoo_core import checkpoints, engines, specs
+from zoo_core import engines, extras, specs
+from zoo_core.checkpoints.cache import path_of, sha256_of
 from zoo_core.exported_files import FORMATS, ModelFacts, companions, format_of
 from zoo_core.exporting.checking import Difference, difference
 from zoo_core.exporting.int8 import accuracy_of, labelled, quantize
@@ -24,6 +22,7 @@ from zoo_core.exporting.recording import Example, ExportError, Program, record
 from zoo_core.exporting.running import ExportedEngine
 from zoo_core.exporting.writing import onnx_to_openvino, placed, require_writers, write
 from zoo_core.inference import optimize_for_inference
+from zoo_core.runtimes import version_of
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task, task_class
 
@@ -166,8 +165,6 @@ def export(
 
 def require_runtime(format: str) -> None:
     """Raises MissingExtraError if what runs a format is not installed."""
-    from zoo_core import extras
-
     if format in ("onnx", "openvino"):
         module = {"onnx": "onnxruntime", "openvino": "openvino"}[format]
         extras.require(module, extra=format, purpose="to run what was exported, and to compare it with the model")
@@ -458,13 +455,8 @@ def _judge_quantized(
 
 
 def _hash(spec: ModelSpec) -> str | None:
-    from zoo_core.checkpoints.cache import sha256_of
-
-    if spec.file is None:
-        return None
-    is_url = "://" in spec.file or spec.file.startswith(("file:", "package:"))
-    path = checkpoints.locate(spec.file) if is_url else Path(spec.file)
-    return sha256_of(path) if path.is_file() else None
+    path = None if spec.file is None else path_of(spec.file)
+    return sha256_of(path) if path is not None and path.is_file() else None
 
 
 def _versions(spec: ModelSpec, format: str) -> dict[str, str]:
@@ -473,15 +465,5 @@ def _versions(spec: ModelSpec, format: str) -> dict[str, str]:
         names += ["onnx", "onnxscript"]
     if format == "openvino":
         names.append("openvino")
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    package = inspect.getmodule(task_class(spec.task))
-    if package is not None:
-        name = package.__name__.partition(".")[0].replace("_", "-")
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found.setdefault(name, metadata.version(name))
-    return found
+    names.append(task_class(spec.task).__module__.partition(".")[0].replace("_", "-"))
+    return {name: version for name in names if (version := version_of(name))}

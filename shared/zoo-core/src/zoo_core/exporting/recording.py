@@ -123,7 +123,7 @@ def record(model: nn.Module, example: Example) -> Program:
         try:
             exported = torch.export.export(flat, inputs, dynamic_shapes=(shapes,) if any(dynamic) else None)
         except Exception as error:  # whatever a forward raises that is given stand-ins for tensors
-            raise ExportError(f"torch.export cannot record it: {_first_line(error)}") from error
+            raise ExportError(f"torch.export cannot record it: {first_line(error)}") from error
     names = _dimension_names(exported, example)
     return Program(exported, _with_shapes(signature, exported, names), inputs, names)
 
@@ -192,5 +192,6 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or else its type: exporters go on with graphs and tracebacks."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
