@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,16 @@ from torch.overrides import TorchFunctionMode
 
 from zoo_core import user_warnings
 from zoo_core.input_channels import check_channels, input_layers, replace_input, what_was_done
-from zoo_core.weights import WeightsEnum
+
+if TYPE_CHECKING:
+    from zoo_core.weights import WeightsEnum
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def build(
     model_class: Callable[..., Model],
-    weights: WeightsEnum | None,
+    weights: "WeightsEnum | None",
     progress: bool = True,
     /,
     *,
@@ -137,7 +139,24 @@ class _NoDraws(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def load(model: Model, weights: WeightsEnum, progress: bool = True) -> Model:
+def fresh_arguments(builder: Callable[..., nn.Module]) -> dict[str, None]:
+    """The arguments with which a builder gives fresh parameters: no weights, nor any of the backbone."""
+    parameters = inspect.signature(builder).parameters
+    return {name: None for name in ("weights", "weights_backbone") if name in parameters}
+
+
+def head_of(model: nn.Module, other: nn.Module) -> set[str]:
+    """Names of the modules whose parameters depend on the number of classes.
+
+    Args:
+        model: any model.
+        other: the same for another number of classes. Both may be without storage.
+    """
+    shapes = {name: parameter.shape for name, parameter in other.named_parameters()}
+    return {name.rpartition(".")[0] for name, p in model.named_parameters() if p.shape != shapes[name]}
+
+
+def load(model: Model, weights: "WeightsEnum", progress: bool = True) -> Model:
     """Gives a model, constructed :func:`without_storage`, the tensors of a checkpoint. Returns the model.
 
     Afterwards it is on the default device. A parameter of another dtype in the file is converted to the model's own.
@@ -149,7 +168,7 @@ def load(model: Model, weights: WeightsEnum, progress: bool = True) -> Model:
     return _on_default_device(model)
 
 
-def set_from_weights(kwargs: dict[str, Any], weights: WeightsEnum, parameter: str, value: Any) -> None:
+def set_from_weights(kwargs: dict[str, Any], weights: "WeightsEnum", parameter: str, value: Any) -> None:
     """Sets an argument that the checkpoint determines.
 
     Raises:
@@ -171,7 +190,7 @@ def set_from_weights(kwargs: dict[str, Any], weights: WeightsEnum, parameter: st
 
 
 def _with_new_head(
-    model_class: Callable[..., Model], weights: WeightsEnum, progress: bool, freeze_body: bool, kwargs: dict[str, Any]
+    model_class: Callable[..., Model], weights: "WeightsEnum", progress: bool, freeze_body: bool, kwargs: dict[str, Any]
 ) -> Model:
     from zoo_core.checkpoints import assign_state_dict
 
@@ -185,10 +204,7 @@ def _with_new_head(
         model = model_class(num_classes=num_classes, **kwargs)
         other = model_class(num_classes=num_classes + 1, **kwargs)
     assign_state_dict(trained, weights.get_state_dict(progress=progress, check_hash=True), source=str(weights))
-    # The head is what depends on the number of classes.
-    other_shapes = {name: tensor.shape for name, tensor in other.named_parameters()}
-    changed = {name for name, tensor in model.named_parameters() if tensor.shape != other_shapes[name]}
-    head = {name.rpartition(".")[0] for name in changed}
+    head = head_of(model, other)
     body = {name: value for name, value in trained.state_dict().items() if name.rpartition(".")[0] not in head}
     for path in sorted(head):
         module = model.get_submodule(path)

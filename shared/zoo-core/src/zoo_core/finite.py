@@ -1,11 +1,12 @@
 """Outputs of models that hold NaN or infinity."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from zoo_core.specs import ModelSpec
+if TYPE_CHECKING:
+    from zoo_core.specs import ModelSpec
 
 __all__ = ["NonFiniteError", "check_finite"]
 
@@ -14,7 +15,7 @@ class NonFiniteError(ValueError):
     """A model gave NaN or infinity."""
 
 
-def check_finite(output: Any, spec: ModelSpec) -> None:
+def check_finite(output: Any, spec: "ModelSpec") -> None:
     """Checks the floating tensors of an output.
 
     Raises:

@@ -42,9 +42,10 @@ def fitting_arguments(
         does not fit, ``in_channels`` where it is not three, and ``quantize`` where it can be; nothing of a model that
         is quite another one.
     """
+    from zoo_core.builders import fresh_arguments
+
     shapes = dict(_shapes(state_dict))
-    base = {name: None for name in ("weights", "weights_backbone") if name in inspect.signature(builder).parameters}
-    base |= arguments
+    base: dict[str, Any] = {**fresh_arguments(builder), **arguments}
     found: dict[str, Any] = {}
     own = _built(builder, base)
     if own is None:

@@ -6,18 +6,23 @@ which names of timm's it takes.
 
 import importlib
 import importlib.util
-import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["translated"]
 
 
-def translated(name: str, state_dict: Mapping[str, Any], *, source: str) -> Mapping[str, Any]:
+def translated(
+    name: str, builder: "Callable[..., nn.Module]", state_dict: Mapping[str, Any], *, source: str
+) -> Mapping[str, Any]:
     """A state dict in the names that a model of ours has, if it is in those of another library.
 
     Args:
-        name: of the builder.
+        name: of the model.
+        builder: makes it.
         state_dict: values by name. It is not changed.
         source: where they come from, for messages.
 
@@ -27,19 +32,15 @@ def translated(name: str, state_dict: Mapping[str, Any], *, source: str) -> Mapp
     Raises:
         zoo_core.checkpoints.StateDictError: it is of a model that differs from ours.
     """
-    from zoo_core.builders import without_storage
-    from zoo_core.registry import get_model_builder
-
-    builder = get_model_builder(name)
     module = f"{builder.__module__.partition('.')[0]}.foreign"
     if importlib.util.find_spec(module) is None:
         return state_dict
 
-    def build() -> Any:
-        parameters = inspect.signature(builder).parameters
-        arguments = {key: None for key in ("weights", "weights_backbone") if key in parameters}
+    def build() -> "nn.Module":
+        from zoo_core.builders import fresh_arguments, without_storage
+
         with without_storage():
-            return builder(**arguments)
+            return builder(**fresh_arguments(builder))
 
     found: Mapping[str, Any] = importlib.import_module(module).translated(name, state_dict, build, source)
     return found

@@ -1,16 +1,12 @@
 """Which model a state dict belongs to."""
 
-import inspect
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoo_core import catalog
 from zoo_core.checkpoints.own_files import likeness
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["Likeness", "recognize"]
 
@@ -47,13 +43,15 @@ def recognize(state_dict: Mapping[str, Any], *, task: str | None = None, limit: 
         task: only models of this task; ``None`` for all.
         limit: how many at most.
     """
-    from zoo_core.builders import without_storage
+    from zoo_core.builders import fresh_arguments, without_storage
+    from zoo_core.registry import get_model_builder
 
     found = []
     for name in _of_about_that_size(_count(state_dict), task):
         with without_storage():
             try:
-                model = _build(name)
+                builder = get_model_builder(name)
+                model = builder(**fresh_arguments(builder))
             except Exception:  # of a package that is broken, or that builds nothing without weights
                 continue
         found.append(Likeness(name, likeness(state_dict, model.state_dict())))
@@ -77,11 +75,3 @@ def _of_about_that_size(count: int, task: str | None) -> Iterator[str]:
         if counts and (task is None or model.task == task):
             distances[name] = min(abs(math.log(max(count, 1) / known)) for known in counts)
     yield from sorted(distances, key=lambda name: (distances[name], name))[:_BUILT_AT_MOST]
-
-
-def _build(name: str) -> "nn.Module":
-    from zoo_core.registry import get_model_builder
-
-    builder = get_model_builder(name)
-    arguments = {"weights": None, "weights_backbone": None}
-    return builder(**{key: value for key, value in arguments.items() if key in inspect.signature(builder).parameters})

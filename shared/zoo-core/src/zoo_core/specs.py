@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zoo_core import catalog, checkpoints, declarations
 from zoo_core.catalog import Checkpoint, Model
 from zoo_core.catalog.labels import BACKGROUND
+from zoo_core.checkpoints.urls import is_url
 from zoo_core.exported_files import ModelFacts, format_of, is_exported, read_metadata
 
 if TYPE_CHECKING:
@@ -329,16 +330,17 @@ def _prepared_for(spec: ModelSpec) -> ModelSpec:
 
 def _arguments(name: str, path: Path, content: object, default: ModelSpec, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the builder with which the model takes what is in the file."""
-    from zoo_core.checkpoints import foreign
+    from zoo_core import foreign
     from zoo_core.checkpoints.own_files import choose
     from zoo_core.fitting import fitting_arguments
     from zoo_core.registry import get_model_builder
 
+    builder = get_model_builder(name)
     with warnings.catch_warnings(action="ignore"):  # what is to be said of the file is said when it is loaded
         found = checkpoints.without_wrappers(choose(content, path))
-        state_dict = foreign.translated(name, found, source=os.fspath(path))
+        state_dict = foreign.translated(name, builder, found, source=os.fspath(path))
     guess = {"num_classes": len(default.labels)} if default.labels else {}
-    return {**fitting_arguments(get_model_builder(name), state_dict, {**guess, **given}), **given}
+    return {**fitting_arguments(builder, state_dict, {**guess, **given}), **given}
 
 
 def _without_classes(name: str) -> ValueError:
@@ -455,15 +457,17 @@ class _OfFile:
         self._spec, self._model = spec, model
 
     def get_state_dict(self, **options: Any) -> Any:
-        from zoo_core.checkpoints import foreign
+        from zoo_core import foreign
+        from zoo_core.registry import get_model_builder
 
         assert self._spec.file is not None
-        if "://" in self._spec.file or self._spec.file.startswith(("file:", "package:")):
+        if is_url(self._spec.file):
             progress = options.get("progress", True)
             found: Any = checkpoints.without_wrappers(checkpoints.get_state_dict(self._spec.file, progress=progress))
         else:
             found = checkpoints.read_own_state_dict(self._spec.file)
-        found = foreign.translated(self._spec.name, found, source=str(self))
+        name = self._spec.name
+        found = foreign.translated(name, get_model_builder(name), found, source=str(self))
         if self._model is not None and self._spec.arguments.get("img_size") is not None:
             from zoo_core import image_size
 

@@ -118,9 +118,11 @@ class _OfAnotherPackage(Weights):
             ) from error
         if self.checkpoint.names is None:
             return found
-        from zoo_core.checkpoints import foreign
+        from zoo_core import foreign
 
-        return dict(foreign.translated(self.model.name, found, source=f"{self.model.name} with {self.checkpoint.name}"))
+        builder = catalog.load(self.model, self.model.function)
+        source = f"{self.model.name} with {self.checkpoint.name}"
+        return dict(foreign.translated(self.model.name, builder, found, source=source))
 
 
 def _parts(transforms: Callable[..., Any]) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult
 
 from zoo_core.checkpoints.errors import CheckpointError, CheckpointNotFoundError, explaining_write_errors
 from zoo_core.checkpoints.files import open_regular, shown
-from zoo_core.checkpoints.urls import LOCAL_SCHEMES, REMOTE_SCHEMES, shown_url, split
+from zoo_core.checkpoints.urls import REMOTE_SCHEMES, is_url, shown_url, split
 from zoo_core.text import printable
 
 
@@ -54,6 +54,13 @@ def locate(url: str) -> Path:
         f"{shown_url(url)!r} is not the url of a checkpoint: it must begin with https:, http:, file: or package: "
         f"(for a file on this machine, file:///path/to/it)"
     )
+
+
+def path_of(path_or_url: Path | str) -> Path:
+    """Where a file lies that is given by its path, or by a url as :func:`locate` takes it."""
+    if isinstance(path_or_url, str) and is_url(path_or_url):
+        return locate(path_or_url)
+    return Path(path_or_url)
 
 
 def _name_in_cache(url: str, parts: SplitResult) -> str:
@@ -219,9 +226,7 @@ def matches_hash(path_or_url: Path | str, sha256_prefix: str) -> bool:
         CheckpointNotFoundError: there is no such file.
         CheckpointError: it cannot be read, or the url is none.
     """
-    is_url = isinstance(path_or_url, str) and path_or_url.partition(":")[0].lower() in (*REMOTE_SCHEMES, *LOCAL_SCHEMES)
-    path = locate(str(path_or_url)) if is_url else Path(path_or_url)
-    return hash_matches(sha256_of(path), sha256_prefix)
+    return hash_matches(sha256_of(path_of(path_or_url)), sha256_prefix)
 
 
 def verify(path_or_url: Path | str, sha256_prefix: str) -> bool:

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from zoo_core.checkpoints import own_files
 from zoo_core.checkpoints.archive import MAGIC, Archive, DamagedArchiveError
-from zoo_core.checkpoints.cache import REMOTE_SCHEMES
 from zoo_core.checkpoints.errors import UnreadableCheckpointError
 from zoo_core.checkpoints.fetching import fetch
 from zoo_core.checkpoints.files import Version, open_regular, shown
+from zoo_core.checkpoints.urls import REMOTE_SCHEMES
 from zoo_core.text import printable
 
 if TYPE_CHECKING:
@@ -133,7 +133,6 @@ class _RefusedError(Exception):
 
 
 def _read(file: BufferedReader, mapped_from: Path | None, map_location: Any) -> object:
-
     beginning = file.read(_BEGINNING)
     if beginning.startswith(MAGIC):
         try:

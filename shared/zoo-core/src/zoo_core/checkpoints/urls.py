@@ -19,6 +19,11 @@ def shown_url(url: str) -> str:
     return printable(redacted(url))
 
 
+def is_url(text: str) -> bool:
+    """Whether a text is meant as a url, and not as the path of a file; what drives are called has no such scheme."""
+    return "://" in text or text.partition(":")[0].lower() in (*REMOTE_SCHEMES, *LOCAL_SCHEMES)
+
+
 def split(url: str) -> SplitResult:
     """The parts of a url of any scheme.
 

@@ -81,6 +81,12 @@ def unfreeze(model: nn.Module, *parts: str, until: str | None = None) -> list[st
     return found
 
 
+def is_frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters, and none of them requires a gradient."""
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+
+
 def _set(model: nn.Module, parts: Iterable[str], until: str | None, *, requires_grad: bool) -> list[str]:
     there = parts_of(model)
     chosen = list(parts)
@@ -117,8 +123,7 @@ def _is_below(name: str, paths: Iterable[str]) -> bool:
 def _eval_frozen(module: nn.Module) -> None:
     """Puts what is frozen as a whole into eval mode."""
     for child in module.children():
-        parameters = list(child.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
+        if is_frozen(child):
             child.eval()
         else:
             _eval_frozen(child)

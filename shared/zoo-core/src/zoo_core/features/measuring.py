@@ -1,6 +1,5 @@
 """Finds out what a model's features are, by running it once without storage."""
 
-import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -21,14 +20,12 @@ def measured_without_storage(name: str, arguments: Mapping[str, Any]) -> ModelFe
     Raises:
         ValueError: the model's class does not say which features it has.
     """
-    from zoo_core.builders import without_storage
+    from zoo_core.builders import fresh_arguments, without_storage
     from zoo_core.registry import get_model_builder
 
     builder = get_model_builder(name)
-    parameters = inspect.signature(builder).parameters
-    fresh = {key: None for key in ("weights", "weights_backbone") if key in parameters}
     with without_storage():
-        return measured(builder(**{**fresh, **arguments}))
+        return measured(builder(**{**fresh_arguments(builder), **arguments}))
 
 
 def measured(model: nn.Module) -> ModelFeatures:

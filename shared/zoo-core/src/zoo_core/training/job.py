@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import inspect
 import os
 import re
 import warnings
@@ -24,6 +23,7 @@ from zoo_core.input_channels import adapt_state_dict
 from zoo_core.registry import get_model_builder, get_model_weights
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task, task_class
+from zoo_core.text import listed
 from zoo_core.training import backbones, randomness
 from zoo_core.training import recipes as recipe_files
 from zoo_core.training.contract import Training
@@ -173,7 +173,7 @@ def prepare(
     if found.file is None and found.weights is None:
         origin = None
     if origin is not None and not is_same:
-        notes = [f"{len(names)} classes of the data set, with a new head: {_listed(names)}"]
+        notes = [f"{len(names)} classes of the data set, with a new head: {listed(names)}"]
         own, theirs = ({_plain(name): name for name in labels} for labels in (names, origin.labels))
         for name in (NO_CATEGORY, BACKGROUND):
             theirs.pop(_plain(name), None)
@@ -182,8 +182,8 @@ def prepare(
             added = tuple(name for key, name in own.items() if key not in theirs) or ("none",)
             gone = tuple(name for key, name in theirs.items() if key not in own) or ("none",)
             notes.append(
-                f"{len(common)} of them are classes of {origin} too; new are {_listed(added)}; not there any more "
-                f"{_listed(gone)}"
+                f"{len(common)} of them are classes of {origin} too; new are {listed(added)}; not there any more "
+                f"{listed(gone)}"
             )
     else:
         notes = []
@@ -244,10 +244,9 @@ def _check_channels(spec: ModelSpec, recipe: Recipe) -> None:
 def _check_arguments(spec: ModelSpec) -> None:
     """Raises ValueError if the builder does not take the arguments of a spec."""
     builder = get_model_builder(spec.name)
-    fresh = {name: None for name in ("weights", "weights_backbone") if name in inspect.signature(builder).parameters}
     try:
         with builders.without_storage():
-            builder(**{**fresh, **spec.arguments})
+            builder(**{**builders.fresh_arguments(builder), **spec.arguments})
     except TypeError as error:
         raise ValueError(f"{spec.name} does not take such arguments: {error}") from error
 
@@ -292,10 +291,6 @@ def _plain(label: str) -> str:
     return re.sub(r"[\W_]+", " ", label).strip().casefold()
 
 
-def _listed(labels: tuple[str, ...], shown: int = 8) -> str:
-    return ", ".join(labels[:shown]) + (f", and {len(labels) - shown} more" if len(labels) > shown else "")
-
-
 def _with_arguments(spec: ModelSpec, arguments: Mapping[str, Any]) -> ModelSpec:
     return dataclasses.replace(spec, arguments={**spec.arguments, **arguments})
 
@@ -332,14 +327,11 @@ def _head(spec: ModelSpec) -> Collection[str]:
         ValueError: there are none.
     """
     builder = get_model_builder(spec.name)
-    arguments = {key: value for key, value in spec.arguments.items() if key != "num_classes"}
-    if "weights_backbone" in inspect.signature(builder).parameters:
-        arguments.setdefault("weights_backbone", None)
+    arguments = {**builders.fresh_arguments(builder), **spec.arguments}
     count = max(len(spec.labels), 1)
     with builders.without_storage():
-        one, other = (builder(weights=None, num_classes=number, **arguments) for number in (count, count + 1))
-    shapes = {name: parameter.shape for name, parameter in other.named_parameters()}
-    found = {name.rpartition(".")[0] for name, p in one.named_parameters() if p.shape != shapes[name]}
+        one, other = (builder(**{**arguments, "num_classes": number}) for number in (count, count + 1))
+    found = builders.head_of(one, other)
     if not found:
         raise ValueError(f"{spec}: no layer depends on the number of classes, so there is no head to train apart")
     return found

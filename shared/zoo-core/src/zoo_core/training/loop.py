@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from zoo_core.data import DataError, share
 from zoo_core.engines import EagerEngine, choose_device
 from zoo_core.evaluating import merged, score_share
+from zoo_core.features.freezing import is_frozen
 from zoo_core.processes import LostProcessError, World, agreed, available_processors, gathered, joined
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Sample
@@ -329,8 +330,7 @@ def _train_mode(module: nn.Module, freeze_batch_norm: bool = False) -> None:
     """Training mode, but for what is frozen as a whole: its batch norms keep the statistics that go with it."""
     module.training = not (freeze_batch_norm and isinstance(module, nn.modules.batchnorm._BatchNorm))
     for child in module.children():
-        parameters = list(child.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
+        if is_frozen(child):
             child.eval()
         else:
             _train_mode(child, freeze_batch_norm)
