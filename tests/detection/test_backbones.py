@@ -5,6 +5,7 @@ import torch
 
 import zoo_detection
 from support import backbones
+from zoo_classification import ShuffleNet_V2_X0_5_Weights
 from zoo_core.features import features, freeze, model_features
 from zoo_detection.ops import FrozenBatchNorm2d
 
@@ -61,3 +62,35 @@ def test_classifiers_without_such_maps():
         zoo_detection.fcos_on("no_such_model", weights_backbone=None)
     with pytest.raises(ValueError, match="trainable_backbone_layers must be from 0 to 4"):
         zoo_detection.fcos_on(backbones.classifier("shufflenet_v2_x0_5"), trainable_backbone_layers=6)
+
+
+@pytest.mark.parametrize("build", [zoo_detection.fasterrcnn_on, zoo_detection.retinanet_on, zoo_detection.fcos_on])
+def test_what_is_no_backbone(build):
+    for name in ("ssd300_vgg16", "SSDLite320_MobileNet_V3_Large"):  # nothing is downloaded for that
+        with pytest.raises(ValueError, match=rf"{name} is no classifier of images, and cannot be a backbone"):
+            build(name)
+    with torch.device("meta"):
+        detector = zoo_detection.ssd300_vgg16(weights_backbone=None)
+    with pytest.raises(ValueError, match="SSD is no classifier of images"):
+        build(detector)
+    with pytest.raises(TypeError, match="backbone must be the name of a classifier, or a model, not None"):
+        build(None)
+    given = backbones.classifier("shufflenet_v2_x0_5")
+    with pytest.raises(ValueError, match="takes images of 3 channels, not 4; build it with in_channels=4"):
+        build(given, in_channels=4)
+    with pytest.raises(TypeError, match="width: arguments of the builder go with a backbone that is named"):
+        build(given, backbone_arguments={"width": 1})
+
+
+def test_wrapped_classifiers_and_names_of_weights():
+    parallel = torch.nn.DataParallel(backbones.classifier("shufflenet_v2_x0_5"))
+    model = zoo_detection.fcos_on(parallel, num_classes=3)
+    assert not any("module" in name for name, _ in model.named_parameters())
+    first = "backbone.body.features.model.conv1.0.weight"
+    expected = ShuffleNet_V2_X0_5_Weights.FASHIONMNIST_V1.get_state_dict()["conv1.0.weight"]
+    weights = ShuffleNet_V2_X0_5_Weights.FASHIONMNIST_V1
+    for given in (weights, "FASHIONMNIST_V1", "ShuffleNet_V2_X0_5_Weights.FASHIONMNIST_V1"):
+        model = zoo_detection.fcos_on("shufflenet_v2_x0_5", num_classes=3, weights_backbone=given, in_channels=3)
+        assert torch.equal(model.get_parameter(first), expected)
+    with pytest.raises(ValueError, match=r"there are .*FASHIONMNIST_V1"):
+        zoo_detection.fcos_on("shufflenet_v2_x0_5", weights_backbone="IMAGENET")

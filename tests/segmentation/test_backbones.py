@@ -34,3 +34,19 @@ def test_parts_are_frozen():
     assert model_features(model).reductions == (2, 4, 8, 16)
     freeze(model, "body")
     assert all(n.startswith("classifier.") for n, p in model.named_parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("build", [zoo_segmentation.deeplabv3_on, zoo_segmentation.fcn_on])
+def test_what_is_no_backbone(build):
+    with pytest.raises(ValueError, match="fcn_resnet50 is no classifier of images, and cannot be a backbone"):
+        build("fcn_resnet50")
+    with pytest.raises(TypeError, match="backbone must be the name of a classifier, or a model, not 5"):
+        build(5)
+    with pytest.raises(ValueError, match="takes images of 3 channels, not 12"):
+        build(backbones.classifier("shufflenet_v2_x0_5"), in_channels=12)
+
+
+def test_a_name_in_other_letters_dilates_likewise():
+    with torch.device("meta"):
+        model = zoo_segmentation.fcn_on("ResNet50", weights_backbone=None)
+    assert model_features(model).reductions == (4, 8, 8, 8)

@@ -410,7 +410,8 @@ def fcos_on(
             do, gets them resized to that.
 
     Raises:
-        ValueError: the backbone has no feature maps that a pyramid could stand on.
+        ValueError: the backbone is no classifier, takes images of other channels, or has no feature maps that a pyramid
+            could stand on.
     """
     of_backbone, kwargs = for_channels(in_channels, backbone_arguments, kwargs)
     body = one_stage_backbone(backbone, weights_backbone, progress, trainable_backbone_layers, **of_backbone)

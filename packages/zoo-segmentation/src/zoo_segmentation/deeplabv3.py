@@ -203,7 +203,7 @@ def deeplabv3_on(
         in_channels: how many channels the images have; 3 by default. See :mod:`zoo_core.input_channels`.
 
     Raises:
-        ValueError: the backbone has no feature maps that fit.
+        ValueError: the backbone is no classifier, takes images of other channels, or has no feature maps that fit.
     """
     stages = classifier_stages(backbone, weights_backbone, progress, backbone_arguments, in_channels)
     auxiliary = FCNHead(stages.body.channels[0], num_classes) if aux_loss else None

@@ -178,9 +178,9 @@ def classifier_stages(
     """
     given = dict(arguments or {})
     if isinstance(backbone, str) and not given:
-        if backbone.startswith("mobilenet_v3"):
+        if backbone.lower().startswith("mobilenet_v3"):
             given = {"dilated": True}
-        elif backbone.startswith(("resnet50", "resnet101", "resnet152", "resnext", "wide_resnet")):
+        elif backbone.lower().startswith(("resnet50", "resnet101", "resnet152", "resnext", "wide_resnet")):
             given = {"replace_stride_with_dilation": (False, True, True)}
     if in_channels is not None:
         given["in_channels"] = check_channels(in_channels)

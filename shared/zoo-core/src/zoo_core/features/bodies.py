@@ -6,11 +6,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo_core.features.declared import FeatureLayers, layers_of
-from zoo_core.features.described import Stage
+from zoo_core.features.declared import FeatureLayers, layers_of, unwrapped
+from zoo_core.features.described import ModelFeatures, Stage, model_features
 from zoo_core.features.extracting import FeatureModel
 from zoo_core.features.freezing import HEAD, NECK, parts_of
 from zoo_core.features.measuring import measured
+from zoo_core.input_channels import input_layers
 
 __all__ = ["Body", "body_of"]
 
@@ -27,7 +28,8 @@ class Body(nn.Module):
         Tensor[N, 3, H, W] -> list of Tensor[N, C_i, H_i, W_i], finest first
 
     Raises:
-        ValueError: the model has no stage of these reductions, or its class does not declare its features.
+        ValueError: the model is no classifier of images, has no stage of these reductions, or its class does not
+            declare its features.
 
     Attributes:
         channels: of each map.
@@ -37,9 +39,11 @@ class Body(nn.Module):
 
     def __init__(self, model: nn.Module, reductions: Sequence[int] | int) -> None:
         super().__init__()
+        model = unwrapped(model)
         told = measured(model)
         declared = layers_of(model)
         assert declared is not None
+        _check_kind(type(model).__name__, told, not declared.body)
         by_reduction = {stage.reduction: stage for stage in told}
         resized = not isinstance(reductions, int) and len(by_reduction) == 1 and len(told) > 1
         chosen: list[Stage]
@@ -78,6 +82,13 @@ class Body(nn.Module):
         ]
 
 
+def _check_kind(name: str, told: ModelFeatures, is_classifier: bool) -> None:
+    if not is_classifier or any(stage.time_reduction is not None for stage in told):
+        raise ValueError(
+            f"{name} is no classifier of images, and cannot be a backbone; `zoo list --task classification` lists those"
+        )
+
+
 def _resized(x: Tensor, factor: float | None) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
@@ -103,12 +114,33 @@ def body_of(
         progress: show a progress bar for a download.
         reductions: see :class:`Body`.
         **kwargs: arguments of the builder.
+
+    Raises:
+        zoo_core.catalog.UnknownModelError: no installed package has a model of that name.
+        ValueError: the model is no classifier of images, or takes other numbers of channels than ``in_channels``.
+        TypeError: ``backbone`` is neither a name nor a model, or there are arguments for one that is built already.
     """
     if isinstance(backbone, str):
+        from zoo_core import catalog
         from zoo_core.registry import get_model_builder
 
         builder = get_model_builder(backbone)
+        if backbone.lower() in catalog.models():  # nothing is built, or downloaded, for the sake of this error
+            told = model_features(backbone)
+            _check_kind(backbone, told, told.head is not None)
         if weights is not None and not isinstance(weights, str):
             weights = str(weights)
-        backbone = builder(weights=weights, progress=progress, **kwargs)
+        return Body(builder(weights=weights, progress=progress, **kwargs), reductions)
+    if not isinstance(backbone, nn.Module):
+        raise TypeError(f"backbone must be the name of a classifier, or a model, not {backbone!r}")
+    in_channels = kwargs.pop("in_channels", None)
+    if kwargs:
+        raise TypeError(f"{', '.join(kwargs)}: arguments of the builder go with a backbone that is named")
+    if in_channels is not None:
+        first: Any = backbone.get_submodule(input_layers(backbone)[0])
+        if first.in_channels != in_channels:
+            raise ValueError(
+                f"the backbone takes images of {first.in_channels} channels, not {in_channels}; build it with "
+                f"in_channels={in_channels}"
+            )
     return Body(backbone, reductions)
