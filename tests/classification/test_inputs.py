@@ -5,8 +5,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+import zoo_core
 from zoo_classification import resnet18
 from zoo_classification.inputs import check_image
+from zoo_core.builders import without_storage
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,30 @@ def test_images_that_are_no_tensors():
     assert "numpy.array(image)" in str(error.value)
     with pytest.raises(TypeError, match="ResNet takes a batch of images"):
         resnet18()(image)
+
+
+# Of one builder of each family, the least size that it takes and that leaves a single value of each channel.
+SMALLEST = {
+    "densenet121": 32, "efficientnet_b0": 32, "efficientnet_v2_s": 32, "inception_v3": 299, "mnasnet0_5": 32,
+    "mobilenet_v2": 32, "mobilenet_v3_small": 32, "regnet_y_400mf": 32, "resnet18": 32, "shufflenet_v2_x0_5": 32,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_one_image_too_small_to_train_on(name):
+    side = SMALLEST[name]
+    with without_storage():
+        model = zoo_core.get_model(name).train()
+    words = rf"cannot be trained on a batch of 1 image of {side}x{side} pixels: .*give more or larger images"
+    with pytest.raises(ValueError, match=words):
+        model(torch.empty(1, 3, side, side, device="meta"))
+    assert model(torch.empty(2, 3, side, side, device="meta")) is not None
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_t"])
+def test_images_of_another_order_or_dtype(name):
+    model = zoo_core.get_model(name).eval()
+    with pytest.raises((RuntimeError, ValueError), match=r"takes images of .*permute\(0, 3, 1, 2\)"):
+        model(torch.rand(1, 64, 64, 3))
+    with pytest.raises(RuntimeError, match=r"computes in torch\.float32, .*not torch\.float64"):
+        model(torch.rand(1, 3, 64, 64).double())

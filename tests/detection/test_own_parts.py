@@ -267,3 +267,9 @@ def test_batch_normalisation_of_one_image() -> None:
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
     assert all(loss.isfinite() for loss in model(images[:1], targets[:1]).values())
+
+
+def test_images_of_another_dtype_than_the_backbone() -> None:
+    """NumPy's images are of double precision where nobody asked for less."""
+    with pytest.raises(RuntimeError, match=r"computes in torch\.float32, .*not torch\.float64; .*batch\.to"):
+        DETECTORS["fcos"]().eval()([torch.rand(3, 64, 64).double()])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, strided_stages
+from zoo_core.inputs import explains_failures
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -63,6 +64,7 @@ class AlexNet(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return FeatureLayers(strided_stages(self, "features"), head="classifier.6")
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=type(self).__name__, min_size=(63, 63))
         x = self.avgpool(self.features(x))

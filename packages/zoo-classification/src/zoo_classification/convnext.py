@@ -19,6 +19,7 @@ from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, strided_stages
 from zoo_core.fused import fuse_chain
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import Conv2dNormActivation, LayerNorm2d, Permute, StochasticDepth
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -113,6 +114,7 @@ class ConvNeXt(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return FeatureLayers(strided_stages(self, "features"), head="classifier.2")
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=type(self).__name__, min_size=self.min_size)
         return self.classifier(self.avgpool(self.features(x)))

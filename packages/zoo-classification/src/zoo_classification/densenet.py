@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, Layer
+from zoo_core.inputs import explains_failures
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -92,6 +93,7 @@ class DenseNet(nn.Module):
         blocks = [f"features.{name}" for name, _ in self.features.named_children() if name.startswith("denseblock")]
         return FeatureLayers([*blocks[:-1], Layer("features", form=F.relu)], head="classifier")
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=type(self).__name__, min_size=self.min_size)
         x = F.relu(self.features(x), inplace=True)

@@ -25,6 +25,7 @@ from zoo_classification.initialization import initialize_convolution
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, strided_stages
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import (
     Conv2dNormActivation,
     SqueezeExcitation,
@@ -124,6 +125,7 @@ class EfficientNet(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return FeatureLayers(strided_stages(self, "features"), head="classifier.1")
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="EfficientNet", min_size=(1, 1))
         return self._forward(x)

@@ -19,6 +19,7 @@ from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers
 from zoo_core.input_channels import per_channel
+from zoo_core.inputs import explains_failures
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -136,6 +137,7 @@ class GoogLeNet(nn.Module):
         stages = ("conv3", "inception3b", "inception4e", "inception5b")
         return FeatureLayers(stages, head="fc", auxiliary=("aux1", "aux2"))
 
+    @explains_failures
     def forward(self, x: Tensor) -> "Tensor | GoogLeNetOutputs":
         check_image(x, model=type(self).__name__, min_size=(15, 15))
         return self.eager_outputs(*self._forward(self._transform_input(x)))

@@ -18,6 +18,7 @@ from zoo_classification.googlenet import BasicConv2d, imagenet_to_inception_rang
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers
+from zoo_core.inputs import explains_failures
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -141,6 +142,7 @@ class Inception3(nn.Module):
         stages = ("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")
         return FeatureLayers(stages, head="fc", auxiliary=("AuxLogits",), input_size=(299, 299))
 
+    @explains_failures
     def forward(self, x: Tensor) -> "Tensor | InceptionOutputs":
         if self.training and self.AuxLogits is not None:
             check_image(x, model=f"{type(self).__name__} in training with its auxiliary head", min_size=(299, 299))

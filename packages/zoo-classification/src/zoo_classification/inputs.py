@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from zoo_core.inputs import check_batch
+from zoo_core.inputs import channels_second, check_batch, has_channels_last
 
 
 def check_image(
@@ -39,7 +39,7 @@ def check_image(
         takes = f"whose height and width are multiples of {multiple_of}"
     else:
         return
+    remedy = channels_second(x) if has_channels_last(x) else "resize or pad them"
     raise ValueError(
-        f"{model} takes images {takes} (height x width), not {height}x{width} (input shape {list(x.shape)}); "
-        "resize or pad them"
+        f"{model} takes images {takes} (height x width), not {height}x{width} (input shape {list(x.shape)}); {remedy}"
     )

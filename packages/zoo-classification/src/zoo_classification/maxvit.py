@@ -27,6 +27,7 @@ from zoo_core.attention import (
 from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers
 from zoo_core.image_size import checked_size, replace_parameter
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth, initialize_normalization
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_transformed
@@ -170,6 +171,7 @@ class MaxVit(nn.Module):
         stages = [f"blocks.{index}" for index in range(len(self.blocks))]
         return FeatureLayers(stages, head="classifier.5", input_size=self.input_size, fixed_size=True)
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=f"this {type(self).__name__}", size=self.input_size)
         # The layout that attention takes and gives; convolutions are as fast in it.

@@ -18,6 +18,7 @@ from zoo_classification.initialization import initialize_convolution
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, strided_stages
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import make_divisible
 from zoo_core.registry import register_model
 from zoo_core.tracing import added
@@ -106,6 +107,7 @@ class MNASNet(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return FeatureLayers(strided_stages(self, "layers"), head="classifier.1")
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="MNASNet", min_size=(1, 1))
         return self.classifier(self.layers(x).mean((2, 3)))

@@ -18,6 +18,7 @@ from zoo_classification.initialization import initialize_mobile
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, strided_stages
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, make_divisible
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -101,6 +102,7 @@ class MobileNetV3(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return FeatureLayers(strided_stages(self, "features"), head="classifier.3")
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="MobileNetV3", min_size=(1, 1))
         return self._forward(x)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, initialize_normalization, make_divisible
 from zoo_core.registry import register_model
 from zoo_core.tracing import added
@@ -104,6 +105,7 @@ class RegNet(nn.Module):
         stages = [f"trunk_output.{name}" for name, _ in self.trunk_output.named_children()]
         return FeatureLayers(stages, head="fc")
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=type(self).__name__, min_size=(1, 1))
         x = self.avgpool(self.trunk_output(self.stem(x)))

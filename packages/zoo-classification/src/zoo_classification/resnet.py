@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import initialize_normalization
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -128,6 +129,7 @@ class ResNet(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return FeatureLayers(("layer1", "layer2", "layer3", "layer4"), head="fc")
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="ResNet", min_size=(1, 1))
         return self._forward(x)

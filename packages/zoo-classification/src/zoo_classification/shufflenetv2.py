@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers
+from zoo_core.inputs import explains_failures
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -118,6 +119,7 @@ class ShuffleNetV2(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return FeatureLayers(("conv1", "maxpool", "stage2", "stage3", "conv5"), head="fc")
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model="ShuffleNetV2", min_size=(1, 1))
         return self._forward(x)

@@ -32,6 +32,7 @@ from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, channels_first
 from zoo_core.fused import FusedLinear, linear
 from zoo_core.image_size import checked_size, replace_parameter
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import Permute
 from zoo_core.registry import register_model
 from zoo_core.swin import PatchMerging, join_neighbours
@@ -147,6 +148,7 @@ class SwinTransformer(nn.Module):
         forms = dict.fromkeys((swin.SwinTransformerBlock, PatchMerging, PatchMergingV2, nn.LayerNorm), channels_first)
         return FeatureLayers(stages, head="head", forms=forms)
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=type(self).__name__, min_size=self.patch_size)
         x = self.norm(self.features(x))

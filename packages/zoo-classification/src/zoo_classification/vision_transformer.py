@@ -27,6 +27,7 @@ from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers, token_form
 from zoo_core.fused import PackedWeight, linear
 from zoo_core.image_size import replace_parameter
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import MLP, Conv2dNormActivation
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_recorded, is_stand_in, module_node
@@ -152,6 +153,7 @@ class VisionTransformer(nn.Module):
             [*quarters, "encoder"], head="heads.head", forms=forms, input_size=self.input_size, fixed_size=True
         )
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, model=f"this {type(self).__name__}", size=self.input_size)
         patches = self.conv_proj(x).flatten(2).transpose(1, 2)

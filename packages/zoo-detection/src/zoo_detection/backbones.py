@@ -13,6 +13,7 @@ from zoo_classification.mobilenetv3 import MobileNetV3
 from zoo_classification.resnet import ResNet, resnet50
 from zoo_core.features import IntermediateLayerGetter
 from zoo_core.features.declared import FeatureLayers, Layer, layers_of
+from zoo_core.inputs import explanation
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import get_model_builder, takes_old_calls
 from zoo_core.weights import WeightsEnum
@@ -326,9 +327,12 @@ def feature_maps_of(backbone: nn.Module, batch: Tensor) -> Mapping[str, Tensor]:
     """
     try:
         features = backbone(batch)
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:
         if "more than 1 value per channel" not in str(error):
-            raise
+            explained = explanation(error, backbone, batch)
+            if explained is None:
+                raise
+            raise explained from error
         count, _, height, width = batch.shape
         raise ValueError(
             f"{count} image{'s' * (count > 1)} of {height}x{width} pixels (after resizing) cannot be trained on: the "

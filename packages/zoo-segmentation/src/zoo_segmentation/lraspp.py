@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zoo_classification.inputs import check_image
 from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
 from zoo_core.features.declared import FeatureLayers
+from zoo_core.inputs import explains_failures
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_plain, is_stand_in
 from zoo_core.weights import WeightsEnum
@@ -62,6 +63,7 @@ class LRASPP(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return backbone_layers(self.backbone)
 
+    @explains_failures
     def forward(self, input: Tensor) -> OrderedDict[str, Tensor]:
         check_image(input, model="LRASPP", min_size=(1, 1))
         features = extract_features(self.backbone, input)

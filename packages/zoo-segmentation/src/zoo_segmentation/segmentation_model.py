@@ -16,6 +16,7 @@ from zoo_core.features import IntermediateLayerGetter
 from zoo_core.features.bodies import Body, body_of
 from zoo_core.features.declared import FeatureLayers, Layer, layers_of
 from zoo_core.input_channels import check_channels
+from zoo_core.inputs import explains_failures
 from zoo_core.memory_format import channels_last
 from zoo_core.weights import WeightsEnum
 
@@ -48,6 +49,7 @@ class SegmentationModel(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return backbone_layers(self.backbone)
 
+    @explains_failures
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         check_image(x, model=type(self).__name__, min_size=(1, 1))
         features = extract_features(self.backbone, x)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from zoo_core.inputs import check_batch
+from zoo_core.inputs import channels_second, check_batch, has_channels_last
 
 
 def check_video(
@@ -36,7 +36,8 @@ def check_video(
 def refusal(x: Tensor, model: str, takes: str) -> ValueError:
     """The error that ``x``, Tensor[N, C, T, H, W], is not a batch of videos that the model takes."""
     frames, height, width = x.shape[2:]
+    remedy = channels_second(x) if has_channels_last(x) else "sample other frames, resize or pad them"
     return ValueError(
         f"{model} takes videos {takes} (height x width), not {frames} frames of {height}x{width} (input shape "
-        f"{list(x.shape)}); sample other frames, resize or pad them"
+        f"{list(x.shape)}); {remedy}"
     )

@@ -24,6 +24,7 @@ from zoo_core.attention import dot_product_attention, join_heads
 from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers, tokens_to_map
 from zoo_core.image_size import checked_size, replace_parameter
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import MLP, StochasticDepth
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_plain, is_stand_in, one_node
@@ -152,6 +153,7 @@ class MViT(nn.Module):
         stages = [f"blocks.{index}" for index in ends]
         return FeatureLayers(stages, head="head.1", forms=forms, input_size=self.input_size, fixed_size=True)
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_video(x, model="this MViT")
         if not (is_stand_in(x) or torch.jit.is_tracing()) and self._tokens_of(x.shape[2:]) != self.token_size:

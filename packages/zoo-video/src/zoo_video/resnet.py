@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers
+from zoo_core.inputs import explains_failures
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -100,6 +101,7 @@ class VideoResNet(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return FeatureLayers(("layer1", "layer2", "layer3", "layer4"), head="fc", input_size=(16, 112, 112))
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_video(x, model="VideoResNet")
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(channels_last(x))))))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, strided_stages
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import Conv3dNormActivation
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
@@ -67,6 +68,7 @@ class S3D(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return FeatureLayers(strided_stages(self, "features"), head="classifier.1", input_size=(16, 224, 224))
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         # Smaller ones end up smaller than the window of the average.
         check_video(x, model="S3D", min_frames=13, min_size=(209, 209))

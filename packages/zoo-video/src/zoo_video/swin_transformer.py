@@ -27,6 +27,7 @@ from zoo_core.attention import (
 )
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers, channels_first
+from zoo_core.inputs import explains_failures
 from zoo_core.registry import register_model
 from zoo_core.swin import PatchMerging, SwinTransformerBlock
 from zoo_core.tracing import is_stand_in, one_node
@@ -141,6 +142,7 @@ class SwinTransformer3d(nn.Module):
         forms = dict.fromkeys((SwinTransformerBlock, PatchMerging, nn.LayerNorm), channels_first)
         return FeatureLayers(stages, head="head", forms=forms, input_size=(16, 224, 224))
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_video(x, model="SwinTransformer3d")
         x = self.norm(self.features(self.pos_drop(self.patch_embed(x))))

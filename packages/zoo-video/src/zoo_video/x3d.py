@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers
+from zoo_core.inputs import explains_failures
 from zoo_core.layers import Conv3dNormActivation, make_divisible
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
@@ -96,6 +97,7 @@ class X3D(nn.Module):
     def feature_layers(self) -> FeatureLayers:
         return FeatureLayers(("conv1", "res2", "res3", "res4", "conv5"), head="fc2", input_size=(4, 160, 160))
 
+    @explains_failures
     def forward(self, x: Tensor) -> Tensor:
         check_video(x, model="X3D")
         x = self.conv1(channels_last(x))
