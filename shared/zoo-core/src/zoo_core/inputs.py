@@ -18,6 +18,7 @@ __all__ = [
     "explains_failures",
     "explanation",
     "has_channels_last",
+    "type_name",
 ]
 
 P = ParamSpec("P")
