@@ -180,7 +180,7 @@ def sanitize(session: nox.Session) -> None:
     ]
     session.run(
         "pytest",
-        *(f"tests/detection/test_ops_{name}.py" for name in ("nms", "roi_align", "properties")),
+        *(f"tests/detection/test_ops_{name}.py" for name in ("nms", "roi_align", "multiscale_roi_align", "properties")),
         # What compiles Python code runs the same operators, and takes hours under a sanitizer.
         "-k",
         "(compiled or cuda or suppress or pooling) and not test_compile and not export and not opcheck",

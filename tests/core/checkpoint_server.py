@@ -1,6 +1,8 @@
 """An HTTP server for downloads that misbehaves on request."""
 
 import hashlib
+import os
+import random
 import re
 import socket
 import struct
@@ -11,10 +13,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 PIECE_SIZE = 64 * 1024
+PATH = "/models/tiny-12345678.pth"
+"""Where tests put a checkpoint, and `SMALL` is what they put there."""
+SMALL = random.Random(0).randbytes(1_000_000)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def listing(directory: Path) -> list[str]:
+    return sorted(os.listdir(directory))
 
 
 @dataclass

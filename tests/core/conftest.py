@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from support import toy_package
+from zoo_core.checkpoints import download
 
 from .checkpoint_server import CheckpointServer
 
@@ -24,6 +25,13 @@ def toys(tmp_path: Path, cache: Path) -> Iterator[toy_package.ToyPackage]:
     package = toy_package.write(tmp_path / "site")
     with toy_package.installed(package.path):
         yield package
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads wait for hardly anything: neither between two attempts, nor long for an answer."""
+    monkeypatch.setattr(download, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(download, "TIMEOUT_S", (5, 5))
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 import gzip
 import itertools
 import multiprocessing
-import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,20 +18,9 @@ import pytest
 from zoo_core import checkpoints
 from zoo_core.checkpoints import download, fetch, fetching
 
-from .checkpoint_server import CheckpointServer, Fault
+from .checkpoint_server import PATH, SMALL, CheckpointServer, Fault, listing
 
-SMALL = random.Random(0).randbytes(1_000_000)
-PATH = "/models/tiny-12345678.pth"
-
-
-def listing(directory: Path) -> list[str]:
-    return sorted(os.listdir(directory))
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "BACKOFF_S", 0.001)
-    monkeypatch.setattr(download, "TIMEOUT_S", (5, 5))
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 # Slow ones.

@@ -15,7 +15,7 @@ from zoo_core import checkpoints
 from zoo_core.checkpoints import download, fetch, fetching
 from zoo_core.checkpoints.locking import FileLock
 
-from .checkpoint_server import CheckpointServer, Fault
+from .checkpoint_server import CheckpointServer, Fault, listing
 from .other_user import IS_ROOT, as_other_user, protect, shared_directory
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -41,10 +41,6 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             directory.mkdir()
             directory.chmod(0o1777)
         yield directory
-
-
-def listing(directory: Path) -> list[str]:
-    return sorted(os.listdir(directory))
 
 
 def left_by_another(path: Path, content: bytes = b"", *, readable: bool = True) -> None:

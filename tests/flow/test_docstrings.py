@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.docstrings import modules_with_examples, run_examples
+from support.docstrings import modules_with_examples, run_examples
 
 
 @pytest.mark.parametrize("module", modules_with_examples("zoo_flow"))

@@ -3,6 +3,7 @@
 import av
 
 from support import evaluations
+from tools import described_checkpoints
 from zoo_core import specs
 from zoo_core.tasks import task_class
 
@@ -30,7 +31,9 @@ def videos(folder):
 
 def test_any_number_of_processes_gives_the_same_figures(tmp_path):
     arguments = {"crop_size": (16, 16), "resize_size": (16, 16)}
-    model = evaluations.small("mc3_18", tmp_path / "model.pth", preset_arguments=arguments, labels=LABELS)
+    model = described_checkpoints.save_fresh(
+        tmp_path / "model.pth", "mc3_18", preset_arguments=arguments, labels=LABELS
+    )
     options = {"frames": 2, "clips": 1}
     found = evaluations.check(model, videos(tmp_path / "data"), tmp_path, stopped=False, options=options)
     assert 0 < found["acc@1"] < 100
