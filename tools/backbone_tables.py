@@ -13,15 +13,14 @@ import copy
 import gc
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tools.distributions import ROOT
 from zoo_core import catalog, get_model
 
-ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- backbones: written by tools/backbone_tables.py -->\n", "<!-- end of backbones -->\n"
 KEPT = ROOT / "build" / "backbones.json"
 DETECTORS = ("fasterrcnn_on", "retinanet_on", "fcos_on")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.distributions import ROOT
+
 WIDTH, LARGEST = 1100, 300_000
 
 

@@ -9,7 +9,6 @@ Sizes are even and odd at every stride, since TensorFlow's padding is another fo
 import argparse
 import importlib
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,10 +16,11 @@ from torch import Tensor, nn
 
 import zoo_core
 from tools import reference_values
+from tools.distributions import ROOT
 from zoo_core.checkpoints import locate
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
-FOLDER = Path(__file__).resolve().parent.parent / "tests" / "assets" / "own"
+FOLDER = ROOT / "tests" / "assets" / "own"
 SIZES = (224, 240, 260, 97, 111, 33)
 TOLERANCE = 1e-4
 SAMPLES = 64

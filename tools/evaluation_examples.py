@@ -7,15 +7,14 @@ they have learned nothing, and their figures show it.
 """
 
 import argparse
-import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from zoo_core import specs
+from tools import described_checkpoints
 from zoo_core.images import write_jpeg, write_png
 
 COUNT = 40
@@ -41,13 +40,6 @@ def scenes(height: int = 240, width: int = 320) -> Iterator[tuple[Tensor, list[t
         yield image, objects
 
 
-def write_model(name: str, path: Path, labels: Sequence[str]) -> None:
-    """A checkpoint that says what it is, of fresh parameters."""
-    torch.manual_seed(0)
-    spec = dataclasses.replace(specs.find(name), weights=None, file=None, labels=tuple(labels), facts={})
-    torch.save({"model": specs.build(spec).state_dict(), "spec": spec.as_dict()}, path)
-
-
 def detection(folder: Path) -> None:
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
@@ -62,7 +54,7 @@ def detection(folder: Path) -> None:
     categories = [{"id": number, "name": name} for number, name in enumerate(LABELS) if number]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
-    write_model("ssdlite320_mobilenet_v3_large", folder / "model.pth", LABELS)
+    described_checkpoints.save_fresh(folder / "model.pth", "ssdlite320_mobilenet_v3_large", labels=LABELS)
 
 
 def segmentation(folder: Path) -> None:
@@ -76,7 +68,7 @@ def segmentation(folder: Path) -> None:
             mask[y1:y2, x1:x2] = label
         write_jpeg(image, str(folder / "val" / "images" / f"{number:06d}.jpg"))
         write_mask(mask, folder / "val" / "masks" / f"{number:06d}.png")
-    write_model("lraspp_mobilenet_v3_large", folder / "model.pth", LABELS)
+    described_checkpoints.save_fresh(folder / "model.pth", "lraspp_mobilenet_v3_large", labels=LABELS)
 
 
 def video(folder: Path) -> None:
@@ -95,7 +87,7 @@ def video(folder: Path) -> None:
                 frame.planes[0].update(bytes(moved.flatten().tolist()))
                 file.mux(stream.encode(frame))
             file.mux(stream.encode())
-    write_model("mc3_18", folder / "model.pth", LABELS[1:])
+    described_checkpoints.save_fresh(folder / "model.pth", "mc3_18", labels=LABELS[1:])
 
 
 def flow(folder: Path) -> None:

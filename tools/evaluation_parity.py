@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from tools import model_parity, oracle, reference_values
+from tools import counterparts, described_checkpoints, oracle
 from tools.torchvision_operators import torchvision_operators
-from zoo_core import get_model_builder, specs
+from zoo_core import specs
 from zoo_core.data import synset_ids
 from zoo_core.engines import EagerEngine
 from zoo_core.evaluating import Evaluation, evaluate, score_share
@@ -338,19 +338,11 @@ CASES = {
 @torch.inference_mode()
 def compare(case: Case, folder: Path) -> tuple[Figures, Figures]:
     """Our figures and those by hand."""
-    with reference_values.no_random_init():
-        ours, theirs = (
-            build(**model_parity.arguments(build, case.model), **case.arguments)
-            for build in (get_model_builder(case.model), oracle.builder(case.model))
-        )
-    reference_values.fill_parameters(ours)
-    theirs.load_state_dict(ours.state_dict())
+    ours, theirs = counterparts.pair(case.model, **case.arguments)
     is_detector = case.name.startswith("detection")
-    by_hand = case.by_hand(case, theirs.eval().double() if is_detector else theirs.eval(), folder / "data")
-    spec = dataclasses.replace(
-        specs.find(case.model), weights=None, file=str(folder / "model.pth"), arguments=dict(case.arguments)
-    )
-    torch.save({"model": ours.state_dict(), "spec": spec.as_dict()}, folder / "model.pth")
+    by_hand = case.by_hand(case, theirs.double() if is_detector else theirs, folder / "data")
+    spec = dataclasses.replace(specs.find(case.model), weights=None, arguments=dict(case.arguments))
+    described_checkpoints.save(folder / "model.pth", ours, spec)
     if is_detector:
         return _in_double(specs.find(folder / "model.pth"), folder / "data"), by_hand
     found = evaluate(folder / "model.pth", folder / "data", device="cpu")

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tools.distributions import ROOT
 from zoo_core import catalog
 from zoo_core.features import ModelFeatures
 from zoo_core.features.measuring import measured_without_storage
 
-ROOT = Path(__file__).resolve().parent.parent
 HEADER = (
     "# The features of each model: of a stage its name, path, channels and reduction, for videos also that of time.\n"
     "# Written by tools/feature_tables.py.\n"

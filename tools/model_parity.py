@@ -5,8 +5,7 @@ and what torchvision's `create_feature_extractor` makes of ours.
 """
 
 import importlib
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ import torch.fx
 from torch import Tensor, nn
 
 import zoo_core.features
-from tools import oracle, reference_values
+from tools import counterparts, oracle, reference_values
 from zoo_core import get_model_builder
 
 TOLERANCE = 1e-4
@@ -29,7 +28,7 @@ def checks(name: str, inputs: tuple[Tensor, ...]) -> Iterator[tuple[str, float]]
         AssertionError: something differs that has no measure.
     """
     yield "initial parameters", initial_parameters(name)
-    ours, theirs = filled(name)
+    ours, theirs = counterparts.pair(name)
     yield "calls of hooks", calls_of_hooks(ours, theirs, inputs)
     yield "what hooks keep", what_hooks_keep(ours, theirs, inputs)
     try:
@@ -41,27 +40,9 @@ def checks(name: str, inputs: tuple[Tensor, ...]) -> Iterator[tuple[str, float]]
     yield "our extractor beside theirs", extractors(theirs, inputs)
 
 
-def arguments(builder: Callable[..., nn.Module], name: str) -> dict[str, Any]:
-    """What keeps a builder from fetching a backbone's checkpoint, and from warning."""
-    kwargs = {"weights_backbone": None} if "weights_backbone" in inspect.signature(builder).parameters else {}
-    return kwargs | ({"init_weights": True} if name.removeprefix("quantized_") in ("googlenet", "inception_v3") else {})
-
-
-def filled(name: str, **kwargs: Any) -> tuple[nn.Module, nn.Module]:
-    """Our model and torchvision's with the same parameters, in eval mode."""
-    ours_builder, theirs_builder = get_model_builder(name), oracle.builder(name)
-    kwargs |= arguments(ours_builder, name)
-    with reference_values.no_random_init():
-        ours: nn.Module = reference_values.fill_parameters(ours_builder(**kwargs))
-        theirs: nn.Module = theirs_builder(**kwargs).eval()
-    assert list(ours.state_dict()) == list(theirs.state_dict()), "the keys of the state dicts differ"
-    theirs.load_state_dict(ours.state_dict(), assign=True)
-    return ours, theirs
-
-
 def initial_parameters(name: str) -> float:
     """The largest difference of the tensors that both start from after the same seed."""
-    kwargs = arguments(get_model_builder(name), name)
+    kwargs = reference_values.arguments(name)
     states = []
     for build in (get_model_builder(name), oracle.builder(name)):
         torch.manual_seed(5)

@@ -11,14 +11,14 @@ import math
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.distributions import ROOT
+
 sys.path.insert(0, str(ROOT / "shared" / "zoo-core" / "src"))
 
-from zoo_core import catalog  # noqa: E402
+from zoo_core import catalog
 
 BEGIN = "<!-- models: written by tools/model_tables.py -->\n"
 END = "<!-- end of models -->\n"
-
 
 PUBLISHED = ROOT / "shared" / "zoo-core" / "src" / "zoo_core" / "published_models.toml"
 PUBLISHED_HEADER = "# Which distribution has which model, so that an error can name the package to install.\n"

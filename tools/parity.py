@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tools import detector_parity, model_parity, reference_values
+from tools import counterparts, detector_parity, model_parity, reference_values
 from tools.torchvision_operators import torchvision_operators
 from zoo_core import catalog
 
@@ -46,7 +46,7 @@ def difference(name: str, task: str) -> float:
     """
     # Nothing in a detector depends on the size that it resizes images to but the time that it takes.
     smaller = {"min_size": 256, "max_size": 400} if task == "detection" and not name.startswith("ssd") else {}
-    ours, theirs = model_parity.filled(name, **smaller)
+    ours, theirs = counterparts.pair(name, **smaller)
     x = inputs(name, task)
     if task != "detection":
         return model_parity.largest_difference(ours, theirs, x)  # type: ignore[arg-type]

@@ -9,13 +9,13 @@ it is constant, else `[mean, standard deviation, largest absolute value]`.
 import argparse
 import gzip
 import json
-from pathlib import Path
 
 import torch
 
-from tools import oracle
+from tools import oracle, reference_values
+from tools.distributions import ROOT
 
-DIRECTORY = Path(__file__).resolve().parent.parent / "tests" / "assets" / "reference" / "initialisation"
+DIRECTORY = ROOT / "tests" / "assets" / "reference" / "initialisation"
 # One builder for each way in which a family's classes initialise themselves.
 MODELS = (
     "alexnet",
@@ -61,8 +61,7 @@ def main() -> None:
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     for name in parser.parse_args().names:
         torch.manual_seed(0)
-        kwargs = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-        state = oracle.builder(name)(**kwargs).state_dict()
+        state = oracle.builder(name)(**reference_values.arguments(name)).state_dict()
         found = {key: summary(tensor) for key, tensor in state.items() if tensor.is_floating_point()}
         # The time in the header of a gzip file would make each run's files differ.
         (DIRECTORY / f"{name}.json.gz").write_bytes(gzip.compress(json.dumps(found).encode(), mtime=0))

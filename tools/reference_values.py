@@ -8,14 +8,27 @@ import inspect
 import math
 import zlib
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
+from zoo_core import get_model_builder
+
 
 def image(seed: int, *shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def arguments(name: str) -> dict[str, Any]:
+    """What keeps a builder, ours and torchvision's, from fetching a backbone's checkpoint, and from warning."""
+    kwargs: dict[str, Any] = {}
+    if "weights_backbone" in inspect.signature(get_model_builder(name)).parameters:
+        kwargs["weights_backbone"] = None
+    if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
+        kwargs["init_weights"] = True
+    return kwargs
 
 
 @contextlib.contextmanager

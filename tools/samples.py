@@ -18,10 +18,11 @@ from tools import fashion_mnist
 from tools.compose import garments, scenes, video
 from tools.compose.sources import Sources, installed
 from tools.compose.writing import Order
+from tools.distributions import ROOT
 from zoo_core.images import open_image
 from zoo_core.videos.writing import VideoWriter
 
-PACKAGES = Path(__file__).resolve().parent.parent / "packages"
+PACKAGES = ROOT / "packages"
 
 # Of scikit-image, with their licences; the first two are grounds as well.
 PHOTOGRAPHS = {

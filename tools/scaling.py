@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.distributions import ROOT
+
 FIGURES = Path(__file__).with_name("scaling.toml")
-PAGE = Path(__file__).parents[1] / "shared" / "zoo-core" / "docs" / "clusters.md"
+PAGE = ROOT / "shared" / "zoo-core" / "docs" / "clusters.md"
 PROCESSES = (1, 8, 64, 512)
 _BYTES = 4  # gradients are float32, under autocast too
 _USEFUL = 0.5

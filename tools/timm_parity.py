@@ -22,9 +22,10 @@ from torch import nn
 
 import zoo_core
 from tools import oracle, reference_values
+from tools.distributions import ROOT
 from zoo_core.checkpoints import StateDictError
 
-NAMES = Path(__file__).parent.parent / "tests" / "assets" / "timm_names.json.gz"
+NAMES = ROOT / "tests" / "assets" / "timm_names.json.gz"
 TOLERANCE = 1e-4
 
 MODELS = {

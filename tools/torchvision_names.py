@@ -24,15 +24,15 @@ import types
 import typing
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from torch import nn
 
 from tools import oracle
+from tools.distributions import ROOT
 
-FILE = Path(__file__).resolve().parent.parent / "tests" / "assets" / "reference" / "torchvision_models.json"
+FILE = ROOT / "tests" / "assets" / "reference" / "torchvision_models.json"
 
 
 def modules(package: Any) -> Iterator[Any]:

@@ -10,19 +10,19 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from tools.distributions import ROOT
 from zoo_core.images import pil_to_tensor, to_pil_image
 from zoo_core.training import transforms as ours
 from zoo_core.training.transforms import Sample, color, crops, geometry, policies, tensors
 from zoo_core.training.transforms.policies import Operation
 
-ASSET = Path(__file__).parent.parent / "tests" / "assets" / "transforms.json"
+ASSET = ROOT / "tests" / "assets" / "transforms.json"
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BILINEAR = Image.Resampling.BILINEAR

@@ -5,6 +5,7 @@ import json
 import torch
 
 from support import evaluations
+from tools import described_checkpoints
 from zoo_core.images import write_jpeg
 
 LABELS = ("__background__", "square", "bar", "person")
@@ -48,8 +49,8 @@ def scenes(folder, keypoints=False):
 
 def test_any_number_of_processes_gives_the_same_figures(tmp_path):
     arguments = SMALL | {"box_score_thresh": 0.0}
-    model = evaluations.small(
-        "fasterrcnn_mobilenet_v3_large_320_fpn", tmp_path / "model.pth", arguments=arguments, labels=LABELS
+    model = described_checkpoints.save_fresh(
+        tmp_path / "model.pth", "fasterrcnn_mobilenet_v3_large_320_fpn", arguments=arguments, labels=LABELS
     )
     found = evaluations.check(model, scenes(tmp_path / "data"), tmp_path)
     assert found["box_map_50"] > 0

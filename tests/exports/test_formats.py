@@ -29,7 +29,7 @@ def checkpoint(name: str, folder: Path) -> Path:
         arguments |= {"box_detections_per_img" if "rcnn" in name else "detections_per_img": 20}
         model = detector(name)
     else:
-        arguments = recording.reference_arguments(name) | recording.SMALL_ARGUMENTS.get(name, {})
+        arguments = reference.arguments(name) | recording.SMALL_ARGUMENTS.get(name, {})
         model = recording.small_model(name)
     fields = {"preset": spec.preset, "preset_arguments": dict(spec.preset_arguments), "labels": list(spec.labels)}
     content = {"name": name, "task": spec.task, "arguments": arguments, **fields}

@@ -21,9 +21,8 @@ def backend_of(name):
 
 
 def without_init(name):
-    arguments = {"init_weights": True} if name in ("quantized_googlenet", "quantized_inception_v3") else {}
     with reference.no_random_init():
-        return zoo_core.get_model(name, **arguments)
+        return zoo_core.get_model(name, **reference.arguments(name))
 
 
 def picture(name):

@@ -3,6 +3,7 @@
 import torch
 
 from support import evaluations
+from tools import described_checkpoints
 from zoo_core.images import write_jpeg
 from zoo_core.specs import build, find
 from zoo_segmentation.masks import write_mask
@@ -31,8 +32,8 @@ def scenes(folder):
 
 def test_any_number_of_processes_gives_the_figures_of_a_plain_loop(tmp_path):
     data = scenes(tmp_path / "data")
-    model = evaluations.small(
-        "lraspp_mobilenet_v3_large", tmp_path / "model.pth", preset_arguments={"resize_size": 48}, labels=LABELS
+    model = described_checkpoints.save_fresh(
+        tmp_path / "model.pth", "lraspp_mobilenet_v3_large", preset_arguments={"resize_size": 48}, labels=LABELS
     )
     found = evaluations.check(model, data, tmp_path, batch_size=2)
     assert 0 < found["miou"] < found["pixel_acc"] < 100

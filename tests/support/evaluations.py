@@ -1,7 +1,6 @@
 """The evaluation of a task over 101 samples: any number of processes, and an interruption, give the same figures."""
 
 import contextlib
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,34 +8,13 @@ from typing import Any
 import torch
 
 from support.processes import in_processes
-from zoo_core import specs
 from zoo_core.evaluating import Evaluation, evaluate
-from zoo_core.specs import ModelSpec
 
 COUNT = 101
 
 
 class StoppedError(Exception):
     """An evaluation is stopped on purpose."""
-
-
-def checkpoint(path: Path, model: torch.nn.Module, spec: ModelSpec) -> Path:
-    """A checkpoint that says what it is."""
-    torch.save({"model": model.state_dict(), "spec": spec.as_dict()}, path)
-    return path
-
-
-def small(name: str, path: Path, **fields: Any) -> Path:
-    """A checkpoint of a model with fresh parameters, the same each time.
-
-    Args:
-        name: of the model.
-        path: where it goes.
-        fields: of the spec, to replace those of its default weights.
-    """
-    spec = dataclasses.replace(specs.find(name), **{"weights": None, "file": None, "facts": {}, **fields})
-    torch.manual_seed(0)
-    return checkpoint(path, specs.build(spec), spec)
 
 
 def check(

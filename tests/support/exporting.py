@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tools import described_checkpoints
 from zoo_core import cli, specs
 
 Run = Callable[..., Any]
@@ -28,9 +29,7 @@ def runner(capsys: Any) -> Run:
 def saved(folder: Path, name: str, model: torch.nn.Module, **fields: Any) -> Path:
     """A checkpoint that says what it is, as ``zoo train`` writes it."""
     spec = specs.ModelSpec(name, specs.find(name).task, **fields)
-    path = folder / f"{name}.pth"
-    torch.save({"model": model.state_dict(), "spec": spec.as_dict()}, path)
-    return path
+    return described_checkpoints.save(folder / f"{name}.pth", model, spec)
 
 
 def check_equal(found: Any, expected: Any, tolerance: float = 1e-3) -> None:

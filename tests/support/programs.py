@@ -44,10 +44,8 @@ OF_EACH_KIND = (
 
 def without_init(name: str, **kwargs) -> nn.Module:
     """A builder's model whose parameters are to be filled."""
-    if name in ("googlenet", "inception_v3"):
-        kwargs.setdefault("init_weights", True)
     with reference.no_random_init():
-        return zoo_core.get_model_builder(name)(**kwargs)
+        return zoo_core.get_model_builder(name)(**reference.arguments(name) | kwargs)
 
 
 def input_size(name: str) -> int:

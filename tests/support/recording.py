@@ -62,15 +62,8 @@ def _size(name: str) -> int:
 def small_model(name: str, **kwargs: Any) -> nn.Module:
     """A builder's model, filled as the reference was, for small inputs where it is made for one size."""
     with reference.no_random_init():
-        model = zoo_core.get_model_builder(name)(**reference_arguments(name), **SMALL_ARGUMENTS.get(name, {}), **kwargs)
+        model = zoo_core.get_model_builder(name)(**reference.arguments(name), **SMALL_ARGUMENTS.get(name, {}), **kwargs)
     return reference.fill_parameters(model)
-
-
-def reference_arguments(name: str) -> dict[str, Any]:
-    """Arguments without which a builder would fetch a backbone's checkpoint, or take minutes to initialise."""
-    if zoo_core.catalog.model(name).task == "segmentation":
-        return {"weights_backbone": None}
-    return {"init_weights": True} if name.removeprefix("quantized_") in ("googlenet", "inception_v3") else {}
 
 
 def small_inputs(name: str, batch: int = 2) -> Inputs:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import zoo_core
 import zoo_core.catalog
+from tools.reference_values import arguments as arguments
 from tools.reference_values import fill_parameters as fill_parameters
 from tools.reference_values import image as image
 from tools.reference_values import no_random_init as no_random_init

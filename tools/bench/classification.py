@@ -4,26 +4,14 @@ Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
 """
 
 import torch
-from torch import nn
 
-from tools import oracle, reference_values
-from tools.bench.measure import compare, measure_models, table, with_counterpart
-from zoo_core import get_model_builder
-
-
-def pair(name: str) -> tuple[nn.Module, nn.Module]:
-    """Our model and torchvision's, with the same parameters."""
-    kwargs = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    with reference_values.no_random_init():
-        ours = reference_values.fill_parameters(get_model_builder(name)(**kwargs))
-        theirs = oracle.builder(name)(**kwargs).eval()
-    theirs.load_state_dict(ours.state_dict(), assign=True)
-    return ours, theirs
+from tools import counterparts, reference_values
+from tools.bench.measure import compare, least_ratio, measure_models, table, with_counterpart
 
 
 def measure(name: str) -> list[str]:
     """The row of one builder."""
-    ours, theirs = pair(name)
+    ours, theirs = counterparts.pair(name)
     size = 299 if name == "inception_v3" else 224
     x = reference_values.image(1, 1, 3, size, size)
     error = float((ours(x) - theirs(x)).abs().max() / theirs(x).abs().max())
@@ -42,8 +30,7 @@ def main() -> None:
         ["model", "ours", "torchvision", "ratio", "of medians", "difference"],
         rows,
     )
-    slowest = min(rows, key=lambda row: float(row[3]))
-    print(f"\nleast ratio: {slowest[0]} {slowest[3]}")
+    least_ratio(rows, 3)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tools import reference_values
+from tools import counterparts, reference_values
 from tools.bench.measure import compare, in_process, measure_models, resident, table, with_counterpart
-from tools.oracle import builder
 from tools.torchvision_operators import torchvision_operators
-from zoo_core import get_model
 
 SIZE = (480, 640)
 OBJECTS, LARGE = 40, (3000, 4000)
@@ -27,17 +25,10 @@ def image() -> Tensor:
     return reference_values.image(1, 3, *SIZE)
 
 
-def ours(name: str) -> nn.Module:
-    with reference_values.no_random_init():
-        return reference_values.fill_parameters(get_model(name, weights=None, weights_backbone=None))
-
-
-def theirs(name: str, state_dict: dict[str, Tensor]) -> nn.Module:
+def pair(name: str) -> tuple[nn.Module, nn.Module]:
+    """Our detector and torchvision's, on its own operators, with the same parameters."""
     torchvision_operators()
-    with reference_values.no_random_init():
-        model: nn.Module = builder(name)(weights=None, weights_backbone=None).eval()
-    model.load_state_dict(state_dict, assign=True)
-    return model
+    return counterparts.pair(name)
 
 
 def peak(name: str, which: str) -> float:
@@ -51,24 +42,22 @@ def peak(name: str, which: str) -> float:
 @torch.inference_mode()
 def peak_of(name: str, which: str) -> float:
     # Both are there in either case, so that the process has the same history.
-    models = {"ours": ours(name)}
-    models["theirs"] = theirs(name, models["ours"].state_dict())
-    picture = image()
+    models = dict(zip(("ours", "theirs"), pair(name), strict=True))
+    images = [image()]
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = resident()
-    models[which]([picture])
+    models[which](images)
     return resident(peak=True) - before
 
 
 def measure(name: str) -> list[str]:
     """The row of one model."""
-    our_model = ours(name)
-    their_model = theirs(name, our_model.state_dict())
-    picture = image()
+    ours, theirs = pair(name)
+    images = [image()]
     with torch.inference_mode():
-        found, expected = our_model([picture])[0], their_model([picture])[0]
-        result = compare(lambda: our_model([picture]), lambda: their_model([picture]), seconds=12.0, at_least=4)
+        found, expected = ours(images)[0], theirs(images)[0]
+        result = compare(lambda: ours(images), lambda: theirs(images), seconds=12.0, at_least=4)
     fastest = f"{1e3 * min(result.ours):.0f}", f"{1e3 * min(result.reference):.0f}"
     memory = [peak(name, which) for which in ("ours", "theirs")] if sys.platform == "linux" else [0.0, 0.0]
     counts = f"{len(found['boxes'])}/{len(expected['boxes'])}"

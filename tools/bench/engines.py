@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tools import oracle, reference_values, trained_like
+from tools import counterparts, oracle, reference_values, trained_like
 from tools.bench.measure import measure_models, table
 from tools.torchvision_operators import torchvision_operators
 from zoo_core import catalog, get_model_builder, list_models
@@ -104,19 +104,6 @@ def measured(kind: str, key: str, measure: Callable[[], list[str]]) -> list[str]
     return row
 
 
-def pair(name: str) -> tuple[nn.Module, nn.Module]:
-    """Our model and torchvision's, with the same parameters."""
-    task = catalog.models()[name].task
-    plain = name.removeprefix("quantized_")
-    arguments: dict[str, Any] = {"weights_backbone": None} if task == "segmentation" else {}
-    arguments |= {"init_weights": True} if plain in ("googlenet", "inception_v3") else {}
-    with reference_values.no_random_init():
-        ours = reference_values.fill_parameters(get_model_builder(name)(**arguments)).eval()
-        theirs = oracle.builder(name)(**arguments).eval()
-    theirs.load_state_dict(ours.state_dict(), assign=True)
-    return ours, theirs
-
-
 def inputs(name: str, batch: int) -> Tensor:
     """What the weights were made for: 224 pixels, or the size and the frames that the family takes."""
     entry = catalog.models()[name]
@@ -176,7 +163,7 @@ def _run_of(compiled: Any, values: Any) -> Callable[[], Any]:
 
 def measure(name: str, batch: int) -> list[str]:
     """The row of one model and batch."""
-    ours, theirs = pair(name)
+    ours, theirs = counterparts.pair(name)
     x = inputs(name, batch)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         engines = {title: compile_for(ours, *way) for title, way in OURS.items()}
@@ -205,7 +192,7 @@ def measure_best(name: str) -> list[str]:
     if task in ("detection", "flow"):
         ours, theirs, given = _as_user(name, task)
     else:
-        ours, theirs = pair(name)
+        ours, theirs = counterparts.pair(name)
         given = (inputs(name, 1),)
     with torch.inference_mode():
         engines = {title: compile_for(ours, *way) for title, way in OURS.items()}

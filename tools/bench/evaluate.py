@@ -24,10 +24,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from tools import model_parity, oracle, reference_values
+from tools import counterparts, described_checkpoints, oracle, reference_values
 from tools.bench import photos
 from tools.bench.measure import compare, measure_models, table
-from zoo_core import get_model_builder, specs
+from zoo_core import specs
 from zoo_core.data import synset_ids
 from zoo_core.evaluating import Evaluation, check, evaluate, open_data
 from zoo_core.inference import optimize_for_inference
@@ -77,14 +77,9 @@ def write(folder: Path) -> None:
 
 def measure(name: str, folder: Path) -> list[str]:
     """The row of one model."""
-    with reference_values.no_random_init():
-        builders = get_model_builder(name), oracle.builder(name)
-        ours, theirs = (build(**model_parity.arguments(build, name)) for build in builders)
-    reference_values.fill_parameters(ours)
-    theirs.load_state_dict(ours.state_dict())
-    theirs.eval()
-    spec = dataclasses.replace(specs.find(name), weights=None, file=str(folder / f"{name}.pth"))
-    torch.save({"model": ours.state_dict(), "spec": spec.as_dict()}, folder / f"{name}.pth")
+    ours, theirs = counterparts.pair(name)
+    spec = dataclasses.replace(specs.find(name), weights=None)
+    described_checkpoints.save(folder / f"{name}.pth", ours, spec)
     files = Files(folder / "val", oracle.torchvision().models.get_model_weights(name).DEFAULT.transforms())
 
     def our_figures() -> Mapping[str, float]:

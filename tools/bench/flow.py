@@ -9,7 +9,7 @@ import os
 
 import torch
 
-from tools import oracle, reference_values
+from tools import counterparts, reference_values
 from tools.bench.measure import compare, in_process, table
 from zoo_core import get_model_builder
 
@@ -38,12 +38,9 @@ _THEIRS = "from tools import oracle; model = oracle.builder({name!r})()"
 
 def small(name: str, height: int, width: int) -> list[str]:
     """The row of a model at a size that takes little memory."""
-    with reference_values.no_random_init():
-        ours = reference_values.fill_parameters(get_model_builder(name)())
-        on_demand = get_model_builder(name)(correlation="on_demand").eval()
-        theirs = oracle.builder(name)().eval()
-    for model in (on_demand, theirs):
-        model.load_state_dict(ours.state_dict(), assign=True)
+    ours, theirs = counterparts.pair(name)
+    on_demand = get_model_builder(name)(correlation="on_demand").eval()
+    on_demand.load_state_dict(ours.state_dict(), assign=True)
     images = [2 * reference_values.image(seed, 1, 3, height, width) - 1 for seed in (1, 2)]
     expected = theirs(*images)[-1]
     difference = float((ours(*images)[-1] - expected).abs().max() / expected.abs().max())

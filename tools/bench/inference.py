@@ -10,8 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tools import reference_values
-from tools.bench.classification import pair
+from tools import counterparts, reference_values
 from tools.bench.measure import Comparison, compare, measure_models, table
 from zoo_core.inference import optimize_for_inference
 
@@ -41,7 +40,7 @@ BATCHES = (1, 8)
 
 def measure(name: str) -> list[str]:
     """The row of one builder: for each batch torchvision's time, and how many times faster we are."""
-    ours, theirs = pair(name)
+    ours, theirs = counterparts.pair(name)
     inputs = {size: reference_values.image(1, size, 3, 224, 224) for size in BATCHES}
     optimized = optimize_for_inference(ours)
     error = float((optimized(inputs[1]) - theirs(inputs[1])).abs().max() / theirs(inputs[1]).abs().max())

@@ -110,3 +110,10 @@ def table(title: str, header: list[str], rows: list[list[str]]) -> None:
     for first, *others in [header, *rows]:
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
         print("  ".join(cells).rstrip())
+
+
+def least_ratio(rows: list[list[str]], column: int, title: str = "least ratio") -> None:
+    """Prints which row has the smallest figure in a column, if there are rows."""
+    if rows:
+        slowest = min(rows, key=lambda row: float(row[column]))
+        print(f"\n{title}: {slowest[0]} {slowest[column]}")

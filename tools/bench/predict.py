@@ -9,7 +9,6 @@ folder in which the images stay for the next time.
 """
 
 import csv
-import fnmatch
 import json
 import os
 import resource
@@ -24,7 +23,8 @@ import torch
 
 from tools import oracle
 from tools.bench import photos
-from tools.bench.measure import in_process, table
+from tools.bench.measure import in_process, measure_models, table
+from tools.distributions import ROOT
 from zoo_core.processes import available_processors
 from zoo_core.runtimes import installed
 
@@ -151,7 +151,7 @@ def measure(name: str, folder: Path, count: int, work: Path) -> list[str]:
     if len(installed()) > 1:
         own[_AUTO] = [*ours, "--engine", "auto"]
         _seconds([*own[_AUTO], "--results", str(work / f"warm-{name}.csv")], **home)
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(ROOT)
     times: dict[str, list[tuple[float, float]]] = {variant: [] for variant in (*own, *theirs)}
     difference = 0.0
     for round_ in range(ROUNDS):
@@ -190,12 +190,10 @@ def measure(name: str, folder: Path, count: int, work: Path) -> list[str]:
 
 def main() -> None:
     count = int(os.environ.get("ZOO_BENCH_IMAGES", "1000"))
-    patterns = os.environ.get("ZOO_BENCH_MODELS", "*").split(",")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(os.environ.get("ZOO_BENCH_FOLDER", temporary), f"photos-{count}")
         photos.write(folder, count)
-        names = [name for name in MODELS if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-        rows = [measure(name, folder, count, Path(temporary)) for name in names]
+        rows = measure_models(MODELS, lambda name: measure(name, folder, count, Path(temporary)))
     table(
         f"zoo predict, {count} JPEGs of 500 to 4,000 pixels, {available_processors()} processors: seconds",
         [

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tools import oracle, reference_values
-from tools.bench.measure import compare, measure_models, table, with_counterpart
+from tools.bench.measure import compare, least_ratio, measure_models, table, with_counterpart
 from zoo_core import get_model_builder, get_model_weights
 from zoo_quantized import quantize_model, select_engine
 
@@ -23,7 +23,7 @@ def megabytes(state_dict: dict[str, Any]) -> float:
 
 def measure(name: str) -> list[str]:
     """The row of one builder."""
-    arguments = {"init_weights": True} if name in ("quantized_googlenet", "quantized_inception_v3") else {}
+    arguments = reference_values.arguments(name)
     backend = get_model_weights(name)["DEFAULT"].meta["backend"]
     size = 299 if name == "quantized_inception_v3" else 224
     x = reference_values.image(1, 1, 3, size, size)
@@ -65,9 +65,7 @@ def main() -> None:
         [*timing, "int8 MB", "float MB", "ratio"],
         rows,
     )
-    if rows:
-        slowest = min(rows, key=lambda row: float(row[6]))
-        print(f"\nleast ratio to torchvision's: {slowest[0]} {slowest[6]}")
+    least_ratio(rows, 6, "least ratio to torchvision's")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Six JPEGs of about 12 megapixels; the ratios include the start of the program. D
 beside the model; the second table has the work on one image.
 """
 
-import dataclasses
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from tools import described_checkpoints
 from tools.bench import photos
 from tools.bench.measure import table
 from zoo_core import specs
@@ -39,7 +39,9 @@ def main() -> None:
         files = photos.write(folder / "photos", _PHOTOS, sides=(4000, 4000))
         rows = []
         for model in ("resnet18", "mobilenet_v3_large"):
-            checkpoint = _checkpoint(model, folder / f"{model}.pth")
+            checkpoint = described_checkpoints.save_fresh(
+                folder / f"{model}.pth", model
+            )  # what it finds does not matter
             command = [zoo, "predict", str(checkpoint), str(folder / "photos")]
             out = folder / "out"
             without, with_images = _alternately(command, [*command, "--output", str(out)])
@@ -57,13 +59,6 @@ def main() -> None:
             rows,
         )
         _one_image(files[0], folder)
-
-
-def _checkpoint(name: str, path: Path) -> Path:
-    """Parameters at random; what is seen does not matter here."""
-    fresh = dataclasses.replace(specs.find(name), weights=None, file=None)
-    torch.save({"spec": fresh.as_dict(), "model": specs.build(fresh).state_dict()}, path)
-    return path
 
 
 def _alternately(*commands: list[str], runs: int = 5) -> list[float]:

@@ -4,29 +4,18 @@ Set ZOO_BENCH_MODELS to shell patterns (comma-separated) for some of them only.
 """
 
 import torch
-from torch import nn
 
-from tools import oracle, reference_values
-from tools.bench.measure import compare, in_process, measure_models, table, with_counterpart
-from zoo_core import get_model_builder
+from tools import counterparts, reference_values
+from tools.bench.measure import compare, in_process, least_ratio, measure_models, table, with_counterpart
 
 # What the published weights are evaluated on: images whose shorter side is 520 pixels.
 HEIGHT, WIDTH = 520, 693
 
 
-def pair(name: str) -> tuple[nn.Module, nn.Module]:
-    """Our model and torchvision's, with the same parameters, in the form for published weights."""
-    kwargs = {"weights_backbone": None} | ({} if name.startswith("lraspp") else {"aux_loss": True})
-    with reference_values.no_random_init():
-        ours = reference_values.fill_parameters(get_model_builder(name)(**kwargs))
-        theirs = oracle.torchvision().models.get_model_builder(name)(**kwargs).eval()
-    theirs.load_state_dict(ours.state_dict(), assign=True)
-    return ours, theirs
-
-
 def measure(name: str) -> list[str]:
     """The row of one builder."""
-    ours, theirs = pair(name)
+    # The form that the published weights are for.
+    ours, theirs = counterparts.pair(name, **({} if name.startswith("lraspp") else {"aux_loss": True}))
     x = reference_values.image(1, 1, 3, HEIGHT, WIDTH)
     expected, got = theirs(x), ours(x)
     error = max(float((got[key] - expected[key]).abs().max() / expected[key].abs().max()) for key in expected)
@@ -39,7 +28,7 @@ def measure(name: str) -> list[str]:
 _PREPARE = """
 import json, torch
 from collections import OrderedDict
-from tools.bench.measure import resident, with_counterpart
+from tools.bench.measure import resident
 class Backbone(torch.nn.Module):
     def forward(self, x):
         return OrderedDict(out=torch.zeros(1, 21, 256, 256))
@@ -86,9 +75,7 @@ def main() -> None:
         ["model", "ours", "torchvision", "ratio", "of medians", "difference"],
         rows,
     )
-    if rows:
-        slowest = min(rows, key=lambda row: float(row[3]))
-        print(f"\nleast ratio: {slowest[0]} {slowest[3]}")
+    least_ratio(rows, 3)
 
     at_once = (
         "torch.nn.functional.interpolate(scores[None], size=({size}, {size}), mode='bilinear', "

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from tools import oracle
-from tools.bench.measure import compare, measure_models, table
+from tools.bench.measure import compare, least_ratio, measure_models, table
 from zoo_core.images import to_pil_image
 from zoo_core.training import transforms as ours
 from zoo_core.training.transforms import Sample, pipelines
@@ -295,8 +295,7 @@ def main(seconds: float = 2.0) -> None:
         ["transform", "ours", "torchvision", "ratio", "of medians"],
         rows,
     )
-    slowest = min(rows, key=lambda row: float(row[3]))
-    print(f"\nleast ratio: {slowest[0]} {slowest[3]}")
+    least_ratio(rows, 3)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,9 @@ from pathlib import Path
 
 import av
 import torch
-from torch import nn
 
-from tools import oracle, reference_values
+from tools import counterparts, reference_values
 from tools.bench.measure import Comparison, compare, in_process, measure_models, table, with_counterpart
-from zoo_core import get_model_builder
 from zoo_core.videos import VideoFile
 from zoo_video import read_clips
 
@@ -25,7 +23,7 @@ _CLIPS = (10, 100, 1000)
 # Most memory above that before, threads and open files while clips are read.
 _READING = """
 import json, os, torch
-from tools.bench.measure import resident, with_counterpart
+from tools.bench.measure import resident
 from zoo_video import read_clips
 torch.set_num_threads(1)
 shrink = lambda frame: frame[:, ::4, ::4].clone()
@@ -41,7 +39,7 @@ print(json.dumps([resident(peak=True) - before, threads, files]))
 _MEMORY = """
 import json
 import torch
-from tools.bench.measure import resident, with_counterpart
+from tools.bench.measure import resident
 {imports}
 torch.set_num_threads({threads})
 with torch.inference_mode():
@@ -62,15 +60,6 @@ def shape(name: str) -> tuple[int, ...]:
     return 1, 3, 16, size, size
 
 
-def pair(name: str) -> tuple[nn.Module, nn.Module]:
-    """Our model and torchvision's, with the same parameters."""
-    with reference_values.no_random_init():
-        ours = reference_values.fill_parameters(get_model_builder(name)())
-        theirs = oracle.builder(name)().eval()
-    theirs.load_state_dict(ours.state_dict(), assign=True)
-    return ours, theirs
-
-
 def peak(imports: str, name: str) -> float:
     """Megabytes. Freed memory goes back to the system at once, so that only what is in use counts."""
     code = _MEMORY.format(imports=imports.format(name=name), shape=shape(name), threads=torch.get_num_threads())
@@ -79,7 +68,7 @@ def peak(imports: str, name: str) -> float:
 
 def timed(name: str) -> tuple[Comparison, float]:
     """Times of both, and the largest difference of their outputs relative to the largest output."""
-    ours, theirs = pair(name)
+    ours, theirs = counterparts.pair(name)
     x = reference_values.image(1, *shape(name))
     expected = theirs(x)
     error = float((ours(x) - expected).abs().max() / expected.abs().max())

@@ -44,7 +44,6 @@ LIMIT = 300
 _LOOKING = ("list", "info", "recipes", "catalog", "demo", "cache")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 _INLINE_COMMAND = re.compile(r"`(zoo [a-z]+ [^`]+)`")
-_ASSIGNMENT = re.compile(r"^\w+=\S* ")
 
 
 @dataclass

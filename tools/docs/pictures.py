@@ -30,9 +30,6 @@ from zoo_core.training import train
 from zoo_core.videos import frames
 
 FOLDER = ROOT / "shared/zoo-core/docs/images"
-MOST = 1_000_000
-"""Bytes of all pictures together."""
-
 GARMENTS = ROOT / "packages/zoo-classification/src/zoo_classification/samples"
 MOVING = ROOT / "packages/zoo-flow/src/zoo_flow/samples"
 CLASSIFIER, WEIGHTS = "shufflenet_v2_x0_5", "FASHIONMNIST_V1"
