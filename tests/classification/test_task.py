@@ -96,6 +96,12 @@ def test_equals_the_models_own_pipeline(tmp_path, monkeypatch):
             assert [label for _, label, _ in result.top(3)] == [weights.meta["categories"][i] for i in best.indices]
 
 
+def test_printed_are_the_best_classes_not_all_labels():
+    result = Classification(torch.tensor([0.125, 0.5, 0.0625, 0.25, 0.0625, 0.0]), LABELS)
+    assert repr(result) == "Classification('red' 50.0%, 'blue' 25.0%, 'dark' 12.5%, ...)"
+    assert repr(Classification(torch.tensor([0.25, 0.75]), ["no", "yes"])) == "Classification('yes' 75.0%, 'no' 25.0%)"
+
+
 def test_words_and_json():
     task = means_task(topk=2)
     (result,) = run(task, Means(), picture(3, 1, 0))  # logits 0, 3, 1, 0, -5, -6: e**3 of a sum of 24.81

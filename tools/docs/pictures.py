@@ -16,41 +16,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from tools import fashion_mnist
 from tools.compose import scenes, sources
 from tools.distributions import ROOT
+from tools.docs.drawn import GAP, GROUND, INK, Node, bars, below, beside, captioned, chart, diagram, font, matrix
 from tools.fashion_mnist import CLASSES as KINDS
-from zoo_core import predicting
+from zoo_core import get_model, get_model_weights, predicting
 from zoo_core.drawing import class_color, draw_objects, enlarged, overlay_labels, paint_classes
 from zoo_core.embedding import embed
-from zoo_core.images import open_image, write_png
+from zoo_core.features import features as extracted
+from zoo_core.features import model_features
+from zoo_core.images import open_image, to_pil_image, write_png
 from zoo_core.training import train
 from zoo_core.videos import frames
 
 FOLDER = ROOT / "shared/zoo-core/docs/images"
 GARMENTS = ROOT / "packages/zoo-classification/src/zoo_classification/samples"
 MOVING = ROOT / "packages/zoo-flow/src/zoo_flow/samples"
+CAT, COFFEE, MOTORCYCLE = (f"skimage/{name}.png" for name in ("chelsea", "coffee", "motorcycle_left"))
+PHOTOGRAPHS = "efficientnet_lite0"
 CLASSIFIER, WEIGHTS = "shufflenet_v2_x0_5", "FASHIONMNIST_V1"
 VIDEOS = ROOT / "packages/zoo-video/src/zoo_video/samples"
-_WIDTH = 960
-_GAP = 12
-_GROUND, _INK, _FAINT = (255, 255, 255), (24, 26, 31), (120, 124, 134)
-_COLORS = [(38, 98, 217), (214, 106, 22), (30, 140, 90)]
-
-
-def beside(images: Sequence[Image.Image], width: int = _WIDTH) -> Image.Image:
-    """Images of equal height beside each other."""
-    height = min(image.height for image in images)
-    scaled = [image.resize((round(image.width * height / image.height), height)) for image in images]
-    total = sum(image.width for image in scaled) + _GAP * (len(scaled) - 1)
-    sheet = Image.new("RGB", (total, height), _GROUND)
-    left = 0
-    for image in scaled:
-        sheet.paste(image, (left, 0))
-        left += image.width + _GAP
-    return sheet.resize((width, round(height * width / total)), Image.Resampling.LANCZOS)
 
 
 def classify() -> Image.Image:
@@ -118,73 +106,11 @@ def search() -> Image.Image:
         for query in (0, 18, 23):
             near = (matrix @ matrix[query]).topk(6)
             drawn = [
-                _captioned(open_image(Path(temporary, f"{int(row):03}.png")), "query" if n == 0 else f"{score:.3f}")
+                captioned(open_image(Path(temporary, f"{int(row):03}.png")), "query" if n == 0 else f"{score:.3f}")
                 for n, (score, row) in enumerate(zip(near.values.tolist(), near.indices, strict=True))
             ]
             rows.append(beside(drawn, 720))
-    sheet = Image.new("RGB", (720, sum(row.height for row in rows) + _GAP * (len(rows) - 1)), _GROUND)
-    for number, row in enumerate(rows):
-        sheet.paste(row, (0, number * (row.height + _GAP)))
-    return sheet
-
-
-def _captioned(image: Image.Image, text: str) -> Image.Image:
-    tile = Image.new("RGB", (112, 134), _GROUND)
-    tile.paste(image.convert("RGB").resize((112, 112), Image.Resampling.NEAREST))
-    ImageDraw.Draw(tile).text((56, 116), text, _INK, ImageFont.load_default(14), anchor="ma")
-    return tile
-
-
-def chart(
-    title: str,
-    series: dict[str, list[tuple[float, float]]],
-    horizontal: str,
-    *,
-    ticks: Sequence[float],
-    power: bool = False,
-) -> Image.Image:
-    """Curves in one frame.
-
-    Args:
-        title: above, with the unit of the vertical axis.
-        series: the points of each curve, by the name that the legend gives it.
-        horizontal: what the horizontal axis counts.
-        ticks: numbers at the vertical axis.
-        power: whether the horizontal numbers are powers of two, which stand there in their place.
-    """
-    scale = 2
-    width, height, left, top, right, bottom = 760 * scale, 300 * scale, 60 * scale, 44 * scale, 20 * scale, 44 * scale
-    image = Image.new("RGB", (width, height), _GROUND)
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(14 * scale)
-    points = [point for curve in series.values() for point in curve]
-    x_min, x_max = min(x for x, _ in points), max(x for x, _ in points)
-    y_min, y_max = min(0.0, *(y for _, y in points)), max(*ticks, *(y for _, y in points))
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return (
-            left + (x - x_min) / (x_max - x_min) * (width - left - right),
-            height - bottom - (y - y_min) / (y_max - y_min) * (height - top - bottom),
-        )
-
-    draw.text((left, 12 * scale), title, _INK, font)
-    for value in ticks:
-        _, y = place(x_min, value)
-        draw.line([(left, y), (width - right, y)], (225, 227, 232), scale)
-        draw.text((left - 6 * scale, y), f"{value:g}", _FAINT, font, anchor="rm")
-    for value in sorted({x for x, _ in points}):
-        shown = f"{2**value:g}" if power else f"{value:g}"
-        draw.text((place(value, y_min)[0], height - bottom + 8 * scale), shown, _FAINT, font, anchor="ma")
-    draw.text((width - right, height - 4 * scale), horizontal, _FAINT, font, anchor="rd")
-    at = width - right
-    for (name, curve), color in zip(reversed(series.items()), reversed(_COLORS[: len(series)]), strict=True):
-        draw.line([place(*point) for point in curve], color, 3 * scale, joint="curve")
-        for point in curve:
-            x, y = place(*point)
-            draw.ellipse([x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale], color)
-        draw.text((at, 12 * scale), name, color, font, anchor="ra")
-        at -= round(draw.textlength(name, font)) + 18 * scale
-    return image.resize((width // scale, height // scale), Image.Resampling.LANCZOS)
+    return below(rows)
 
 
 def fine_tune() -> Image.Image:
@@ -241,10 +167,10 @@ def tasks() -> Image.Image:
         "int8 classification": named["zoo_quantized"],
     }
     width, height, title = 420, 210, 30
-    sheet = Image.new("RGB", (3 * width + 2 * _GAP, 2 * (height + title) + _GAP), _GROUND)
+    sheet = Image.new("RGB", (3 * width + 2 * GAP, 2 * (height + title) + GAP), GROUND)
     for number, (name, image) in enumerate(tiles.items()):
-        left, top = number % 3 * (width + _GAP), number // 3 * (height + title + _GAP)
-        ImageDraw.Draw(sheet).text((left, top + 4), name, _INK, ImageFont.load_default(17))
+        left, top = number % 3 * (width + GAP), number // 3 * (height + title + GAP)
+        ImageDraw.Draw(sheet).text((left, top + 4), name, INK, font(17))
         # Wide ones are shown whole.
         fitted = ImageOps.fit if image.height > height else ImageOps.contain
         sheet.paste(fitted(image, (width, height)), (left, top + title))
@@ -267,6 +193,294 @@ def _frames(path: Path) -> Image.Image:
     return overlay_labels(row, [path.stem])
 
 
+def evaluate() -> Image.Image:
+    """What the classifier that ships takes held-out garments for."""
+    images, labels = fashion_mnist.load("t10k")
+    counts = [[0] * len(KINDS) for _ in KINDS]
+    with tempfile.TemporaryDirectory() as temporary:
+        for number in range(2000):
+            write_png(images[number][None], str(Path(temporary, f"{number:04}.png")))
+        for number, one in enumerate(predicting.predict(CLASSIFIER, temporary, weights=WEIGHTS, options={"topk": 1})):
+            assert isinstance(one, predicting.Prediction)
+            counts[int(labels[number])][one.result.top(1)[0][0]] += 1
+    right = sum(counts[kind][kind] for kind in range(len(KINDS)))
+    return matrix(f"what 2,000 held-out garments were taken for: {right / 20:.1f}% right", KINDS, counts)
+
+
+def export() -> Image.Image:
+    return diagram(
+        [
+            [Node("weights", ["zoo export resnet50"]), Node("a checkpoint", ["--checkpoint mine.pth"])],
+            [Node("zoo export", ["recorded once, compared", "with eager at four sizes"], ours=True)],
+            [
+                Node("resnet50.onnx", ["--format onnx"]),
+                Node("resnet50.xml, .bin", ["--format openvino"]),
+                Node("resnet50.pt2", ["--format pt2"]),
+            ],
+            [
+                Node("ONNX Runtime, TensorRT, ..."),
+                Node("OpenVINO"),
+                Node("torch alone"),
+                Node("zoo predict, zoo evaluate", ours=True),
+            ],
+        ],
+        [
+            *(("weights", "zoo export"), ("a checkpoint", "zoo export"), ("zoo export", "resnet50.onnx")),
+            *(("zoo export", "resnet50.xml, .bin"), ("zoo export", "resnet50.pt2")),
+            *(("resnet50.onnx", "ONNX Runtime, TensorRT, ..."), ("resnet50.xml, .bin", "OpenVINO")),
+            *(("resnet50.pt2", "torch alone"), ("resnet50.onnx", "zoo predict, zoo evaluate")),
+            *(("resnet50.xml, .bin", "zoo predict, zoo evaluate"), ("resnet50.pt2", "zoo predict, zoo evaluate")),
+        ],
+    )
+
+
+def engines() -> Image.Image:
+    """The page's own table of classifiers."""
+    text = (ROOT / "shared/zoo-core/docs/engines.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| [\d.]+ \|", text, re.MULTILINE)
+    kinds = ("ONNX Runtime", "OpenVINO", "OpenVINO, bf16")
+    groups = {name: dict(zip(kinds, map(float, values), strict=True)) for name, *values in rows}
+    return bars("times as fast as torchvision in eager mode", groups, mark=1)
+
+
+def fast() -> Image.Image:
+    """What the page's own table says in ranges."""
+    text = (ROOT / "shared/zoo-core/docs/fast.md").read_text(encoding="utf-8")
+    found = re.findall(r"([A-Za-z]\w+(?: \w+)*) ([\d.]+) to ([\d.]+) times", text)
+    groups = {name: {"least": float(least), "most": float(most)} for name, least, most in found}
+    return bars("times as fast as torchvision, on one processor", groups, mark=1)
+
+
+def features() -> Image.Image:
+    """A photograph, and the mean over the channels of each stage of a classifier."""
+    image = open_image(sources.installed(CAT))
+    model, weights = get_model(PHOTOGRAPHS, weights="DEFAULT").eval(), get_model_weights(PHOTOGRAPHS)["DEFAULT"]
+    sample = weights.transforms()(image)
+    told = model_features(PHOTOGRAPHS)
+    with torch.inference_mode():
+        maps = extracted(model, sample[None], layers=[stage.name for stage in told.stages])
+    tiles = [captioned(ImageOps.fit(image, (224, 224)), "image", 150)]
+    for stage in told.stages:
+        mean = maps[stage.name][0].abs().mean(0)
+        levels = ((mean - mean.min()) / (mean.max() - mean.min()) * 255).round().to(torch.uint8)
+        caption = f"{stage.channels} x {mean.shape[0]} x {mean.shape[1]}"
+        tiles.append(captioned(to_pil_image(levels[None]), caption, 150))
+    return beside(tiles)
+
+
+def quantize() -> Image.Image:
+    """What the float model and the int8 one see in the same photographs."""
+    photographs = [sources.installed(name) for name in (CAT, COFFEE, MOTORCYCLE)]
+    rows = []
+    for model, kind in ((PHOTOGRAPHS, "float32, 18.6 MB"), (f"quantized_{PHOTOGRAPHS}", "int8, 4.7 MB")):
+        found = predicting.predict(model, photographs, weights="DEFAULT", options={"topk": 1})
+        tiles = []
+        for one in found:
+            assert isinstance(one, predicting.Prediction)
+            ((_, label, score),) = one.result.top(1)
+            photo = ImageOps.fit(one.input, (200, 150))
+            tile = Image.new("RGB", (200, 176), GROUND)
+            tile.paste(photo)
+            ImageDraw.Draw(tile).text((100, 156), f"{label} {score:.0%}", INK, font(14), anchor="ma")
+            tiles.append(tile)
+        name = Image.new("RGB", (150, 176), GROUND)
+        ImageDraw.Draw(name).text((4, 66), kind.replace(", ", "\n"), INK, font(16))
+        rows.append(beside([name, *tiles], 780))
+    return below(rows)
+
+
+def own_checkpoint() -> Image.Image:
+    verbs = ("predict", "evaluate", "train", "embed", "export")
+    return diagram(
+        [
+            [
+                Node("mine.pth", ["a state dict, or one in", '{"model": ..., "epoch": ...}']),
+                Node("mine.safetensors", ["names of torchvision or timm"]),
+            ],
+            [
+                Node(
+                    "resnet50, --checkpoint",
+                    ["no code in it runs", "module. is taken off", "classes: read off the head"],
+                    ours=True,
+                )
+            ],
+            [Node(f"zoo {verb}") for verb in verbs],
+        ],
+        [
+            ("mine.pth", "resnet50, --checkpoint"),
+            ("mine.safetensors", "resnet50, --checkpoint"),
+            *(
+                ("resnet50, --checkpoint", f"zoo {verb}")
+                for verb in ("predict", "evaluate", "train", "embed", "export")
+            ),
+        ],
+    )
+
+
+def from_torchvision() -> Image.Image:
+    return _changed(
+        [
+            ("-", "from torchvision.models import resnet50, ResNet50_Weights"),
+            ("+", "from zoo_classification import resnet50, ResNet50_Weights"),
+            ("-", "from torchvision.models.detection import maskrcnn_resnet50_fpn"),
+            ("+", "from zoo_detection import maskrcnn_resnet50_fpn"),
+            ("-", "from torchvision.ops import nms, roi_align"),
+            ("+", "from zoo_detection.ops import nms, roi_align"),
+            (" ", ""),
+            (" ", "model = resnet50(weights=ResNet50_Weights.DEFAULT).eval()"),
+        ]
+    )
+
+
+def from_timm() -> Image.Image:
+    return _changed(
+        [
+            ("-", 'model = timm.create_model("convnext_tiny", num_classes=37)'),
+            ("+", 'model = zoo_core.get_model("convnext_tiny", checkpoint="convnext_tiny.safetensors")'),
+            (" ", ""),
+            ("-", "stem.0.weight                           stages.0.blocks.0.conv_dw.weight"),
+            ("+", "features.0.0.weight                     features.1.0.block.0.weight"),
+        ]
+    )
+
+
+def _changed(lines: Sequence[tuple[str, str]]) -> Image.Image:
+    """Lines of code of which some go (-) and some come (+)."""
+    colors = {"-": ((255, 235, 233), (150, 30, 30)), "+": ((230, 248, 234), (20, 95, 45)), " ": (GROUND, INK)}
+    image = Image.new("RGB", (1520, 20 + 52 * len(lines)), GROUND)
+    draw = ImageDraw.Draw(image)
+    for number, (mark, text) in enumerate(lines):
+        ground, ink = colors[mark]
+        top = 10 + 52 * number
+        draw.rectangle([0, top, image.width, top + 52], ground)
+        for place, part in zip((16, 56, 780), (mark, *re.split(r" {4,}", text)), strict=False):
+            draw.text((place, top + 12), part, ink, font(26))
+    return image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
+
+
+def own_package() -> Image.Image:
+    verbs = ("list, info, catalog", "predict, embed", "evaluate", "train", "export, bench")
+    return diagram(
+        [
+            [
+                Node("my-models", ["pyproject.toml: zoo.catalogs", "catalog.toml, nets.py"], ours=True),
+                Node("zoo-classification"),
+                Node("zoo-detection, ..."),
+            ],
+            [Node("zoo-core", ["finds catalogues of all that", "is installed"])],
+            [Node(f"zoo {verb}") for verb in verbs],
+        ],
+        [
+            *((name, "zoo-core") for name in ("my-models", "zoo-classification", "zoo-detection, ...")),
+            *(("zoo-core", f"zoo {verb}") for verb in verbs),
+        ],
+    )
+
+
+def offline() -> Image.Image:
+    return diagram(
+        [
+            [Node("where weights are published", ["download.pytorch.org"])],
+            [
+                Node("a machine with network", ["zoo download resnet50"]),
+                Node("a mirror of yours", ["ZOO_MIRROR=https://..."]),
+            ],
+            [
+                Node("a machine without", ["a copy of the cache", "ZOO_OFFLINE=1"], ours=True),
+                Node("machines behind a firewall", ["hashes are those of the catalogue"], ours=True),
+            ],
+        ],
+        [
+            ("where weights are published", "a machine with network"),
+            ("where weights are published", "a mirror of yours"),
+            ("a machine with network", "a machine without"),
+            ("a mirror of yours", "machines behind a firewall"),
+        ],
+    )
+
+
+def clusters() -> Image.Image:
+    return diagram(
+        [
+            [Node("zoo train ...", ["one line, everywhere"], ours=True)],
+            [
+                Node("a laptop", ["1 process"]),
+                Node("a machine of 8 GPUs", ["--nproc-per-node 8"]),
+                Node("8 machines of 8", ["torchrun, Slurm, Kubernetes"]),
+            ],
+            [
+                Node(
+                    "run/",
+                    ["the same step, the same samples", "best.pth, last.pth, metrics", "--resume goes on with it"],
+                    ours=True,
+                )
+            ],
+        ],
+        [
+            *(("zoo train ...", name) for name in ("a laptop", "a machine of 8 GPUs", "8 machines of 8")),
+            *((name, "run/") for name in ("a laptop", "a machine of 8 GPUs", "8 machines of 8")),
+        ],
+    )
+
+
+def serving() -> Image.Image:
+    return diagram(
+        [
+            [Node("client 1", ["POST an image"]), Node("client 2"), Node("client 3")],
+            [Node("a server from the index", ["mosec: gathers requests", "that come at a time"])],
+            [Node("process 1", ["a batch"]), Node("process 2", ["a batch"])],
+            [Node("fashion.onnx", ["says what it is: labels,", "preprocessing, task"], ours=True)],
+        ],
+        [
+            *((f"client {number}", "a server from the index") for number in (1, 2, 3)),
+            *(("a server from the index", f"process {number}") for number in (1, 2)),
+            *((f"process {number}", "fashion.onnx") for number in (1, 2)),
+        ],
+    )
+
+
+def tested() -> Image.Image:
+    compared = [
+        (Node("names, state dicts, outputs", ["every builder"]), Node("torchvision", ["recorded, or run beside"])),
+        (Node("NMS, RoIAlign"), Node("plain loops, cases by hand")),
+        (Node("exported files"), Node("eager, in a second runtime")),
+        (Node("figures"), Node("pycocotools, sums by hand", ["all held-out data"])),
+        (Node("downloads"), Node("real servers", ["that break off, lie or crawl"])),
+        (Node("interruptions"), Node("processes that are killed")),
+        (Node("damaged files"), Node("a clear error, nothing lost")),
+    ]
+    links = [(one.title, other.title) for one, other in compared]
+    return diagram([[one for one, _ in compared], [other for _, other in compared]], links)
+
+
+def clip() -> Image.Image:
+    """Frames of two clips that ship, with the motion that they show."""
+    return beside([_frames(VIDEOS / f"{name}.mp4") for name in ("growing", "left")])
+
+
+def bands() -> Image.Image:
+    """An image as bands on top of each other, and how the first layer is made for them."""
+    channels = open_image(sources.installed(CAT)).resize((150, 100)).split()
+    tiles = [*channels, ImageOps.invert(channels[0]), ImageOps.equalize(channels[1])]
+    names = ("red", "green", "blue", "near infrared", "...")
+    stack = Image.new("RGB", (150 + 60 * (len(tiles) - 1) + 130, 100 + 26 * (len(tiles) - 1)), GROUND)
+    draw = ImageDraw.Draw(stack)
+    for number, (tile, name) in reversed(list(enumerate(zip(tiles, names, strict=True)))):
+        left, top = 60 * number, 26 * number
+        stack.paste(tile.convert("RGB"), (left, top))
+        draw.rectangle([left, top, left + 149, top + 99], None, GROUND, 2)
+        draw.text((left + 156, top + 4), name, INK, font(14))
+    shown = diagram(
+        [
+            [Node("field.tif", ["12 bands, 16 bits"])],
+            [Node("--in-channels 12", ["first layer and normalisation", "made from those for RGB"], ours=True)],
+            [Node("any model of any task")],
+        ],
+        [("field.tif", "--in-channels 12"), ("--in-channels 12", "any model of any task")],
+    )
+    return below([stack, shown])
+
+
 PICTURES: dict[str, Callable[[], Image.Image]] = {
     "classify": classify,
     "detect": detect,
@@ -275,6 +489,22 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
     "search": search,
     "fine-tune": fine_tune,
     "scale": scale,
+    "evaluate": evaluate,
+    "export": export,
+    "engines": engines,
+    "fast": fast,
+    "features": features,
+    "quantize": quantize,
+    "own-checkpoint": own_checkpoint,
+    "from-torchvision": from_torchvision,
+    "from-timm": from_timm,
+    "own-package": own_package,
+    "offline": offline,
+    "clusters": clusters,
+    "serving": serving,
+    "tested": tested,
+    "bands": bands,
+    "clip": clip,
     "tasks": tasks,
 }
 

@@ -121,7 +121,7 @@ def _spread(count: int, most: int) -> list[int]:
     return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassifiedClip(Classification):
     """What a classifier makes of one clip.
 
@@ -134,7 +134,7 @@ class ClassifiedClip(Classification):
     end: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassifiedVideo(Classification):
     """What a classifier makes of one video: its probabilities are the mean over the clips.
 

@@ -12,7 +12,7 @@ from zoo_core.tasks import Score
 __all__ = ["Accuracy", "Classification"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Classification:
     """What a classifier makes of one input.
 
@@ -23,6 +23,11 @@ class Classification:
 
     probabilities: Tensor
     labels: Sequence[str]
+
+    def __repr__(self) -> str:
+        """The three best classes, since a thousand would fill the screen: ``Classification('cock' 93.1%, ...)``."""
+        best = ", ".join(f"{label!r} {score:.1%}" for _, label, score in self.top(3))
+        return f"{type(self).__name__}({best}{', ...' if len(self.probabilities) > 3 else ''})"
 
     def top(self, count: int) -> list[tuple[int, str, float]]:
         """The most likely classes, best first, at most ``count``: index, label, probability."""
