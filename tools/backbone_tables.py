@@ -44,11 +44,11 @@ def _size(model: catalog.Model) -> int:
 
 
 def one_step(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[float, float]:
-    """The loss before and after a small step of training on the same batch.
+    """The loss before and after a step of training on the same batch.
 
-    If that is greater, after other steps, and at last after a dozen.
-
-    What draws at random (dropout, stochastic depth, anchors that are looked at) draws the same each time.
+    Steps of several sizes are tried until the loss falls, each from where the model stood; if it never does, a dozen
+    steps in a row. What draws at random (dropout, stochastic depth, which anchors are sampled) draws the same each
+    time.
     """
     model.train()
     state = copy.deepcopy(model.state_dict())

@@ -7,18 +7,15 @@ Takes a minute on one core; deterministic for a torch build and a number of thre
 on photographs that it was not calibrated on, and on crops of them, and writes the checkpoint, named by its hash.
 """
 
-import argparse
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tools import embedded_checkpoints
+from tools import quantizing
 from tools.compose.sources import installed
-from tools.quantize_fashion_mnist import compacted
 from zoo_classification import EfficientNet_Lite0_Weights
 from zoo_core.images import open_image
 from zoo_quantized import efficientnet_lite0, quantize_model
@@ -63,22 +60,14 @@ def agreement(one: nn.Module, other: nn.Module, images: Tensor) -> tuple[float, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("."), help="folder for the checkpoint")
-    parser.add_argument("--images", type=int, default=96, help="crops to calibrate with")
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    output, count = quantizing.options(__doc__, "crops to calibrate with", 96)
     model = efficientnet_lite0(weights=EfficientNet_Lite0_Weights.IMAGENET1K_V1).eval()
-    quantized = quantize_model(model, crops(CALIBRATION, arguments.images, seed=0).split(8), backend=BACKEND)
-    path = embedded_checkpoints.save(
-        compacted(quantized.state_dict()), arguments.output, "efficientnet_lite0_imagenet1k_fbgemm"
-    )
+    quantized = quantize_model(model, crops(CALIBRATION, count, seed=0).split(8), backend=BACKEND)
     whole = torch.stack([PREPROCESSING(open_image(installed(name))) for name in HELD_OUT])
     for what, images in (("photographs", whole), ("crops of them", crops(HELD_OUT, 100, seed=1))):
         same, apart = agreement(model, quantized, images)
         print(f"{len(images)} {what}: the same first label on {100 * same:.0f} %, probabilities {apart:.3f} apart")
-    print(f"{path}, {path.stat().st_size / 2**20:.3f} MB")
+    quantizing.save(quantized, output, "efficientnet_lite0_imagenet1k_fbgemm")
 
 
 if __name__ == "__main__":

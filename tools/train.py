@@ -239,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except InterruptedError as error:
         parser.exit(130, f"{parser.prog}: {error}\n")
-    print(f"{file}: {file.stat().st_size / 2**20:.3f} MB")
+    print(f"{file}: {file.stat().st_size / 2**20:.3f} MiB")
     print(
         f"{found.samples} held-out samples: {', '.join(f'{name} {value:.3f}' for name, value in found.metrics.items())}"
     )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from support import reference
-from tools import embedded_checkpoints, quantize_fashion_mnist
+from tools import embedded_checkpoints, quantize_fashion_mnist, quantizing
 from zoo_classification import ShuffleNet_V2_X0_5_Weights
 from zoo_core import checkpoints
 from zoo_quantized import ShuffleNet_V2_X0_5_QuantizedWeights, quantize_model, shufflenet_v2_x0_5
@@ -55,7 +55,7 @@ def test_torch_reads_it(file):
 def test_compacting_keeps_every_value(tmp_path):
     """In a file less than half as large above its integers."""
     model = quantize_model(shufflenet_v2_x0_5(weights=FLOAT), [reference.image(1, 2, 3, 64, 64)])
-    tensors = quantize_fashion_mnist.compacted(model.state_dict())
+    tensors = quantizing.compacted(model.state_dict())
     path = embedded_checkpoints.save(tensors, tmp_path, "compact")
     read = torch.load(path, weights_only=True)
     published.assert_same(read, model.state_dict())
@@ -63,7 +63,7 @@ def test_compacting_keeps_every_value(tmp_path):
     integers = sum(p.numel() for p in shufflenet_v2_x0_5(num_classes=10).parameters() if p.ndim > 1)
     assert path.stat().st_size - integers < 0.5 * ((tmp_path / "plain.pth").stat().st_size - integers)
     assert path.name == f"compact-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth"
-    again = embedded_checkpoints.save(quantize_fashion_mnist.compacted(model.state_dict()), tmp_path, "compact")
+    again = embedded_checkpoints.save(quantizing.compacted(model.state_dict()), tmp_path, "compact")
     assert again.read_bytes() == path.read_bytes(), "deterministic"
 
 

@@ -106,4 +106,4 @@ def main() -> None:
         long = write_clip(folder / "long.mp4", 10 * _FRAMES)
         before, after = in_process(_MEMORY.format(short=str(clip), path=str(long), out=str(folder / "out")))
         peaks = [["300 frames", f"{before:.0f}"], ["3,000 frames", f"{after:.0f}"]]
-        table("Most memory, with --output", ["", "MB"], peaks)
+        table("Most memory, with --output", ["", "MiB"], peaks)

@@ -32,7 +32,7 @@ def pair(name: str) -> tuple[nn.Module, nn.Module]:
 
 
 def peak(name: str, which: str) -> float:
-    """MB that a forward pass in a fresh process needs at most, beside what the models take."""
+    """MiB that a forward pass in a fresh process needs at most, beside what the models take."""
     return in_process(
         f"from tools.bench.detection import peak_of; print(peak_of({name!r}, {which!r}))",
         OMP_NUM_THREADS=str(torch.get_num_threads()),
@@ -81,7 +81,7 @@ def pasted(form: str) -> object:
 
 
 def peak_of_masks(form: str) -> float:
-    """MB that the masks take at most."""
+    """MiB that the masks take at most."""
     from zoo_detection.masks import crop_masks
 
     crop_masks(*objects(), (64, 64))  # what the first call needs once
@@ -103,7 +103,7 @@ def measure_masks() -> None:
                 OMP_NUM_THREADS=str(torch.get_num_threads()),
             )
         rows.append([form, f"{1e3 * min(times):.0f}", f"{memory:.0f}"])
-    table(f"Masks of {OBJECTS} objects on {LARGE[0]}x{LARGE[1]}", ["masks", "ms", "MB"], rows)
+    table(f"Masks of {OBJECTS} objects on {LARGE[0]}x{LARGE[1]}", ["masks", "ms", "MiB"], rows)
 
 
 def main() -> None:
@@ -112,8 +112,8 @@ def main() -> None:
     print(f"operators: {zoo_detection.ops.backend()}")
     rows = measure_models(with_counterpart(zoo_detection), measure)
     table(
-        f"Detection, one image of {SIZE[0]}x{SIZE[1]}, {torch.get_num_threads()} threads: ms (fastest run), peak MB",
-        ["model", "ours", "torchvision", "ratio", "of medians", "MB", "MB torchvision", "detections"],
+        f"Detection, one image of {SIZE[0]}x{SIZE[1]}, {torch.get_num_threads()} threads: ms (fastest run), peak MiB",
+        ["model", "ours", "torchvision", "ratio", "of medians", "MiB", "MiB torchvision", "detections"],
         rows,
     )
     measure_masks()

@@ -14,8 +14,8 @@ from zoo_core import get_model_builder, get_model_weights
 from zoo_quantized import quantize_model, select_engine
 
 
-def megabytes(state_dict: dict[str, Any]) -> float:
-    """Size of the file that holds a state dict."""
+def mebibytes(state_dict: dict[str, Any]) -> float:
+    """Size of the file that holds a state dict, in MiB."""
     buffer = io.BytesIO()
     torch.save(state_dict, buffer)
     return buffer.tell() / 2**20
@@ -37,7 +37,7 @@ def measure(name: str) -> list[str]:
     error = float((ours(x) - theirs(x)).abs().max())
     against_float = compare(lambda: ours(x), lambda: floating(x), seconds=4.0, at_least=5)
     against_theirs = compare(lambda: ours(x), lambda: theirs(x), seconds=4.0, at_least=5)
-    small, large = megabytes(ours.state_dict()), megabytes(floating.state_dict())
+    small, large = mebibytes(ours.state_dict()), mebibytes(floating.state_dict())
     return [
         name,
         backend,
@@ -61,8 +61,8 @@ def main() -> None:
     rows = measure_models(with_counterpart(zoo_quantized), measure)
     timing = ["model", "backend", "int8", "float", "ratio", "torchvision", "ratio", "of medians", "difference"]
     table(
-        f"Int8 classification, one image, {torch.get_num_threads()} threads: milliseconds (fastest run), MB",
-        [*timing, "int8 MB", "float MB", "ratio"],
+        f"Int8 classification, one image, {torch.get_num_threads()} threads: milliseconds (fastest run), MiB",
+        [*timing, "int8 MiB", "float MiB", "ratio"],
         rows,
     )
     least_ratio(rows, 6, "least ratio to torchvision's")

@@ -81,7 +81,7 @@ def main() -> None:
             theirs = _median_build(
                 _ORACLE + _BUILD.format(package="torchvision.models", builder=name, arguments=call + extra), home
             )
-        rows.append([*_row(f"{name} ({size:.0f} MB)", ours[0], theirs[0])])
+        rows.append([*_row(f"{name} ({size:.0f} MiB)", ours[0], theirs[0])])
         rows.append([*_row("  peak memory / file size", ours[1] / size, theirs[1] / size)])
     table(
         "A model from a cached checkpoint: seconds, and peak memory above the imports",

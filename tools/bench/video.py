@@ -61,7 +61,7 @@ def shape(name: str) -> tuple[int, ...]:
 
 
 def peak(imports: str, name: str) -> float:
-    """Megabytes. Freed memory goes back to the system at once, so that only what is in use counts."""
+    """MiB. Freed memory goes back to the system at once, so that only what is in use counts."""
     code = _MEMORY.format(imports=imports.format(name=name), shape=shape(name), threads=torch.get_num_threads())
     return in_process(code, MALLOC_MMAP_THRESHOLD_="1048576")
 
@@ -142,7 +142,7 @@ def measure_reading() -> None:
                 ]
             )
     table(
-        "Reading clips of a video of 600 frames: milliseconds (fastest run), MB of memory above that before",
+        "Reading clips of a video of 600 frames: milliseconds (fastest run), MiB of memory above that before",
         ["", "clips", "one pass", "clips / pass", "memory", "threads", "open files"],
         rows,
     )
@@ -155,7 +155,7 @@ def main() -> None:
     measure_reading()
     rows = measure_models(with_counterpart(zoo_video), measure)
     table(
-        f"Video, one clip, {torch.get_num_threads()} threads: milliseconds (fastest run), and MB of peak memory",
+        f"Video, one clip, {torch.get_num_threads()} threads: milliseconds (fastest run), and MiB of peak memory",
         ["model", "ours", "torchvision", "ratio", "of medians", "difference", "ours", "torchvision", "ratio"],
         rows,
     )
