@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tools import oracle, reference_values
-from tools.model_parity import difference
+from tools import counterparts, oracle, reference_values
+from tools.model_parity import calls_by_module, difference
 from tools.torchvision_operators import torchvision_operators
 from zoo_core import get_model_builder
 
@@ -184,11 +184,8 @@ def filled(name: str) -> tuple[nn.Module, nn.Module]:
     kwargs = small(name)
     if "rcnn" in name:
         kwargs |= {"box_score_thresh": 0.0, "rpn_score_thresh": 0.0, "box_detections_per_img": 20}
-    with reference_values.no_random_init():
-        ours, theirs = (builder(**kwargs) for builder in builders(name))
-    reference_values.fill_parameters(ours)
-    theirs.load_state_dict(ours.state_dict())
-    return ours.double().eval(), theirs.double().eval()
+    ours, theirs = counterparts.pair(name, **kwargs)
+    return ours.double(), theirs.double()
 
 
 def gradient_of_detections(name: str) -> float:
@@ -205,24 +202,13 @@ def gradient_of_detections(name: str) -> float:
 
 
 def calls_of_hooks(name: str) -> float:
-    """A forward hook and a pre-hook on every module that both have."""
+    """A forward hook and a pre-hook on every module that both have.
+
+    Raises:
+        AssertionError: they are called another number of times.
+    """
     images = [image.double() for image in samples(name)[0][:2]]
-    ours, theirs = (calls_by_module(model, images) for model in filled(name))
+    ours, theirs = (calls_by_module(model, (images,)) for model in filled(name))
     differing = [path for path in sorted(ours.keys() & theirs.keys()) if ours[path] != theirs[path]]
     assert not differing, f"hooks differ: {[(path, ours[path], theirs[path]) for path in differing[:3]]}"
     return 0.0
-
-
-def calls_by_module(model: nn.Module, images: list[Tensor]) -> dict[str, int]:
-    """How many hooks of each module a run calls."""
-    calls = dict.fromkeys((path for path, _ in model.named_modules()), 0)
-
-    def count(path: str) -> None:
-        calls[path] += 1
-
-    for path, module in model.named_modules():
-        module.register_forward_hook(lambda *_, path=path: count(path))
-        module.register_forward_pre_hook(lambda *_, path=path: count(path))
-    with torch.inference_mode():
-        model(images)
-    return calls

@@ -55,11 +55,14 @@ def initial_parameters(name: str) -> float:
 
 
 def calls_of_hooks(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor, ...]) -> float:
-    """A pre-hook on every module that both have.
+    """A forward hook and a pre-hook on every module that both have.
 
     Ours may call modules that torchvision bypasses (the projections of attention); never the other way round.
+
+    Raises:
+        AssertionError: they are called another number of times.
     """
-    counts = [_calls_by_module(model, inputs) for model in (ours, theirs)]
+    counts = [calls_by_module(model, inputs) for model in (ours, theirs)]
     differing = {
         path: (counts[0][path], times)
         for path, times in counts[1].items()
@@ -69,15 +72,17 @@ def calls_of_hooks(ours: nn.Module, theirs: nn.Module, inputs: tuple[Tensor, ...
     return 0.0
 
 
-def _calls_by_module(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
+def calls_by_module(model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, int]:
+    """How many hooks of each module a run calls, of two: a forward hook and a pre-hook."""
     counts = {path: 0 for path, _ in model.named_modules(remove_duplicate=False)}
 
     def count(path: str) -> None:
         counts[path] += 1
 
     hooks = [
-        module.register_forward_pre_hook(lambda *_, path=path: count(path))
+        register(lambda *_, path=path: count(path))
         for path, module in model.named_modules(remove_duplicate=False)
+        for register in (module.register_forward_pre_hook, module.register_forward_hook)
     ]
     with torch.no_grad():
         model(*inputs)

@@ -17,6 +17,7 @@ import zoo_core
 from support import reference
 from support.runtimes import onnx_runtime as onnx_runtime
 from support.runtimes import openvino as openvino
+from tools.model_parity import outputs
 
 Inputs = tuple[Tensor, ...]
 
@@ -75,14 +76,6 @@ def small_inputs(name: str, batch: int = 2) -> Inputs:
     side = SMALL_ARGUMENTS.get(name, {}).get("image_size")
     size = (side, side) if side else SMALL_SIZES.get(plain, TASK_SIZES[task])
     return (reference.image(1, batch, 3, *size),)
-
-
-def outputs(result: object) -> list[Tensor]:
-    """The tensors of a model's output, in order."""
-    if isinstance(result, Tensor):
-        return [result]
-    values = result.values() if isinstance(result, dict) else result
-    return [tensor for value in values for tensor in outputs(value)]  # type: ignore[attr-defined]
 
 
 @torch.no_grad()

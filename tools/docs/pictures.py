@@ -30,6 +30,7 @@ from zoo_core.features import features as extracted
 from zoo_core.features import model_features
 from zoo_core.images import open_image, to_pil_image, write_png
 from zoo_core.training import train
+from zoo_core.training.transforms.copy_paste import boxes_of_masks
 from zoo_core.videos import frames
 
 FOLDER = ROOT / "shared/zoo-core/docs/images"
@@ -67,14 +68,9 @@ def detect() -> Image.Image:
 
 
 def _objects(scene: scenes.Scene) -> Image.Image:
-    boxes = torch.tensor([_box(mask) for mask in scene.masks], dtype=torch.float32)
+    boxes = boxes_of_masks(scene.masks)
     labels = [KINDS[label] for label in scene.labels]
     return draw_objects(scene.image, boxes, scene.labels, labels, masks=scene.masks)
-
-
-def _box(mask: torch.Tensor) -> list[int]:
-    rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
-    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
 
 
 def segment() -> Image.Image:
