@@ -11,8 +11,8 @@ from zoo_core import get_model_builder
 def pair(name: str, **kwargs: Any) -> tuple[nn.Module, nn.Module]:
     """Our model and torchvision's with the same parameters, which follow from their names, in eval mode.
 
-    The tensors are shared, until one of the models gets others, as by ``double()``. Detectors of torchvision need
-    :func:`tools.torchvision_operators.torchvision_operators` before they run.
+    The tensors are shared, until one of the models gets others, as by ``double()``. For detectors
+    :func:`tools.torchvision_operators.torchvision_operators` must have been called first.
 
     Args:
         name: the name in the registry.

@@ -251,13 +251,14 @@ def video(case: Case, model: nn.Module, folder: Path) -> Figures:
     right = {1: 0, 5: 0}
     lines = []
     for number, still in enumerate(images(folder / "stills", case.count)):
-        picture = opened(still)
+        image = opened(still)
         path = folder / f"{number}.mp4"
         with av.open(str(path), "w") as file:
             stream = file.add_stream("mpeg4", rate=30)
             stream.width, stream.height, stream.pix_fmt = 176, 144, "yuv420p"
-            for place in range(75 + number):
-                part = picture.crop((place % 40, place % 30, place % 40 + 140, place % 30 + 140)).resize((176, 144))
+            for frame_number in range(75 + number):
+                left, top = frame_number % 40, frame_number % 30
+                part = image.crop((left, top, left + 140, top + 140)).resize((176, 144))
                 file.mux(stream.encode(av.VideoFrame.from_image(part)))
             file.mux(stream.encode())
         with av.open(str(path)) as file:

@@ -47,9 +47,9 @@ def load(split: str, directory: Path = DIRECTORY) -> tuple[Tensor, Tensor]:
         FileNotFoundError: the data set is not there.
         ValueError: a file is not what the data set's are.
     """
-    pictures = _read(directory / f"{split}-images-idx3-ubyte.gz", dims=3)
+    images = _read(directory / f"{split}-images-idx3-ubyte.gz", dims=3)
     classes = _read(directory / f"{split}-labels-idx1-ubyte.gz", dims=1)
-    return pictures, classes.long()
+    return images, classes.long()
 
 
 def _read(path: Path, dims: int) -> Tensor:
@@ -67,13 +67,13 @@ def _read(path: Path, dims: int) -> Tensor:
 
 def write_samples(directory: Path) -> list[Path]:
     """Writes the first held-out image of each class, named by its class: ``ankle-boot.png``. Returns the files."""
-    pictures, classes = load("t10k")
+    images, classes = load("t10k")
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for index, name in enumerate(CLASSES):
         first = int((classes == index).nonzero()[0])
         written.append(directory / f"{folder_name(name)}.png")
-        write_png(pictures[first].unsqueeze(0), str(written[-1]), compression_level=9)
+        write_png(images[first].unsqueeze(0), str(written[-1]), compression_level=9)
     return written
 
 

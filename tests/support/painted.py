@@ -15,13 +15,13 @@ COLUMNS = 5
 
 
 def paint(number: int, width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
-    """A picture of the number's bits: blocks in two rows, white for one."""
-    picture = Image.new("RGB", (width, height))
-    draw = ImageDraw.Draw(picture)
+    """An image of the number's bits: blocks in two rows, white for one."""
+    image = Image.new("RGB", (width, height))
+    draw = ImageDraw.Draw(image)
     for bit in range(BITS):
         if number >> bit & 1:
             draw.rectangle(block(bit, width, height), fill="white")
-    return picture
+    return image
 
 
 def block(bit: int, width: int, height: int) -> tuple[int, int, int, int]:

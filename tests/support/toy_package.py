@@ -1,5 +1,4 @@
-"""A small package from outside that joins the zoo: a catalogue, a model, a task with its
-declaration, and entry points for both.
+"""A small package from outside that joins the zoo: a catalogue, a model, a task with its declaration, and entry points.
 
 The model tells dark images from bright ones, with parameters set by hand, so that its results are known.
 """

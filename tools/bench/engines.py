@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from tools import counterparts, oracle, reference_values, trained_like
 from tools.bench.measure import measure_models, table
 from tools.torchvision_operators import torchvision_operators
-from zoo_core import catalog, get_model_builder, list_models
+from zoo_core import catalog, list_models
 from zoo_core.engines import EngineError, compile_for
 from zoo_core.engines.changes import largest_change
 
@@ -213,18 +213,13 @@ def measure_best(name: str) -> list[str]:
 def _as_user(name: str, task: str) -> tuple[nn.Module, nn.Module, tuple[Any, ...]]:
     """Our model and torchvision's, and inputs, of a detector or a model of flow."""
     if task == "detection":
-        ours: nn.Module = trained_like.detector(name)
-        given: tuple[Any, ...] = ([trained_like.image(1, 480, 640)],)
-        options: dict[str, Any] = {"weights": None, "weights_backbone": None}
-    else:
+        ours = trained_like.detector(name)
         with reference_values.no_random_init():
-            ours = reference_values.fill_parameters(get_model_builder(name)()).eval()
-        given = tuple(reference_values.image(seed, 1, 3, 360, 520) * 2 - 1 for seed in (1, 2))
-        options = {}
-    with reference_values.no_random_init():
-        theirs = oracle.builder(name)(**options).eval()
-    theirs.load_state_dict(ours.state_dict(), assign=True)
-    return ours, theirs, given
+            theirs: nn.Module = oracle.builder(name)(weights=None, weights_backbone=None).eval()
+        theirs.load_state_dict(ours.state_dict(), assign=True)
+        return ours, theirs, ([trained_like.image(1, 480, 640)],)
+    ours, theirs = counterparts.pair(name)
+    return ours, theirs, tuple(reference_values.image(seed, 1, 3, 360, 520) * 2 - 1 for seed in (1, 2))
 
 
 def _call(engine: Callable[..., Any], *inputs: Any) -> Callable[[], Any]:
@@ -238,17 +233,17 @@ def _flat(found: Any) -> Tensor:
 
 def measure_detector(name: str) -> list[str]:
     """The row of one detector, end to end on an image of 480x640 pixels."""
-    ours, theirs, ((picture,),) = _as_user(name, "detection")
-    expected = theirs([picture])[0]
-    runs: dict[str, Callable[[], Any]] = {"torchvision": lambda: theirs([picture])}
+    ours, theirs, (images,) = _as_user(name, "detection")
+    expected = theirs(images)[0]
+    runs: dict[str, Callable[[], Any]] = {"torchvision": lambda: theirs(images)}
     same = {}
     for title, way in OURS.items():
         engine = compile_for(ours, *way)
-        found = engine([picture])[0]
+        found = engine(images)[0]
         same[title] = f"{matched(expected, found)}/{len(expected['boxes'])}"
         change = largest_change([expected], [found])
         same[title] += f" {change.largest:.0e}"
-        runs[title] = _call(engine, [picture])
+        runs[title] = _call(engine, images)
     times = rounds(runs)
     row = [name, f"{statistics.median(times['torchvision']):.0f}"]
     return [*row, *(f"{ratio(times, 'torchvision', title):.2f}" for title in OURS), *(same[title] for title in OURS)]

@@ -169,8 +169,8 @@ def plain_segmentation(folder: Path, job: Job) -> Plain:
     def sample(index: int) -> tuple[Tensor, Tensor]:
         with Image.open(files[index]) as image, Image.open(files[index].parents[1] / "masks" / f"{index}.png") as mask:
             levels = tv_tensors.Mask(t.functional.pil_to_tensor(mask))
-            picture, found = augment(image.convert("RGB"), levels)
-        return picture, found[0].long()
+            augmented, found = augment(image.convert("RGB"), levels)
+        return augmented, found[0].long()
 
     return Plain(sample)
 
@@ -193,8 +193,8 @@ def plain_detection(folder: Path, job: Job) -> Plain:
             "labels": torch.tensor([1, 2]),
         }
         with Image.open(folder / "train" / f"{index}.jpg") as image:
-            picture, target = sanitize(*augment(image.convert("RGB"), target))
-        return picture, {"boxes": target["boxes"].as_subclass(torch.Tensor), "labels": target["labels"]}
+            augmented, target = sanitize(*augment(image.convert("RGB"), target))
+        return augmented, {"boxes": target["boxes"].as_subclass(torch.Tensor), "labels": target["labels"]}
 
     return Plain(sample)
 
