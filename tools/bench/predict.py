@@ -115,8 +115,8 @@ def _difference(ours: Path, theirs: Path) -> float:
         rows = list(csv.DictReader(file))
     assert len(rows) == TOPK * len(expected), (len(rows), len(expected))
     largest = 0.0
-    for place, (path, found) in enumerate(expected):
-        mine = rows[TOPK * place : TOPK * (place + 1)]
+    for number, (path, found) in enumerate(expected):
+        mine = rows[TOPK * number : TOPK * (number + 1)]
         assert {row["file"] for row in mine} == {path}
         scores = [float(row["score"]) for row in mine]
         largest = max(largest, *(abs(score - other) for score, (_, other) in zip(scores, found, strict=True)))

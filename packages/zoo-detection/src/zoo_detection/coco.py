@@ -54,8 +54,8 @@ def _record(detections: Detections, position: int) -> dict[str, Any]:
         scores = detections.keypoint_scores
         record["keypoints"] = [
             value
-            for place, (x, y) in enumerate(detections.keypoints[position].tolist())
-            for value in (x, y, 1 if scores is None or scores[position, place] > 0 else 0)
+            for joint, (x, y) in enumerate(detections.keypoints[position].tolist())
+            for value in (x, y, 1 if scores is None or scores[position, joint] > 0 else 0)
         ]
     return record
 

@@ -100,8 +100,8 @@ class CocoScore(Score[Detections]):
         objects = [
             {"id": 0, "image_id": number} | entry for number in numbers for entry in self._images[number]["objects"]
         ]
-        for place, entry in enumerate(objects, 1):
-            entry["id"] = place  # 0 would mean "no match"
+        for number, entry in enumerate(objects, 1):
+            entry["id"] = number  # 0 would mean "no match"
         keep = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}[kind]
         found = [
             {"image_id": number, "category_id": entry["category_id"], "score": entry["score"], keep: entry[keep]}
@@ -144,7 +144,7 @@ def _check_forms(result: Detections, truth: Mapping[str, Any]) -> None:
         size = tuple(result.masks.shape[-2:])
         if tuple(truth["size"]) != size:
             raise ValueError(f"the masks of the objects are {truth['size']}, height and width, but the image is {size}")
-        if lacking := [place for place, found in enumerate(truth["segmentations"], 1) if not found]:
+        if lacking := [number for number, found in enumerate(truth["segmentations"], 1) if not found]:
             raise ValueError(f"object {lacking[0]} of the image has no segmentation, and others have one")
     if result.keypoints is not None and "keypoints" in truth:
         found, true = result.keypoints.shape[1], truth["keypoints"].shape[1]
@@ -157,20 +157,20 @@ def _objects(truth: Mapping[str, Any], result: Detections) -> list[dict[str, Any
     boxes, labels = truth["boxes"].tolist(), truth["labels"].tolist()
     crowds = truth["iscrowd"].tolist() if "iscrowd" in truth else [0] * len(boxes)
     objects: list[dict[str, Any]] = []
-    for place, ((x1, y1, x2, y2), label) in enumerate(zip(boxes, labels, strict=True)):
+    for index, ((x1, y1, x2, y2), label) in enumerate(zip(boxes, labels, strict=True)):
         entry = {
             "category_id": label,
             "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "area": float(truth["area"][place]) if "area" in truth else (x2 - x1) * (y2 - y1),
-            "iscrowd": int(crowds[place]),
+            "area": float(truth["area"][index]) if "area" in truth else (x2 - x1) * (y2 - y1),
+            "iscrowd": int(crowds[index]),
             "ignore": 0,
         }
         if result.masks is not None and "masks" in truth:
-            entry["segmentation"] = _run_lengths(truth["masks"][place])
+            entry["segmentation"] = _run_lengths(truth["masks"][index])
         elif result.masks is not None and "segmentations" in truth:
-            entry["segmentation"] = _as_text(compressed(truth["segmentations"][place], truth["size"]))
+            entry["segmentation"] = _as_text(compressed(truth["segmentations"][index], truth["size"]))
         if result.keypoints is not None and "keypoints" in truth:
-            points = truth["keypoints"][place]
+            points = truth["keypoints"][index]
             entry["keypoints"] = points.flatten().tolist()
             entry["num_keypoints"] = int((points[:, 2] > 0).sum())
         objects.append(entry)
@@ -179,16 +179,16 @@ def _objects(truth: Mapping[str, Any], result: Detections) -> list[dict[str, Any
 
 def _found(result: Detections) -> list[dict[str, Any]]:
     found = []
-    for place, (x1, y1, x2, y2) in enumerate(result.boxes.tolist()):
+    for index, (x1, y1, x2, y2) in enumerate(result.boxes.tolist()):
         entry: dict[str, Any] = {
-            "category_id": int(result.classes[place]),
-            "score": float(result.scores[place]),
+            "category_id": int(result.classes[index]),
+            "score": float(result.scores[index]),
             "bbox": [x1, y1, x2 - x1, y2 - y1],
         }
         if result.masks is not None:
-            entry["segmentation"] = _run_lengths(result.masks[place])
+            entry["segmentation"] = _run_lengths(result.masks[index])
         if result.keypoints is not None:
-            entry["keypoints"] = [value for x, y in result.keypoints[place].tolist() for value in (x, y, 1)]
+            entry["keypoints"] = [value for x, y in result.keypoints[index].tolist() for value in (x, y, 1)]
         found.append(entry)
     return found
 

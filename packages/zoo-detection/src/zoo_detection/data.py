@@ -167,7 +167,7 @@ class VocDetection(Dataset):
     def __init__(self, folder: Path, labels: Sequence[str], split: str = "val") -> None:
         self.folder = Path(folder)
         self.labels = tuple(labels)
-        self._places: dict[str, int] = {}
+        self._label_of: dict[str, int] = {}
         images = self.folder / "JPEGImages"
         if not images.is_dir():
             raise DataError(Fault(images, "no such folder, in which Pascal VOC has its images"))
@@ -231,10 +231,10 @@ class VocDetection(Dataset):
         return LabelledSample(file.name, (file,), _truth(boxes, labels, difficult))
 
     def _label(self, name: str, where: Path) -> int:
-        if name not in self._places:
-            (place,) = match_labels([name], self.labels[1:], where)
-            self._places[name] = place + 1
-        return self._places[name]
+        if name not in self._label_of:
+            (index,) = match_labels([name], self.labels[1:], where)
+            self._label_of[name] = index + 1
+        return self._label_of[name]
 
 
 def _names_in(lists: Path, split: str) -> list[tuple[str, Path | None, int]]:
@@ -276,7 +276,7 @@ class YoloDetection(Dataset):
         self._files = files_in(self._images, IMAGE_SUFFIXES)
         if not self._files:
             raise DataError(Fault(self._images, "no images are here"))
-        self._places = self._match()
+        self._label_of = self._match()
         if faults := doubled(self._files):
             self._files = [file for file in self._files if file not in {fault.path for fault in faults}]
             raise DataError(faults, self)
@@ -286,9 +286,9 @@ class YoloDetection(Dataset):
         lists = [self.folder / "classes.txt", self._texts / "classes.txt", self.folder / "data.yaml"]
         classes = next((path for path in lists if path.is_file()), None)
         if classes is None:
-            return [place for place, label in enumerate(self.labels) if place and label != NO_CATEGORY]
+            return [index for index, label in enumerate(self.labels) if index and label != NO_CATEGORY]
         names = yolo_names(classes) if classes.suffix == ".yaml" else [line for _, line in read_lines(classes)]
-        return [place + 1 for place in match_labels(names, self.labels[1:], classes)]
+        return [index + 1 for index in match_labels(names, self.labels[1:], classes)]
 
     def __len__(self) -> int:
         return len(self._files)
@@ -310,11 +310,11 @@ class YoloDetection(Dataset):
             faults = []
             for number, line in read_lines(text):
                 try:
-                    place, box = self._parse(line)
+                    label, box = self._parse(line)
                 except ValueError as error:
                     faults.append(Fault(text, str(error), number))
                     continue
-                labels.append(place)
+                labels.append(label)
                 boxes.append([box[0] * width, box[1] * height, box[2] * width, box[3] * height])
             if faults:
                 raise DataError(faults)
@@ -323,8 +323,8 @@ class YoloDetection(Dataset):
     def _parse(self, line: str) -> tuple[int, tuple[float, float, float, float]]:
         """The label, and the corners as shares of the image's size."""
         first, *rest = line.split()
-        if not first.isdecimal() or int(first) >= len(self._places):
-            raise ValueError(f"there is no class {first!r}: they are numbered from 0 to {len(self._places) - 1}")
+        if not first.isdecimal() or int(first) >= len(self._label_of):
+            raise ValueError(f"there is no class {first!r}: they are numbered from 0 to {len(self._label_of) - 1}")
         try:
             numbers = [float(word) for word in rest]
         except ValueError as error:
@@ -338,7 +338,7 @@ class YoloDetection(Dataset):
             raise ValueError(f"expected x y width height, or the corners of a polygon, not {len(numbers)} numbers")
         if not all(-0.01 <= corner <= 1.01 for corner in corners):
             raise ValueError("the box lies outside its image: numbers are shares of its width and height, in [0, 1]")
-        return self._places[int(first)], corners
+        return self._label_of[int(first)], corners
 
 
 def _truth(boxes: Sequence[Sequence[float]], labels: Sequence[int], ignored: Sequence[bool]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def yolo_names(path: Path) -> list[str]:
         DataError: the file cannot be read, or has no such names.
     """
     lines = [(number, _without_comment(line)) for number, line in read_lines(path, strip=False)]
-    start = next((place for place, (_, line) in enumerate(lines) if re.match(r"names\s*:", line)), None)
+    start = next((index for index, (_, line) in enumerate(lines) if re.match(r"names\s*:", line)), None)
     if start is None:
         raise DataError(Fault(path, f"has no key names; {_EXPECTED}"))
     number, line = lines[start]

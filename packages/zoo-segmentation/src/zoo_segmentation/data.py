@@ -189,12 +189,12 @@ class CocoSegmentation(Dataset):
         self.folder = Path(folder)
         self.labels = tuple(labels)
         self._file = CocoAnnotations(annotations)
-        places = {label: place for place, label in enumerate(self.labels)}
+        indices = {label: index for index, label in enumerate(self.labels)}
         named = {number: _VOC_NAMES.get(name, name) for number, name in self._file.categories.items()}
         self._label_of = {
-            number: places[name if name in places else self._file.categories[number]]
+            number: indices[name if name in indices else self._file.categories[number]]
             for number, name in named.items()
-            if name in places or self._file.categories[number] in places
+            if name in indices or self._file.categories[number] in indices
         }
         if not self._label_of:
             raise DataError(self._file.fault(f"has no category that is among the labels {', '.join(self.labels[:8])}"))

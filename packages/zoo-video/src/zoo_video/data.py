@@ -80,7 +80,7 @@ class LabelledVideos(Dataset):
             del rows[0]
         file_column, label_column = columns or (0, 1)
         names = sorted({row[label_column].strip() for _, row in rows if len(row) > label_column})
-        places = self._places(names)
+        label_of = self._labels_by_name(names)
         self._samples: list[tuple[str, int]] = []
         faults, seen = [], dict[str, int]()
         for line, row in rows:
@@ -93,7 +93,7 @@ class LabelledVideos(Dataset):
             elif not name or not (folder / name).is_file():
                 faults.append(Fault(path, f"there is no file {folder / name}", line))
             else:
-                self._samples.append((name, places[row[label_column].strip()]))
+                self._samples.append((name, label_of[row[label_column].strip()]))
             seen.setdefault(name, line)
         if not rows:
             faults.append(Fault(path, "names no video"))
@@ -108,17 +108,17 @@ class LabelledVideos(Dataset):
 
     def sample(self, index: int) -> LabelledSample:
         """The video, and the index of its class."""
-        name, place = self._samples[index]
-        return LabelledSample(name, (self.folder / name,), place)
+        name, label = self._samples[index]
+        return LabelledSample(name, (self.folder / name,), label)
 
     def _columns(self, row: Sequence[str]) -> tuple[int, int] | None:
         """Which columns hold files and labels, if the row is one of headings."""
         headings = [word.strip().lower() for word in row]
-        files = [place for place, word in enumerate(headings) if word in self._FILE_HEADINGS]
-        labels = [place for place, word in enumerate(headings) if word in self._LABEL_HEADINGS]
+        files = [column for column, word in enumerate(headings) if word in self._FILE_HEADINGS]
+        labels = [column for column, word in enumerate(headings) if word in self._LABEL_HEADINGS]
         return (files[0], labels[0]) if files and labels else None
 
-    def _places(self, names: Sequence[str]) -> dict[str, int]:
+    def _labels_by_name(self, names: Sequence[str]) -> dict[str, int]:
         if all(name.isdecimal() and int(name) < len(self.labels) for name in names):
             return {name: int(name) for name in names}
         return dict(zip(names, match_labels(names, self.labels, self.path), strict=True))

@@ -100,7 +100,7 @@ class Video:
         )
         for number, clip in enumerate(found):
             times = list(dict.fromkeys(clip.times))
-            chosen = [(times[place], frames[times[place]]) for place in _spread(len(times), _COLUMNS)]
+            chosen = [(times[index], frames[times[index]]) for index in _spread(len(times), _COLUMNS)]
             # Clips that come later begin later.
             for time in [time for time in frames if time < times[0]]:
                 del frames[time]
@@ -118,7 +118,7 @@ def _spread(count: int, most: int) -> list[int]:
     """
     if count <= most:
         return list(range(count))
-    return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})
+    return sorted({round(index * (count - 1) / (most - 1)) for index in range(most)})
 
 
 @dataclass(frozen=True, repr=False)
