@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tools.reference_values import noise
 from tools.torchvision_operators import torchvision_codecs
 from zoo_core import drawing, images
 from zoo_core.images import to_pil_image
@@ -41,10 +42,6 @@ class Case:
     arguments: tuple[Any, ...]
     options: dict[str, Any] = field(default_factory=dict)
     allowed: int = 0
-
-
-def noise(seed: int, *shape: int) -> Tensor:
-    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def smooth(height: int = 90, width: int = 122) -> Tensor:

@@ -18,7 +18,13 @@ from zoo_core import get_model_builder
 
 
 def image(seed: int, *shape: int) -> Tensor:
+    """Values from 0 to 1, float32."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def noise(seed: int, *shape: int) -> Tensor:
+    """Levels from 0 to 255, uint8."""
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def arguments(name: str) -> dict[str, Any]:

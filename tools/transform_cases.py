@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from tools.distributions import ROOT
+from tools.reference_values import noise
 from zoo_core.images import pil_to_tensor, to_pil_image
 from zoo_core.training import transforms as ours
 from zoo_core.training.transforms import Sample, color, crops, geometry, policies, tensors
@@ -26,10 +27,6 @@ ASSET = ROOT / "tests" / "assets" / "transforms.json"
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BILINEAR = Image.Resampling.BILINEAR
-
-
-def noise(seed: int, *shape: int) -> Tensor:
-    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def smooth(height: int, width: int) -> Tensor:

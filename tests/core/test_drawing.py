@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.reference import ASSETS, signatures
+from support.reference import ASSETS, noise, signatures
 from zoo_core import drawing
 from zoo_core.drawing import (
     color_palette,
@@ -24,10 +24,6 @@ from zoo_core.drawing import (
 
 GOLDEN = json.loads((ASSETS / "golden" / "presets_and_drawing.json").read_text())["drawing"]
 RED = (255, 0, 0)
-
-
-def noise(seed: int, *shape: int) -> Tensor:
-    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 BASE = noise(8, 3, 48, 64)

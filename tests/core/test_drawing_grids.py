@@ -5,14 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
+from support.reference import noise
 from zoo_core.drawing import make_grid, save_image
 from zoo_core.images import read_image
-
-
-def noise(seed: int, *shape: int) -> Tensor:
-    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def test_grid_by_hand() -> None:

@@ -6,17 +6,13 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
+from support.reference import noise
 from zoo_core.drawing import draw_labels
 from zoo_core.drawing import labels as panel
 from zoo_core.images import pil_to_tensor, to_pil_image
 
 SCORES = [("Ankle boot", 0.75), ("Sneaker", 0.25), ("Bag", 0.0)]
-
-
-def noise(seed: int, *shape: int) -> Tensor:
-    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def test_tiny_pictures_are_enlarged_pixel_by_pixel() -> None:

@@ -15,6 +15,7 @@ import torch
 from PIL import BufrStubImagePlugin, GribStubImagePlugin, Hdf5StubImagePlugin, Image, WmfImagePlugin
 from torch import Tensor
 
+from support.reference import noise
 from zoo_core.images import (
     ImageReadError,
     decode_avif,
@@ -35,10 +36,6 @@ from zoo_core.images import (
 )
 from zoo_core.images.files import FORMATS
 from zoo_core.presets import ImageClassification
-
-
-def noise(seed: int, *shape: int) -> Tensor:
-    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def deep_noise(seed: int, *shape: int) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from support.reference import ASSETS
+from support.reference import ASSETS, noise
 from zoo_core import images
 from zoo_core.images import (
     ImageReadError,
@@ -28,10 +28,6 @@ from zoo_core.images import (
     write_jpeg,
     write_png,
 )
-
-
-def noise(seed: int, *shape: int) -> Tensor:
-    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def smooth(height: int = 40, width: int = 60) -> Tensor:

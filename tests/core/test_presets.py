@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from support.reference import ASSETS
+from support.reference import ASSETS, noise
 from zoo_core import catalog, presets
 from zoo_core.images import to_pil_image
 from zoo_core.presets import (
@@ -26,10 +26,6 @@ from zoo_core.presets import (
 
 GOLDEN = json.loads((ASSETS / "golden" / "presets_and_drawing.json").read_text())
 SINGLE_IMAGE_PRESETS = ("ImageClassification", "SemanticSegmentation", "ObjectDetection", "VideoClassification")
-
-
-def noise(seed: int, *shape: int) -> Tensor:
-    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def identity(**arguments: Any) -> ImageClassification:

@@ -25,6 +25,7 @@ from tools.reference_values import arguments as arguments
 from tools.reference_values import fill_parameters as fill_parameters
 from tools.reference_values import image as image
 from tools.reference_values import no_random_init as no_random_init
+from tools.reference_values import noise as noise
 
 ASSETS = Path(__file__).parent.parent / "assets" / "reference"
 # Of the zoo's own models: outputs of another implementation, and the state dict as it was first published.

@@ -15,6 +15,7 @@ from unittest import mock
 import pytest
 
 from support.reference import ASSETS
+from tools.torchvision_names import AskedError
 from zoo_core.weights import WeightsEnum
 
 
@@ -123,10 +124,6 @@ def assert_enums(theirs: str, ours: str) -> None:
             ours_, theirs_ = set(enum[member].meta) - {"_docs"}, set(recorded()["keys"][keys]) - {"_docs"}
             assert theirs_ <= ours_, f"{name}.{member}"
             assert ours_ - theirs_ <= {"categories", "clip_length", "clips_per_video", "frame_rate"}, f"{name}.{member}"
-
-
-class AskedError(Exception):
-    """A file was asked for."""
 
 
 @contextlib.contextmanager
