@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import zoo_core
-from zoo_segmentation import scores_and_losses, segmentation_losses
+from zoo_segmentation import lraspp_mobilenet_v3_large, scores_and_losses, segmentation_losses
 
 
 def test_losses_by_hand():
@@ -50,3 +50,31 @@ def test_a_class_for_each_pixel():
     model = zoo_core.get_model("lraspp_mobilenet_v3_large", weights=None, weights_backbone=None)
     with pytest.raises(ValueError, match=r"here shape \[1, 32, 32\], not \[1, 16, 32\]"):
         scores_and_losses(model, torch.rand(1, 3, 32, 32), torch.zeros(1, 16, 32, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("truths", "error", "message"),
+    [
+        (torch.full((1, 32, 32), 4), ValueError, "truths has the class 4, and the model has those from 0 to 3; 255"),
+        (torch.full((1, 32, 32), -1), ValueError, "truths has the class -1"),
+        (torch.zeros(1, 32, 32), TypeError, "truths must be of integers, the class of each pixel, not torch.float32"),
+        (torch.ones(1, 32, 32, dtype=torch.bool), TypeError, "not torch.bool"),
+    ],
+)
+def test_truths_that_are_none(truths, error, message):
+    model = lraspp_mobilenet_v3_large(weights_backbone=None, num_classes=4)
+    with pytest.raises(error, match=message):
+        scores_and_losses(model, torch.rand(1, 3, 32, 32), truths)
+    assert model.training
+
+
+def test_other_integers_and_other_models():
+    model = lraspp_mobilenet_v3_large(weights_backbone=None, num_classes=4)
+    images, truths = torch.rand(1, 3, 32, 32), torch.full((1, 32, 32), 3)
+    truths[0, :4] = 255
+    expected = scores_and_losses(model, images, truths)[1]["out"]
+    for dtype in (torch.uint8, torch.int32):
+        found = scores_and_losses(model, images, truths.to(dtype))[1]["out"]
+        assert torch.equal(found, expected)
+    with pytest.raises(TypeError, match="Conv2d is no segmentation model"):
+        scores_and_losses(torch.nn.Conv2d(3, 4, 1), images, truths)

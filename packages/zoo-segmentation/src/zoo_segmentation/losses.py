@@ -54,15 +54,18 @@ def scores_and_losses(
     Args:
         model: a segmentation model, in either mode, which it is in afterwards too; it may be wrapped or compiled.
         images: normalised, Tensor[N, C, H, W].
-        truths, label_smoothing: see :func:`segmentation_losses`.
+        truths, label_smoothing: see :func:`segmentation_losses`; any dtype of integers will do.
         with_grad: keep what gradients of the losses need. By default nothing requires gradients.
 
     Returns:
         What the model gives in eval mode, and the losses by name.
 
     Raises:
-        ValueError: ``truths`` have not the images' number and size.
+        ValueError: ``truths`` have not the images' number and size, or a class that the model does not have.
+        TypeError: ``truths`` are no integers, or the model is none of segmentation.
     """
+    if truths.dtype.is_floating_point or truths.dtype.is_complex or truths.dtype == torch.bool:
+        raise TypeError(f"truths must be of integers, the class of each pixel, not {truths.dtype}")
     if truths.shape != (images.shape[0], *images.shape[2:]):
         raise ValueError(
             f"truths must have a class for each pixel, here shape {[images.shape[0], *images.shape[2:]]}, not "
@@ -73,7 +76,20 @@ def scores_and_losses(
     try:
         with torch.set_grad_enabled(with_grad):
             outputs = model(images)
+            if not isinstance(outputs, Mapping) or "out" not in outputs:
+                raise TypeError(f"{type(model).__name__} is no segmentation model: it gives no scores 'out' of pixels")
+            truths = _checked(truths.long(), outputs["out"].shape[1])
             return outputs, segmentation_losses(outputs, truths, label_smoothing=label_smoothing)
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _checked(truths: Tensor, classes: int) -> Tensor:
+    wrong = truths[((truths < 0) | (truths >= classes)) & (truths != VOID)]
+    if wrong.numel():
+        raise ValueError(
+            f"truths has the class {int(wrong[0])}, and the model has those from 0 to {classes - 1}; {VOID} stands for "
+            "pixels that do not count"
+        )
+    return truths
