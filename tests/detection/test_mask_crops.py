@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import zoo_detection
 from zoo_core.drawing import draw_objects
 from zoo_detection.coco import records, run_lengths
 from zoo_detection.detections import Detections
@@ -70,6 +71,18 @@ def test_a_sequence_of_masks():
     assert repr(masks) == "MaskCrops(12 masks of 60x90 pixels)"
     with pytest.raises(ValueError, match="a place for each crop"):
         MaskCrops((4, 4), [], [torch.ones(1, 1, dtype=torch.bool)])
+
+
+def test_chosen_by_a_list_and_moved():
+    masks = crop_masks(*objects(3), (60, 90))
+    assert torch.equal(masks[[2, 0]].full(), torch.stack((masks[2], masks[0])))
+    assert len(masks[[]]) == 0
+    assert torch.equal(masks[[True, *[False] * (len(masks) - 1)]].full(), masks[:1].full())
+    # As loops of training move all that a model gives.
+    moved = {key: value.to("meta") for key, value in {"masks": masks, "scores": torch.rand(2)}.items()}
+    assert all(crop.is_meta for crop in moved["masks"].crops)
+    assert moved["masks"].shape == masks.shape
+    assert isinstance(masks, zoo_detection.MaskCrops)
 
 
 def test_a_model_gives_them_on_request():

@@ -14,6 +14,7 @@ from zoo_detection.fcos import *
 from zoo_detection.generalized_rcnn import *
 from zoo_detection.image_list import *
 from zoo_detection.keypoint_rcnn import *
+from zoo_detection.mask_crops import *
 from zoo_detection.mask_rcnn import *
 from zoo_detection.ops import *
 from zoo_detection.retinanet import *

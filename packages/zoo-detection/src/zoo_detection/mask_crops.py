@@ -54,11 +54,13 @@ class MaskCrops(Sequence[Tensor]):
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
     @overload
-    def __getitem__(self, index: "slice | Tensor") -> "MaskCrops": ...
-    def __getitem__(self, index: "int | slice | Tensor") -> "Tensor | MaskCrops":
-        """One mask as bool Tensor[H, W]; or, by a slice or by a Tensor[N] of bools or integers, some as crops."""
+    def __getitem__(self, index: "slice | Tensor | list[int]") -> "MaskCrops": ...
+    def __getitem__(self, index: "int | slice | Tensor | list[int]") -> "Tensor | MaskCrops":
+        """One mask as bool Tensor[H, W]; or, by a slice, by a Tensor[N] of bools or integers or a list, some as crops."""
         if isinstance(index, slice):
             return MaskCrops(self.size, self.places[index], self.crops[index])
+        if isinstance(index, list):
+            index = torch.tensor(index, dtype=None if index else torch.int64)
         if isinstance(index, Tensor) and index.ndim:
             chosen = index.nonzero().flatten() if index.dtype == torch.bool else index
             numbers = chosen.tolist()
@@ -76,9 +78,13 @@ class MaskCrops(Sequence[Tensor]):
         """All masks, bool Tensor[N, H, W]."""
         return torch.stack(list(self)) if len(self) else torch.zeros(self.shape, dtype=torch.bool)
 
+    def to(self, device: torch.device | str) -> "MaskCrops":
+        """The same on another device."""
+        return MaskCrops(self.size, self.places, [crop.to(device) for crop in self.crops])
+
     def cpu(self) -> "MaskCrops":
         """The same on the CPU."""
-        return MaskCrops(self.size, self.places, [crop.cpu() for crop in self.crops])
+        return self.to("cpu")
 
     def run_lengths(self, index: int) -> dict[str, Any]:
         """COCO's run lengths of one mask, as :func:`zoo_detection.coco.run_lengths` gives them; made from the crop."""
