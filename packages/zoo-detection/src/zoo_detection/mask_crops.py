@@ -56,7 +56,7 @@ class MaskCrops(Sequence[Tensor]):
     @overload
     def __getitem__(self, index: "slice | Tensor | list[int]") -> "MaskCrops": ...
     def __getitem__(self, index: "int | slice | Tensor | list[int]") -> "Tensor | MaskCrops":
-        """One mask as bool Tensor[H, W]; or, by a slice, by a Tensor[N] of bools or integers or a list, some as crops."""
+        """One mask as bool Tensor[H, W]; or, by a slice, a list or a Tensor[N] of bools or integers, some as crops."""
         if isinstance(index, slice):
             return MaskCrops(self.size, self.places[index], self.crops[index])
         if isinstance(index, list):
