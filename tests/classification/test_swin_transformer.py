@@ -7,6 +7,7 @@ from unittest import mock
 import pytest
 import torch
 from torch import nn
+from torch.ao.quantization import get_default_qconfig_mapping, quantize_fx
 
 import zoo_core.attention
 from support import reference
@@ -250,3 +251,15 @@ def test_compiles_in_one_graph(version):
     model.train()
     compiled(x).square().sum().backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_quantizes_as_a_graph(version):
+    """torch's quantization of traced models puts int8 layers where linear ones and convolutions were."""
+    model, x = small(version), reference.image(1, 2, 3, 32, 40)
+    prepared = quantize_fx.prepare_fx(copy.deepcopy(model), get_default_qconfig_mapping("x86"), (x,))
+    with torch.inference_mode():
+        prepared(x)
+        quantized, expected = quantize_fx.convert_fx(prepared)(x), model(x)
+    assert not torch.equal(quantized, expected)
+    assert (quantized - expected).abs().max() < 0.2 * expected.abs().max()

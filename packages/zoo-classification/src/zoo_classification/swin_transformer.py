@@ -429,10 +429,7 @@ class ShiftedWindowAttentionV2(ShiftedWindowAttention):
 
     def _project(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         given: Tensor | None = getattr(self.qkv, "bias", None)
-        bias = None
-        if given is not None:
-            query, key, value = given.chunk(3)
-            bias = torch.cat((query, torch.zeros_like(key), value))
+        bias = None if given is None else _without_keys(given)
         if is_plain(self.qkv, nn.Linear):
             qkv = None
             if isinstance(self.qkv, FusedLinear) and not torch.compiler.is_compiling() and not is_stand_in(windows):
@@ -476,6 +473,16 @@ def relative_coordinates(window: list[int]) -> Tensor:
 def _logarithmic(axes: Sequence[Tensor]) -> Tensor:
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).unsqueeze(0)
     return torch.sign(offsets) * torch.log2(offsets.abs() + 1) / math.log2(8)
+
+
+@one_node
+def _without_keys(bias: Tensor) -> Tensor:
+    """The bias of queries, keys and values, Tensor[3 * C], with zeros for keys.
+
+    One node of a graph, so that tools that quantize the graph leave a layer's bias alone.
+    """
+    query, key, value = bias.chunk(3)
+    return torch.cat((query, torch.zeros_like(key), value))
 
 
 @one_node
