@@ -15,10 +15,10 @@ import zoo_core
 from support import reference
 from zoo_classification.foreign import translated
 from zoo_core.builders import without_storage
-from zoo_core.checkpoints import StateDictError
+from zoo_core.checkpoints import StateDictError, save_safetensors
 from zoo_core.specs import find
 
-REFUSED = {"maxvit_t", "mnasnet1_3", "regnet_x_400mf", "regnet_y_800mf", "regnet_y_8gf"}
+REFUSED = {"maxvit_t", "mnasnet1_3"}
 ASSET = reference.ASSETS.parent / "timm_names.json.gz"
 COUNTERS = "num_batches_tracked"
 FILLED_IN = ("relative_position_index", "relative_coords_table")
@@ -149,9 +149,27 @@ def test_a_file_is_opened_by_the_name_of_our_model(tmp_path):
     assert model(torch.rand(1, 3, 64, 64)).shape == (1, 7)
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "regnet_y_400mf", "resnet18"])
+def test_files_of_training_scripts(name, tmp_path):
+    """Wrapped models, averages of weights, and safetensors; each for other classes than ImageNet's."""
+    state = timm_state(name, "cpu")
+    head = {"mobilenet_v3_small": "classifier", "regnet_y_400mf": "head.fc", "resnet18": "fc"}[name]
+    state[f"{head}.weight"], state[f"{head}.bias"] = torch.rand(7, state[f"{head}.weight"].shape[1]), torch.rand(7)
+    expected = translate(name, state)
+    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3}, tmp_path / "a.pth")
+    torch.save({"model": {f"_orig_mod.{key}": value for key, value in state.items()}}, tmp_path / "b.pth")
+    torch.save({"state_dict_ema": state, "arch": name}, tmp_path / "c.pth")
+    save_safetensors(state, tmp_path / "d.safetensors", metadata={"architecture": name})
+    for file in sorted(tmp_path.iterdir()):
+        spec = find(name, checkpoint=file)
+        assert spec.arguments["num_classes"] == 7
+        found = zoo_core.get_model(name, checkpoint=file).state_dict()
+        assert all(torch.equal(found[key], value) for key, value in expected.items()), file
+
+
 def test_other_architectures_are_refused():
     with pytest.raises(StateDictError, match="MaxViT, whose stem, shortcuts and head differ"):
-        translate("maxvit_t", timm_state("maxvit_t"))
+        translate("maxvit_t", timm_state("not maxvit_t"))
     with pytest.raises(StateDictError, match="parts that VisionTransformer does not have: dist_token"):
         translate("vit_b_32", timm_state("vit_b_32") | {"dist_token": torch.empty(1, 1, 768)})
     state = timm_state("mobilenet_v2")
@@ -161,7 +179,8 @@ def test_other_architectures_are_refused():
 
 @pytest.mark.parametrize("name", ["mnasnet1_3", "regnet_x_400mf"])
 def test_other_widths_do_not_fit(name, tmp_path):
-    torch.save(timm_state(name, "cpu"), tmp_path / "timm.pth")
+    """timm's regnetx_004 is not the architecture of torchvision; its regnetx_004_tv is."""
+    torch.save(timm_state(f"not {name}", "cpu"), tmp_path / "timm.pth")
     with pytest.raises(StateDictError, match="of another shape"):
         zoo_core.get_model(name, checkpoint=tmp_path / "timm.pth")
 
