@@ -106,8 +106,9 @@ def test_parquet_has_failures_too(photos, expected, tmp_path):
     (photos / "zz.png").write_bytes(b"no image")
     path = tmp_path / "x.parquet"
     assert main(["embed", *MODEL, str(photos), "--results", str(path)]) == 1
-    rows = pyarrow.parquet.read_table(path).to_pylist()
-    *good, bad = rows
+    table = pyarrow.parquet.read_table(path)
+    assert table.schema.field("embedding").type == pyarrow.list_(pyarrow.float32())
+    *good, bad = table.to_pylist()
     assert_embeddings({Path(row["file"]).name: torch.tensor(row["embedding"]) for row in good}, expected)
     assert (bad["embedding"], Path(bad["file"]).name) == (None, "zz.png")
     assert "zz.png" in bad["error"]

@@ -5,6 +5,7 @@ name can be imported (``torch.Tensor``, or a class of ours that is not public): 
 warns, and a warning is an error.
 """
 
+import contextlib
 import enum
 import importlib
 import inspect
@@ -61,13 +62,12 @@ def is_published(obj: Any) -> bool:
 def builders_with(weights: type[WeightsEnum]) -> Iterator[str]:
     """The builders of the enum's module that take it for ``weights``."""
     for name, function in vars(sys.modules[weights.__module__]).items():
-        if inspect.isfunction(function) and "weights" in inspect.signature(function).parameters:
-            try:
-                taken = weights_enums(function)
-            except ValueError:
-                continue
-            if weights in taken and function.__module__ == weights.__module__:
-                yield name
+        if not inspect.isfunction(function) or function.__module__ != weights.__module__:
+            continue
+        if "weights" in inspect.signature(function).parameters:
+            with contextlib.suppress(ValueError):
+                if weights in weights_enums(function):
+                    yield name
 
 
 def facts(member: WeightsEnum) -> Iterator[str]:

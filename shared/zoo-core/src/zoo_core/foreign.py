@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
 
 __all__ = ["translated"]
 
 
 def translated(
-    name: str, builder: "Callable[..., nn.Module]", state_dict: Mapping[str, Any], *, source: str
+    name: str, builder: "Callable[..., torch.nn.Module]", state_dict: Mapping[str, Any], *, source: str
 ) -> Mapping[str, Any]:
     """A state dict in the names that a model of ours has, if it is in those of another library.
 
@@ -36,7 +36,7 @@ def translated(
     if importlib.util.find_spec(module) is None:
         return state_dict
 
-    def build() -> "nn.Module":
+    def build() -> "torch.nn.Module":
         from zoo_core.builders import fresh_arguments, without_storage
 
         with without_storage():

@@ -141,7 +141,8 @@ def _write_parquet(path: Path, beside: Path) -> int:
             *((name, arrow.string()) for name in names),
             ("frame", arrow.int64()),
             ("time", arrow.float64()),
-            ("embedding", arrow.list_(arrow.float32(), size // 4)),
+            # Not a list of a fixed size: pyarrow before 26 reads none in which a row is missing.
+            ("embedding", arrow.list_(arrow.float32())),
             ("error", arrow.string()),
         ]
     )
