@@ -35,7 +35,8 @@ class ConvNeXt(nn.Module):
 
     Args:
         block_setting: the stages.
-        stochastic_depth_prob: drop probability of the last block; it grows linearly from 0 at the first.
+        stochastic_depth_prob: probability of dropping the branch of the last block, for a sample in training; it grows
+            linearly from 0 at the first block.
         layer_scale: initial value of the blocks' scales.
         num_classes: number of classes.
         block: builds a block; :class:`CNBlock` by default.

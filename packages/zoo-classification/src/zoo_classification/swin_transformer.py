@@ -306,7 +306,7 @@ class SwinTransformerBlock(swin.SwinTransformerBlock):
     Args:
         dim, num_heads, window_size, shift_size: see there, as for the other arguments.
         mlp_ratio, dropout, attention_dropout, stochastic_depth_prob, norm_layer: likewise.
-        attn_layer: makes the attention.
+        attn_layer: builds the attention.
 
     Shape:
         Tensor[N, H, W, dim] -> Tensor[N, H, W, dim]

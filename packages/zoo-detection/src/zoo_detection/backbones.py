@@ -65,7 +65,7 @@ class BackboneWithFPN(nn.Module):
         in_channels_list: channels of these feature maps.
         out_channels: channels of each level of the pyramid.
         extra_blocks: adds coarser levels; :class:`~zoo_detection.ops.LastLevelMaxPool` by default.
-        norm_layer: makes a normalisation after each convolution of the pyramid; ``None`` for none.
+        norm_layer: builds the normalisation after each convolution of the pyramid; ``None`` for none.
 
     Shape:
         Tensor[N, 3, H, W] -> dict of Tensor[N, out_channels, H_i, W_i] by name.
@@ -116,7 +116,7 @@ def resnet_fpn_backbone(
     Args:
         backbone_name: name of the builder, ``"resnet50"`` for instance.
         weights: weights of the ResNet; ``None`` for random ones.
-        norm_layer: makes its normalisation.
+        norm_layer: builds its normalisation.
         trainable_layers: how many of its five stages train, the last ones first: 0 to 5.
         returned_layers: the stages, of 1 to 4, that the pyramid stands on; all by default.
         extra_blocks: adds coarser levels; :class:`~zoo_detection.ops.LastLevelMaxPool` by default.
@@ -179,7 +179,7 @@ def mobilenet_backbone(
         backbone_name: name of the builder, ``"mobilenet_v3_large"`` for instance.
         weights: weights of the MobileNet; ``None`` for random ones.
         fpn: give the pyramid, not only the last feature map with 256 channels.
-        norm_layer: makes its normalisation.
+        norm_layer: builds its normalisation.
         trainable_layers: how many of its stages train, the last ones first.
         returned_layers: the stages, from 0, that the pyramid stands on; the last two by default.
         extra_blocks: adds coarser levels; :class:`~zoo_detection.ops.LastLevelMaxPool` by default.
@@ -258,7 +258,7 @@ def resnet50_fpn(
 
     Args:
         spec: what the builder says about it.
-        body_norm: makes the ResNet's normalisation; that of ``spec`` by default.
+        body_norm: builds the ResNet's normalisation; that of ``spec`` by default.
         pyramid_norm: builds the normalisation in the pyramid; ``None`` for none.
     """
     return resnet_fpn(_resnet50(spec, body_norm), spec.trainable_layers, norm_layer=pyramid_norm)
@@ -270,7 +270,7 @@ def resnet50_p3_to_p7(spec: BackboneSpec, p6_channels: int, *, body_norm: NormLa
     Args:
         spec: what the builder says about it.
         p6_channels: 256 to make the level P6 from P5, or 2048 to make it from the ResNet's last stage.
-        body_norm: makes the ResNet's normalisation; that of ``spec`` by default.
+        body_norm: builds the ResNet's normalisation; that of ``spec`` by default.
     """
     body = _resnet50(spec, body_norm)
     return resnet_fpn(body, spec.trainable_layers, [2, 3, 4], LastLevelP6P7(p6_channels, 256))

@@ -32,7 +32,7 @@ def build_detector(
     """Makes a detector: with the weights of a checkpoint, with a pretrained backbone, or with random parameters.
 
     Args:
-        construct: makes the model from ``backbone``, a :class:`~zoo_detection.backbones.BackboneSpec`, ``num_classes``
+        construct: builds the model from ``backbone``, a :class:`~zoo_detection.backbones.BackboneSpec`, ``num_classes``
             and ``kwargs``.
         weights: what to load; ``weights_backbone`` is ignored then.
         weights_backbone: what to load into the backbone.

@@ -194,7 +194,7 @@ class FastRCNNConvFCHead(nn.Sequential):
         input_size: channels, height and width of the features.
         conv_layers: channels of each convolution.
         fc_layers: size of each fully connected layer.
-        norm_layer: makes a normalisation after each convolution; ``None`` for none.
+        norm_layer: builds the normalisation after each convolution; ``None`` for none.
 
     Shape:
         Tensor[R, C, H, W] -> Tensor[R, D], with D the last of ``fc_layers``

@@ -307,7 +307,7 @@ class FCOSClassificationHead(_Tower):
         num_classes: number of classes.
         num_convs: convolutions before the prediction.
         prior_probability: what every class starts with.
-        norm_layer: makes a normalisation after each of them; group normalisation in 32 groups by default.
+        norm_layer: builds the normalisation after each of them; group normalisation in 32 groups by default.
 
     Shape:
         list of Tensor[N, C, H_i, W_i] -> Tensor[N, A, K]
@@ -347,7 +347,7 @@ class FCOSRegressionHead(_Tower):
         in_channels: channels of the feature maps.
         num_anchors: anchors around each location: 1.
         num_convs: convolutions before the predictions.
-        norm_layer: makes a normalisation after each of them; group normalisation in 32 groups by default.
+        norm_layer: builds the normalisation after each of them; group normalisation in 32 groups by default.
 
     Shape:
         list of Tensor[N, C, H_i, W_i] -> Tensor[N, A, 4], not negative, and Tensor[N, A, 1]

@@ -152,7 +152,7 @@ class MaskRCNNHeads(nn.Sequential):
         in_channels: channels of the features.
         layers: channels of each convolution.
         dilation: spacing of the kernels' points.
-        norm_layer: makes a normalisation after each convolution; ``None`` for none.
+        norm_layer: builds the normalisation after each convolution; ``None`` for none.
 
     Shape:
         Tensor[R, C, M, M] -> Tensor[R, last of layers, M, M]

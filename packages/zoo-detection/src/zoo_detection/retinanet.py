@@ -187,7 +187,7 @@ class RetinaNetHead(nn.Module):
         in_channels: channels of the feature maps.
         num_anchors: anchors around each location.
         num_classes: number of classes.
-        norm_layer: makes a normalisation after each convolution; ``None`` for none.
+        norm_layer: builds the normalisation after each convolution; ``None`` for none.
 
     Shape:
         list of Tensor[N, C, H_i, W_i] -> dict of ``cls_logits``, Tensor[N, A, K], and ``bbox_regression``,
@@ -253,7 +253,7 @@ class RetinaNetClassificationHead(_Subnet):
         num_anchors: anchors around each location.
         num_classes: number of classes.
         prior_probability: what every class starts with.
-        norm_layer: makes a normalisation after each convolution; ``None`` for none.
+        norm_layer: builds the normalisation after each convolution; ``None`` for none.
 
     Shape:
         list of Tensor[N, C, H_i, W_i] -> Tensor[N, A, K]
@@ -312,7 +312,7 @@ class RetinaNetRegressionHead(_Subnet):
     Args:
         in_channels: channels of the feature maps.
         num_anchors: anchors around each location.
-        norm_layer: makes a normalisation after each convolution; ``None`` for none.
+        norm_layer: builds the normalisation after each convolution; ``None`` for none.
 
     Shape:
         list of Tensor[N, C, H_i, W_i] -> Tensor[N, A, 4]

@@ -101,7 +101,7 @@ def resnet_backbone(
     """A ResNet whose last two stages dilate, so that the features have 1/8 of the input's height and width.
 
     Args:
-        builder: makes the ResNet.
+        builder: builds the ResNet.
         weights: its checkpoint.
         progress: show a progress bar for a download.
         aux: also give the features of the last stage but one, as ``"aux"``.
@@ -126,7 +126,7 @@ def mobilenet_backbone(
     """A MobileNetV3-Large whose last stage dilates, so that its features have 1/16 of the input's height and width.
 
     Args:
-        builder: makes the MobileNetV3.
+        builder: builds the MobileNetV3.
         weights: its checkpoint.
         progress: show a progress bar for a download.
         layers: index of a block -> name of its features. Block 4 is the first of those with 1/8 of the input's height
@@ -205,7 +205,7 @@ def build_segmentation(
     """Makes a segmentation model: see the builders.
 
     Args:
-        construct: makes the model from ``num_classes``, ``weights_backbone``, ``progress`` and, if it can have one
+        construct: builds the model from ``num_classes``, ``weights_backbone``, ``progress`` and, if it can have one
             with an auxiliary classifier, ``aux_loss``.
         weights, progress, weights_backbone, num_classes, aux_loss: as for the builders.
         **kwargs: arguments of :func:`zoo_core.builders.build`.

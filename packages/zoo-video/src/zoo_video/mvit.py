@@ -50,8 +50,8 @@ class MViT(nn.Module):
         attention_dropout: dropout probability after attention and each layer of an MLP.
         stochastic_depth_prob: probability of dropping a branch of the last block, for a sample in training; it grows
             linearly from 0 at the first block.
-        num_classes: size of the output.
-        block: makes a block; :class:`MultiscaleBlock` by default.
+        num_classes: number of classes.
+        block: builds a block; :class:`MultiscaleBlock` by default.
         norm_layer: builds the normalisation for a number of channels; layer normalisation by default.
         patch_embed_kernel, patch_embed_stride, patch_embed_padding: of the convolution that makes the tokens, over
             frames, height and width.

@@ -32,7 +32,7 @@ class VideoResNet(nn.Module):
         block: :class:`BasicBlock` or :class:`Bottleneck`.
         conv_makers: kind of convolution in each of the four stages.
         layers: number of blocks in each of the four stages.
-        stem: makes the first layers.
+        stem: builds the first layers.
         num_classes: number of classes.
         zero_init_residual: start each block as the identity, by a zero scale in its last normalisation
             (`Accurate, Large Minibatch SGD <https://arxiv.org/abs/1706.02677>`__).
@@ -164,7 +164,7 @@ class Bottleneck(nn.Module):
         inplanes: channels of the input.
         planes: channels before they are multiplied by ``expansion`` (4) for the output.
         conv_builder: kind of the second convolution.
-        stride: step of the second convolution.
+        stride: of the second convolution.
         downsample: what the shortcut applies where shapes differ.
     """
 
@@ -209,7 +209,7 @@ class Conv2Plus1D(nn.Sequential):
         in_planes: channels of the input.
         out_planes: channels of the output.
         midplanes: channels between the two.
-        stride: step in time and space.
+        stride: in time and space.
         padding: zeros on each side, in time and space.
     """
 
@@ -248,7 +248,7 @@ class Conv3DSimple(nn.Conv3d):
         in_planes: channels of the input.
         out_planes: channels of the output.
         midplanes: not used; here for all kinds of convolution to be made alike.
-        stride: step in time and space.
+        stride: in time and space.
         padding: zeros on each side, in time and space.
     """
 

@@ -61,7 +61,7 @@ class SwinTransformer3d(nn.Module):
         block: builds a block, :class:`~zoo_core.swin.SwinTransformerBlock` by default; gets ``attn_layer=``
             :class:`ShiftedWindowAttention3d` if it takes that argument and has no value for it from a ``partial``.
         downsample_layer: makes what comes between stages.
-        patch_embed: makes the embedding of patches; :class:`PatchEmbed3d` by default.
+        patch_embed: builds the embedding of patches; :class:`PatchEmbed3d` by default.
 
     Shape:
         Tensor[N, 3, T, H, W] -> Tensor[N, num_classes]; any T, H and W.

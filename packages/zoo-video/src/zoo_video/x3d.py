@@ -143,7 +143,7 @@ class Block(nn.Module):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        stride: step in space of the second convolution.
+        stride: of the second convolution, in space.
         squeeze: whether squeeze-and-excitation follows the second convolution.
         bottleneck: channels inside, in multiples of those of the output.
         squeeze_ratio: channels of squeeze-and-excitation, in parts of those inside.

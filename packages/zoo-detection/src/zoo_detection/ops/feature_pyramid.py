@@ -79,7 +79,7 @@ class FeaturePyramidNetwork(nn.Module):
         in_channels_list: channels of each input, finest first.
         out_channels: channels of every level.
         extra_blocks: adds coarser levels.
-        norm_layer: makes a normalisation after each convolution; ``None`` for none.
+        norm_layer: builds the normalisation after each convolution; ``None`` for none.
 
     Shape:
         dict of Tensor[N, C_i, H_i, W_i] -> dict of Tensor[N, out_channels, H_i, W_i] by the same names
