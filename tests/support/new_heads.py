@@ -10,7 +10,7 @@ Checkpoints and models are without storage, as far as can be, so that the larges
 
 import inspect
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -94,7 +94,7 @@ def test_new_head(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return
     weights, state = with_checkpoint(monkeypatch, name)
     model = made(name, weights)
-    head = of_classes(model, built(name, num_classes=CLASSES + 1, **own_arguments(model, state)))
+    head = of_classes(model, built(name, num_classes=CLASSES + 1, **own_arguments(model)))
     assert head
     found = model.state_dict()
     assert found.keys() <= state.keys()
@@ -111,7 +111,7 @@ def test_new_head(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert trained == {key for key in head if key in dict(frozen.named_parameters())}
 
 
-def own_arguments(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Any]:
+def own_arguments(model: nn.Module) -> dict[str, Any]:
     """Those with which a builder makes a model of the same modules as one with weights."""
     found: dict[str, Any] = {}
     for key in ("aux_logits", "image_size"):
@@ -128,7 +128,7 @@ def test_new_head_of_other_channels(name: str, monkeypatch: pytest.MonkeyPatch) 
         return
     weights, state = with_checkpoint(monkeypatch, name)
     model = made(name, weights, in_channels=4)
-    head = of_classes(model, built(name, num_classes=CLASSES + 1, in_channels=4, **own_arguments(model, state)))
+    head = of_classes(model, built(name, num_classes=CLASSES + 1, in_channels=4, **own_arguments(model)))
     found = model.state_dict()
     changed = [key for key in found if key not in head and found[key].shape != state[key].shape]
     assert changed

@@ -47,16 +47,10 @@ def _stacked(images: Sequence[Image.Image]) -> int:
     return sum(image.height for image in images) + GAP * (len(images) - 1)
 
 
-def captioned(
-    image: Image.Image,
-    text: str,
-    size: int = 112,
-    *,
-    resampling: Image.Resampling = Image.Resampling.NEAREST,
-) -> Image.Image:
+def captioned(image: Image.Image, text: str, size: int = 112) -> Image.Image:
     """A square of an image, with its caption below."""
     tile = Image.new("RGB", (size, size + 22), GROUND)
-    tile.paste(image.convert("RGB").resize((size, size), resampling))
+    tile.paste(image.convert("RGB").resize((size, size), Image.Resampling.NEAREST))
     ImageDraw.Draw(tile).text((size / 2, size + 4), text, INK, font(14), anchor="ma")
     return tile
 
@@ -120,9 +114,7 @@ def chart(
     return _reduced(image)
 
 
-def bars(
-    title: str, groups: Mapping[str, Mapping[str, float]], *, unit: str = "", mark: float | None = None
-) -> Image.Image:
+def bars(title: str, groups: Mapping[str, Mapping[str, float]], *, mark: float | None = None) -> Image.Image:
     """Bars from left to right, those of one group below each other.
 
     Args:

@@ -103,7 +103,7 @@ def run_page(path: Path, folder: Path, cache: Path) -> Outcome:
         elif block.language == "console":
             _run_console(block, folder, cache, environment, outcome)
         elif block.language in ("sh", "shell", "bash"):
-            _run_script(block, folder, cache, environment, outcome)
+            _run_script(block, folder, environment, outcome)
         elif block.language in ("toml", "json", "yaml"):
             outcome.read += 1
             outcome.failures += list(_faults(block))
@@ -164,7 +164,7 @@ def _run_console(block: Block, folder: Path, cache: Path, environment: Mapping[s
         outcome.failures += list(command_faults(command.text, where))
 
 
-def _run_script(block: Block, folder: Path, cache: Path, environment: Mapping[str, str], outcome: Outcome) -> None:
+def _run_script(block: Block, folder: Path, environment: Mapping[str, str], outcome: Outcome) -> None:
     for command in commands(block):
         where = f"{place(block).rpartition(':')[0]}:{command.line}"
         faults = list(command_faults(command.text, where))
