@@ -251,6 +251,8 @@ def test_get_weight_and_get_model_weights(tiny):
         get_weight("Tinny_Weights.V1")
     with pytest.raises(ValueError, match=r"Tiny_Weights has no member 'V3'; there are V1, V2, DEFAULT"):
         get_weight("Tiny_Weights.V3")
+    with pytest.raises(KeyError):
+        get_weight("Tiny_Weights.V3")
 
 
 def test_unknown_models(tiny, monkeypatch):

@@ -145,6 +145,9 @@ def test_verify():
         Written_Weights.verify("V3")
     with pytest.raises(ValueError, match=r"has no member 'Lost_Weights\.V1'"):
         Written_Weights.verify("Lost_Weights.V1")
+    with pytest.raises(KeyError) as caught:  # as torchvision
+        Written_Weights.verify("V3")
+    assert str(caught.value) == "Written_Weights has no member 'V3'; there are V1, V2, DEFAULT"
     for wrong in (Lost_Weights.V1, 3, member.value, ["V1"]):
         with pytest.raises(TypeError, match=r"must be a member of Written_Weights, its name or None, not .* of type"):
             Written_Weights.verify(wrong)

@@ -79,7 +79,7 @@ def test_an_extra_that_is_not_installed_is_named(knowing, pictures, capsys):
         zoo(*words, expect=1)
         error = capsys.readouterr().err
         assert len(error.splitlines()) == 1
-        assert "extra that is not installed" in error
+        assert "the weights HAND_V1 of brightnet come with an extra that is not installed" in error
         assert error.endswith(f"{install}\n")
 
 

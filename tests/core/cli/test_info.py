@@ -25,6 +25,12 @@ def test_info(toys, cache, capsys):
         assert line in text.splitlines(), line
 
 
+def test_a_file_that_a_broken_install_lacks(toys, capsys):
+    toys.embedded.unlink()
+    zoo("info", "brightnet")
+    assert "  file            512.0 KB, missing: reinstall toyzoo" in capsys.readouterr().out.splitlines()
+
+
 def test_the_python_that_info_shows_runs(toys, capsys):
     zoo("info", "brightnet", "--weights", "FILE_V1")
     text = capsys.readouterr().out

@@ -130,7 +130,7 @@ def _resolve(function: Callable[..., nn.Module], parameter: str, value: Any) -> 
         # "DEFAULT" of several enums: the builder knows which is meant from its other arguments.
         return value
     names = ", ".join(f"{enum.__name__}.{member}" for enum in enums for member in enum.__members__)
-    raise ValueError(f"{function.__name__}() has no weights {value!r}; there are {names}")
+    raise catalog.UnknownWeightsError(f"{function.__name__}() has no weights {value!r}; there are {names}")
 
 
 @functools.cache
@@ -224,7 +224,7 @@ def get_model(name: str | None = None, *, checkpoint: str | os.PathLike[str] | N
         **config: arguments of its builder.
 
     Raises:
-        zoo_core.catalog.UnknownModelError: no installed package has the model.
+        zoo_core.catalog.UnknownModelError: no installed package has the model, or it has no weights of that name.
         zoo_core.checkpoints.CheckpointError: the weights or the checkpoint cannot be had, or do not fit the model; the
             message names the first differences, and the models that the file is like.
         ValueError, TypeError: the builder does not take an argument, or both weights and a checkpoint are given.
@@ -261,7 +261,8 @@ def get_weight(name: str) -> WeightsEnum:
     """The weights of a full name: ``get_weight("ResNet50_Weights.IMAGENET1K_V1")``.
 
     Raises:
-        ValueError: the name is not of that form, no installed package has the enum, or the enum has no such member.
+        zoo_core.catalog.UnknownWeightsError: a ``ValueError`` and ``KeyError``: the name is not of that form, no
+            installed package has the enum, or the enum has no such member.
     """
     registered: dict[str, type[WeightsEnum]] = {}
     for builder in _registered.values():

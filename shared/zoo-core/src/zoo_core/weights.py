@@ -109,13 +109,10 @@ class _OfAnotherPackage(Weights):
         try:
             found = super().get_state_dict(*args, **kwargs)
         except checkpoints.CheckpointNotFoundError as error:
-            install = self.checkpoint.install(self.model.source)
-            if install is None:
+            message = self.model.missing_extra(self.checkpoint)
+            if message is None:
                 raise
-            raise checkpoints.CheckpointNotFoundError(
-                f"the weights {self.checkpoint.name} of {self.model.name} come with an extra that is not installed: "
-                f"{install}"
-            ) from error
+            raise checkpoints.CheckpointNotFoundError(message) from error
         if self.checkpoint.names is None:
             return found
         from zoo_core import foreign
@@ -186,7 +183,8 @@ class WeightsEnum(enum.Enum):
         Letter case does not matter, unless only that tells two members apart.
 
         Raises:
-            ValueError: there is no member of that name; the message lists the members.
+            zoo_core.catalog.UnknownWeightsError: a ``ValueError`` and ``KeyError``: there is no member of that name;
+                the message lists the members.
             TypeError: ``obj`` is something else, for instance the weights of another model.
         """
         if obj is None or isinstance(obj, cls):
@@ -195,7 +193,9 @@ class WeightsEnum(enum.Enum):
             found = catalog.members_named(obj, {cls.__name__: cls.__members__})
             if len(found) == 1:
                 return cls[found[0][1]]
-            raise ValueError(f"{cls.__name__} has no member {obj!r}; there are {', '.join(cls.__members__)}")
+            raise catalog.UnknownWeightsError(
+                f"{cls.__name__} has no member {obj!r}; there are {', '.join(cls.__members__)}"
+            )
         raise TypeError(
             f"weights must be a member of {cls.__name__}, its name or None, not {obj!r} of type {type(obj).__name__}"
         )
@@ -240,11 +240,12 @@ def weights_named(name: str, more: Mapping[str, type[WeightsEnum]] = types.Mappi
         more: further enums, by class name. Those of the catalogue go first.
 
     Raises:
-        ValueError: the name is not of that form, no installed package has the enum, or the enum has no such member.
+        zoo_core.catalog.UnknownWeightsError: a ``ValueError`` and ``KeyError``: the name is not of that form, no
+            installed package has the enum, or the enum has no such member.
     """
     enum_name, dot, member = name.partition(".")
     if not dot or not member:
-        raise ValueError(f"weights are named as in 'ResNet50_Weights.IMAGENET1K_V1', not {name!r}")
+        raise catalog.UnknownWeightsError(f"weights are named as in 'ResNet50_Weights.IMAGENET1K_V1', not {name!r}")
     homes: dict[str, catalog.Model | type[WeightsEnum]] = {}
     # The packages of the zoo go first: nobody takes over the names of their weights.
     for model in sorted(catalog.models().values(), key=lambda model: not model.source.ours):
@@ -254,7 +255,7 @@ def weights_named(name: str, more: Mapping[str, type[WeightsEnum]] = types.Mappi
     if len(spelt) != 1:
         near = catalog.nearest(enum_name, homes)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"no installed package has the weights enum {enum_name!r}{hint}")
+        raise catalog.UnknownWeightsError(f"no installed package has the weights enum {enum_name!r}{hint}")
     home = homes[spelt[0]]
     enum: type[WeightsEnum] = catalog.load(home, home.weights) if isinstance(home, catalog.Model) else home
     found = enum.verify(member)

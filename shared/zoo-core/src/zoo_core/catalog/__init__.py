@@ -33,7 +33,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from zoo_core.catalog import labels, plugins, values
-from zoo_core.catalog.errors import CatalogError, CatalogWarning, UnknownModelError
+from zoo_core.catalog.errors import CatalogError, CatalogWarning, UnknownModelError, UnknownWeightsError
 from zoo_core.catalog.names import match, members_named, nearest, spelt
 from zoo_core.catalog.plugins import Plugin, is_ours, owners, published_models
 from zoo_core.catalog.preset import Preset
@@ -54,6 +54,7 @@ __all__ = [
     "Preset",
     "Source",
     "UnknownModelError",
+    "UnknownWeightsError",
     "add_source",
     "clear_cache",
     "file_of_module",

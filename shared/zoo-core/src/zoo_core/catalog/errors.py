@@ -17,3 +17,10 @@ class UnknownModelError(ValueError):
     """No installed package has a model, or weights, of that name."""
 
     __module__ = "zoo_core.catalog"  # as users import it
+
+
+class UnknownWeightsError(UnknownModelError, KeyError):
+    """There are no weights of that name. It is a ``KeyError`` too, since torchvision raises one for a wrong member."""
+
+    __module__ = "zoo_core.catalog"  # as users import it
+    __str__ = ValueError.__str__  # a KeyError puts its message in quotes

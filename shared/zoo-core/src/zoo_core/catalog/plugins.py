@@ -6,7 +6,6 @@ for them.
 
 import functools
 import importlib.metadata
-import importlib.util
 import os
 import re
 import tomllib
@@ -17,6 +16,7 @@ from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 
 from zoo_core.catalog.errors import CatalogWarning
+from zoo_core.package_files import package_folders
 from zoo_core.text import printable
 
 
@@ -169,15 +169,8 @@ def path_in_package(package: str, *parts: str) -> Path | None:
         parts: folders, and perhaps a file, below it.
     """
     top, *below = package.split(".")
-    try:
-        # Finding a top-level package's spec does not import it, but asks the finders of whatever is installed.
-        spec = importlib.util.find_spec(top)
-    except Exception:
-        return None
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    candidates = [Path(root).joinpath(*below, *parts) for root in spec.submodule_search_locations]
-    return next((candidate for candidate in candidates if os.path.lexists(candidate)), candidates[0])
+    candidates = [folder.joinpath(*below, *parts) for folder in package_folders(top)]
+    return next(filter(os.path.lexists, candidates), candidates[0]) if candidates else None
 
 
 def folder_in_package(package: str, folder: str) -> Path | None:

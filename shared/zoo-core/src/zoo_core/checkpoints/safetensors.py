@@ -18,7 +18,7 @@ _MAX_HEADER = 100_000_000  # the format's own limit
 _METADATA = "__metadata__"
 SPEC = "zoo_spec"
 """The name, in a file's metadata, of what a checkpoint of ours says of its model."""
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -36,6 +36,7 @@ _DTYPES = {
     "BOOL": torch.bool,
     "C64": torch.complex64,
 }
+"""What the format calls the dtypes that it has."""
 
 
 class DamagedFileError(Exception):
@@ -115,13 +116,13 @@ def _entry(name: str, facts: Any) -> tuple[torch.dtype, tuple[int, ...], int, in
             pass
         case _:
             raise DamagedFileError(f"its header says of {printable(name)} what is no tensor")
-    if dtype not in _DTYPES:
+    if dtype not in DTYPES:
         raise DamagedFileError(f"{printable(name)} has the dtype {printable(dtype)}, which is not known here")
     if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
         raise DamagedFileError(f"its header says of {printable(name)} what is no tensor")
-    if stop - start != math.prod(shape) * _DTYPES[dtype].itemsize:
+    if stop - start != math.prod(shape) * DTYPES[dtype].itemsize:
         raise DamagedFileError(f"{printable(name)} takes another number of bytes than its shape says")
-    return _DTYPES[dtype], tuple(shape), start, stop
+    return DTYPES[dtype], tuple(shape), start, stop
 
 
 def _fill(file: BufferedReader, start: int, target: memoryview) -> None:

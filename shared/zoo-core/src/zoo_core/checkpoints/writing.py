@@ -35,9 +35,9 @@ def save_safetensors(
     """
     import torch
 
-    from zoo_core.checkpoints.safetensors import _DTYPES
+    from zoo_core.checkpoints.safetensors import DTYPES
 
-    names = {dtype: name for name, dtype in _DTYPES.items()}
+    names = {dtype: name for name, dtype in DTYPES.items()}
     header: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     end = 0
     for key, value in state_dict.items():

@@ -51,12 +51,12 @@ def command(names: tuple[str, ...], tasks: tuple[str, ...], everything: bool, we
         models = facts.of_tasks(tasks)
 
     wanted: dict[str, Checkpoint] = {}
-    installs: dict[str, str] = {}
+    missing_extras: dict[str, str] = {}
     for model in models:
         for checkpoint in model.checkpoints.values() if weights == "ALL" else [model.checkpoint(weights)]:
             wanted.setdefault(checkpoint.url, checkpoint)
-            if facts.place(checkpoint) is None and (install := checkpoint.install(model.source)):
-                installs[checkpoint.url] = install
+            if facts.place(checkpoint) is None and (message := model.missing_extra(checkpoint)):
+                missing_extras[checkpoint.url] = message
     missing = [checkpoint for checkpoint in wanted.values() if facts.place(checkpoint) is None]
     if len(wanted) > 1:
         size = output.size(2**20 * sum(checkpoint.file_size or 0 for checkpoint in missing))
@@ -65,10 +65,8 @@ def command(names: tuple[str, ...], tasks: tuple[str, ...], everything: bool, we
     failed = 0
     for checkpoint in wanted.values():
         try:
-            if checkpoint.url in installs:
-                raise checkpoints.CheckpointNotFoundError(
-                    f"{checkpoint.url} comes with an extra that is not installed: {installs[checkpoint.url]}"
-                )
+            if checkpoint.url in missing_extras:
+                raise checkpoints.CheckpointNotFoundError(missing_extras[checkpoint.url])
             path = checkpoints.fetch(checkpoint.url, sha256_prefix=checkpoint.sha256_prefix)
         except checkpoints.CheckpointError as error:
             # What fails for one file of many may work for the next; a full disk will not.

@@ -31,7 +31,7 @@ def where(model: Model, checkpoint: Checkpoint) -> str:
     install = checkpoint.install(model.source)
     if install is not None:
         return f"not installed: {install}"
-    return "not in the package yet" if checkpoint.embedded else "not downloaded yet"
+    return f"missing: reinstall {model.source.distribution}" if checkpoint.embedded else "not downloaded yet"
 
 
 def call(model: Model, checkpoint: Checkpoint, files: str | None = None) -> str:
@@ -148,6 +148,7 @@ def describe(checkpoint: Checkpoint, *, brief: bool = True) -> dict[str, Any]:
     """What is known about a checkpoint, as plain data.
 
     Args:
+        checkpoint: of any model.
         brief: only what lists show, without labels and preprocessing.
     """
     return checkpoint.as_dict(brief=brief) | {"url": redacted(checkpoint.url), "available": place(checkpoint)}

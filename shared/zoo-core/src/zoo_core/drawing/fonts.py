@@ -10,9 +10,7 @@ number as ``\u732b``. So a label is always drawn, and always readable.
 """
 
 import bisect
-import contextlib
 import functools
-import importlib.util
 import os
 import sys
 import unicodedata
@@ -22,6 +20,7 @@ from pathlib import Path
 
 from PIL import ImageDraw, ImageFont
 
+from zoo_core.package_files import package_folders
 from zoo_core.text import printable
 
 __all__ = ["FONT_VARIABLE", "Lettering"]
@@ -280,7 +279,4 @@ def _folders() -> Iterator[Path]:
         shares = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
         yield from (home / ".local/share/fonts", home / ".fonts")
         yield from (Path(share) / "fonts" for share in shares.split(":") if share)
-    with contextlib.suppress(ImportError, ValueError):
-        spec = importlib.util.find_spec("matplotlib")
-        for place in (spec.submodule_search_locations or ()) if spec else ():
-            yield Path(place) / "mpl-data/fonts/ttf"
+    yield from (folder / "mpl-data/fonts/ttf" for folder in package_folders("matplotlib"))

@@ -1,7 +1,6 @@
 """What tells one model from another, and one machine: keys for what engines keep."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import platform
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from zoo_core import checkpoints
 from zoo_core.checkpoints.cache import path_of, sha256_of
+from zoo_core.package_files import package_folders
 from zoo_core.runtimes import version_of
 from zoo_core.specs import ModelSpec
 
@@ -70,8 +70,7 @@ def _code(spec: ModelSpec) -> Iterator[str]:
     elif spec.task in declarations.declarations():
         packages.add(declarations.declaration(spec.task).package)
     for package in sorted(packages):
-        found = importlib.util.find_spec(package)
-        for folder in (found.submodule_search_locations or []) if found is not None else []:
+        for folder in package_folders(package):
             for path, _, files in sorted(os.walk(folder)):
                 for name in sorted(files):
                     if name.endswith((".py", ".so", ".pyd", ".dylib")):
