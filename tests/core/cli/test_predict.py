@@ -26,6 +26,19 @@ def test_predict(toys, pictures, capsys):
     assert printed.err == ""
 
 
+def test_memory_of_images_is_used_again(toys, pictures):
+    """Which Pillow is told by the environment, and reads when it is imported."""
+    code = (
+        "from zoo_core.cli import main\n"
+        "assert main(['predict', 'brightnet', 'night.png']) == 0\n"
+        "from PIL import Image\n"
+        "print(Image.core.get_blocks_max())"
+    )
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, env=environment(toys.path), capture_output=True, text=True, check=True)
+    assert finished.stdout.splitlines()[-1] == "16"
+
+
 def test_options_of_the_task(toys, pictures, capsys):
     zoo("predict", "brightnet", "fog.png", "--level", "0.9", "--shout", "--prefix", "quite ")
     assert capsys.readouterr().out == "fog.png\n  quite DARK\n"

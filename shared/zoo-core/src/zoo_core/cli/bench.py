@@ -1,16 +1,15 @@
 """``zoo bench``: how fast is a model on this machine?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo_core import specs
 from zoo_core.cli import choosing, output, task_options
 from zoo_core.cli.engine_options import tell
 from zoo_core.cli.task_options import TaskCommand
-from zoo_core.declarations import Declaration, declaration
+from zoo_core.declarations import declaration
 from zoo_core.runtimes import ENGINES, PRECISIONS
 
 if TYPE_CHECKING:
@@ -60,14 +59,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, given: str | No
     return tuple(int(word) for word in words)
 
 
-def _declared(parsed: Mapping[str, Any]) -> Declaration:
-    model = parsed.get("model")
-    if not isinstance(model, str):
-        raise ValueError("the line does not name a model")
-    return declaration(specs.find(model).task)
-
-
-@click.command(cls=TaskCommand, declared=_declared, epilog=_EXAMPLES)
+@click.command(cls=TaskCommand, declared=choosing.declared_by_model, epilog=_EXAMPLES)
 @choosing.model_argument()
 @choosing.model_options
 @click.option(

@@ -1,7 +1,8 @@
 """Which model a line means: the options for that, once for all commands that run one, and what they stand for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,7 +15,17 @@ from zoo_core.cli.parser import Argument, Function, complete_models, complete_we
 from zoo_core.declarations import Declaration, declaration, declarations, on_backbones
 from zoo_core.specs import ModelSpec
 
-__all__ = ["choose", "choose_with_files", "declaration_of", "is_checkpoint", "is_file", "model_options", "only"]
+__all__ = [
+    "choose",
+    "choose_with_files",
+    "declaration_of",
+    "declared_by_model",
+    "is_checkpoint",
+    "is_file",
+    "model_argument",
+    "model_options",
+    "only",
+]
 
 _LABELS_SHOWN = 10
 # A model that knows so few is wrong about most images.
@@ -65,6 +76,9 @@ def choose(
     Args:
         model: its name, or a checkpoint that says what it is; ``None`` where only ``checkpoint`` is given.
         weights, checkpoint, labels: of :func:`model_options`.
+
+    Raises:
+        UsageError: the options contradict each other.
     """
     if checkpoint is not None and weights is not None:
         raise UsageError("give --weights or --checkpoint, not both")
@@ -89,6 +103,11 @@ def choose_with_files(
         task: for calls without a model.
         weights, checkpoint, labels: of :func:`model_options`.
         more_files: whether there are files that the words do not name.
+
+    Raises:
+        UsageError: the options contradict each other, or there are no files.
+        zoo_core.catalog.UnknownModelError: the first word is neither a model nor a file.
+        ValueError: no model is named, and no installed package ships weights for such files.
     """
     first, *rest = words or ("",)
     if first.lower() in catalog.models() or is_checkpoint(first):
@@ -147,7 +166,11 @@ def _data_of(spec: ModelSpec) -> str:
 
 
 def only(tasks: Sequence[str]) -> str | None:
-    """The one task that was given, if any."""
+    """The one task that was given, if any.
+
+    Raises:
+        UsageError: there are several.
+    """
     if len(tasks) > 1:
         raise UsageError(f"a call does one task, and --task names {' and '.join(tasks)}; call once for each")
     return tasks[0] if tasks else None
@@ -192,6 +215,18 @@ def _embedded(words: Sequence[str], task: str | None) -> tuple[Model, Checkpoint
             "shows which there are"
         )
     return found[0]
+
+
+def declared_by_model(parsed: Mapping[str, Any]) -> Declaration:
+    """What the task of the argument ``model`` declares; see :class:`~zoo_core.cli.task_options.TaskCommand`.
+
+    Raises:
+        ValueError: the line names no model, or one of no task that is known.
+    """
+    model = parsed.get("model")
+    if not isinstance(model, str):
+        raise ValueError("the line does not name a model")
+    return declaration(specs.find(model).task)
 
 
 def declaration_of(words: Sequence[str], task: str | None = None, checkpoint: Path | None = None) -> Declaration:

@@ -7,23 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo_core.cli import choosing, output, task_options
+from zoo_core.cli import choosing, output
 from zoo_core.cli.engine_options import engine_options, tell
 from zoo_core.cli.errors import UsageError
-from zoo_core.cli.merge import MATRICES
 from zoo_core.cli.parser import tasks_option
-from zoo_core.cli.results import Recorded, ResultOptions, Writer, result_options, share_of
+from zoo_core.cli.results import MATRICES, RECORDS, Recorded, ResultOptions, Writer, result_options
 from zoo_core.cli.running import (
     InputOptions,
+    choose,
     declared,
     input_options,
     place_of,
-    reuse_memory,
     run_on_files,
     words_argument,
 )
 from zoo_core.cli.task_options import TaskCommand
-from zoo_core.declarations import declaration
 from zoo_core.runtimes import depends_on
 
 if TYPE_CHECKING:
@@ -48,17 +46,14 @@ stop the others; the exit code is 1 then.
 """
 
 
-_RECORDS = (".jsonl", ".ndjson", ".csv")
-
-
 @dataclass(frozen=True)
 class _Results(ResultOptions):
     """Results that may be a matrix, too."""
 
     def __post_init__(self) -> None:
         if not self.is_matrix:
-            if self.results is not None and self.format is None and self.results.suffix.lower() not in _RECORDS:
-                raise UsageError(f"--results {self.results}: the name must end in {', '.join((*MATRICES, *_RECORDS))}")
+            if self.results is not None and self.format is None and self.results.suffix.lower() not in RECORDS:
+                raise UsageError(f"--results {self.results}: the name must end in {', '.join((*MATRICES, *RECORDS))}")
             super().__post_init__()
         elif self.format is not None:
             raise UsageError(f"--results {self.results} is of the format that its name says, and not {self.format}")
@@ -74,14 +69,12 @@ class _Results(ResultOptions):
             return super().writer(task, share, device, given=given)
         from zoo_core.embedding.files import check_can_write, records_of_embeddings
         from zoo_core.predicting.recording import Recorder
-        from zoo_core.predicting.results import ResultFileError
+        from zoo_core.predicting.results import already_there
 
         assert self.results is not None
         check_can_write(self.results)
         if self.results.exists() and not self.resume:
-            raise ResultFileError(
-                f"{self.results} is there already: --resume goes on with it; or remove it, or name another file"
-            )
+            raise already_there(self.results)
         records = records_of_embeddings(self.results)
         recorder = Recorder(records, task, format="jsonl", share=share, resume=self.resume, given=given)
         return _Matrix(recorder, self.results)
@@ -140,30 +133,24 @@ def command(
 
     --results FILE takes .npy, .parquet, .csv and .jsonl.
     """
-    if not words and not lists:
-        raise UsageError("give the name of a model and files for it to look at, or files alone")
     inputs = InputOptions(lists, device, batch_size, workers, every, fps)
     asked = _Results(format_name, as_json, results, resume, shard)
-    spec, files = choosing.choose_with_files(
-        words, task=choosing.only(tasks), weights=weights, checkpoint=checkpoint, labels=labels, more_files=bool(lists)
+    chosen = choose(
+        *(context, words, tasks, inputs, asked, given), weights=weights, checkpoint=checkpoint, labels=labels
     )
-    options = task_options.convert(context, declaration(spec.task), given, spec.name)
-    share = share_of(asked)
 
-    reuse_memory()
     from zoo_core import embedding
 
-    task = embedding.EmbeddingTask(spec, options, normalize=normalize, packed=asked.is_matrix)
+    task = embedding.EmbeddingTask(chosen.spec, chosen.options, normalize=normalize, packed=asked.is_matrix)
     place = place_of(task, device, engine)
     given_to_results = {"verb": "embed", "every": every, "fps": fps, "normalize": normalize}
     given_to_results |= depends_on(engine, precision)
     return run_on_files(
         context,
         task,
-        files,
+        chosen,
         inputs,
-        share=share,
-        writer=lambda: asked.writer(task, share, str(place), given=given_to_results),
+        writer=lambda: asked.writer(task, chosen.share, str(place), given=given_to_results),
         load=lambda: embedding.load(task, place, engine=engine, precision=precision, tell=tell),
         doing="embedding",
     )

@@ -1,4 +1,4 @@
-"""``--engine`` and ``--precision``: the options for what runs a model, once for all commands that run one."""
+"""``--device``, ``--engine`` and ``--precision``: what runs a model, once for all commands that run one."""
 
 import click
 
@@ -6,7 +6,7 @@ from zoo_core.cli import output
 from zoo_core.cli.parser import Function, together
 from zoo_core.runtimes import ENGINES, PRECISIONS
 
-__all__ = ["engine_options", "tell"]
+__all__ = ["device_option", "engine_options", "tell"]
 
 
 def engine_options(function: Function) -> Function:
@@ -25,6 +25,13 @@ def engine_options(function: Function) -> Function:
             help="bf16 is faster where the processor computes in it, and keeps two to three digits; the largest change "
             "of a score is shown.",
         ),
+    )(function)
+
+
+def device_option(function: Function) -> Function:
+    """Adds ``--device`` to a command."""
+    return click.option(
+        "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."
     )(function)
 
 

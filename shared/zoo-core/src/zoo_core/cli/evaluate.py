@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo_core import specs
 from zoo_core.cli import checking, choosing, launching, output, task_options
-from zoo_core.cli.engine_options import engine_options, tell
+from zoo_core.cli.engine_options import device_option, engine_options, tell
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument
 from zoo_core.cli.task_options import TaskCommand
@@ -43,13 +42,6 @@ class _Evaluate(launching.LaunchedCommand, TaskCommand):
     """Has the options of its task and those of torchrun."""
 
 
-def _declared(parsed: Mapping[str, Any]) -> Declaration:
-    model = parsed.get("model")
-    if not isinstance(model, str):
-        raise ValueError("the line does not name a model")
-    return declaration(specs.find(model).task)
-
-
 def _expectation(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> dict[str, float]:
     expected = {}
     for text in given:
@@ -63,7 +55,7 @@ def _expectation(context: click.Context, parameter: click.Parameter, given: Sequ
     return expected
 
 
-@click.command(cls=_Evaluate, declared=_declared, epilog=_EXAMPLES)
+@click.command(cls=_Evaluate, declared=choosing.declared_by_model, epilog=_EXAMPLES)
 @choosing.model_argument()
 @click.argument("data", cls=Argument, type=click.Path(path_type=Path), metavar="DATA", help="Folder of the data set.")
 @choosing.model_options
@@ -71,9 +63,7 @@ def _expectation(context: click.Context, parameter: click.Parameter, given: Sequ
 @click.option(
     "--annotations", type=click.Path(path_type=Path), metavar="FILE", help="Annotations that do not lie with the data."
 )
-@click.option(
-    "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."
-)
+@device_option
 @engine_options
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="How many inputs run at a time.")
 @click.option(

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo_core import specs
 from zoo_core.cli import choosing, output, task_options
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.task_options import TaskCommand
-from zoo_core.declarations import Declaration, declaration
+from zoo_core.declarations import declaration
 from zoo_core.exported_files import FORMATS, format_of
 
 if TYPE_CHECKING:
@@ -52,14 +51,7 @@ def _sides(context: click.Context, parameter: click.Parameter, text: str | None)
     return tuple(map(int, sides)) if len(sides) > 1 else (int(text), int(text))
 
 
-def _declared(parsed: Mapping[str, Any]) -> Declaration:
-    model = parsed.get("model")
-    if not isinstance(model, str):
-        raise ValueError("the line does not name a model")
-    return declaration(specs.find(model).task)
-
-
-@click.command(cls=TaskCommand, declared=_declared, exported=True, epilog=_EXAMPLES)
+@click.command(cls=TaskCommand, declared=choosing.declared_by_model, exported=True, epilog=_EXAMPLES)
 @choosing.model_argument(required=False)
 @choosing.model_options
 @click.option(

@@ -86,6 +86,9 @@ def launch(flags: Mapping[str, Any], words: Sequence[str]) -> int:
 
     Returns:
         The exit code: 0, or that of the first process that failed.
+
+    Raises:
+        UsageError: torchrun does not take the flags.
     """
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException

@@ -7,9 +7,7 @@ import click
 
 from zoo_core.cli import output
 from zoo_core.cli.parser import Argument, Command
-
-# What `zoo embed` writes of records that lie beside.
-MATRICES = (".npy", ".parquet")
+from zoo_core.cli.results import MATRICES
 
 _EXAMPLES = """\b
 Examples:
@@ -46,13 +44,14 @@ def command(parts: Sequence[Path], results: Path) -> int:
     """
     from zoo_core.predicting.merging import merge, parts_of
 
-    is_matrix = results.suffix.lower() in MATRICES
-    records = results.with_name(f"{results.name}.jsonl") if is_matrix else results
-    merged = merge(parts or parts_of(records), records)
-    if is_matrix:
-        from zoo_core.embedding.files import convert
+    if results.suffix.lower() in MATRICES:
+        from zoo_core.embedding.files import convert, records_of_embeddings
 
+        records = records_of_embeddings(results)
+        merged = merge(parts or parts_of(records), records)
         convert(results)
+    else:
+        merged = merge(parts or parts_of(results), results)
     failed = f", {merged.failed:,} failed" if merged.failed else ""
     output.note(f"{results} is complete: {output.counted(merged.inputs, 'input')}{failed}")
     return 1 if merged.failed else 0

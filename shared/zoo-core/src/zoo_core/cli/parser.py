@@ -46,7 +46,13 @@ def debug_option() -> click.Option:
 
 
 class Argument(click.Argument):
-    """An argument that is explained in the help, which click does from some version on by itself."""
+    """An argument that is explained in the help, which click does from some version on by itself.
+
+    Args:
+        declarations: its name, as click takes it.
+        help: what it is.
+        **settings: of :class:`click.Argument`.
+    """
 
     def __init__(self, declarations: Sequence[str], help: str, **settings: Any) -> None:
         super().__init__(declarations, **settings)

@@ -6,22 +6,21 @@ from typing import Any
 
 import click
 
-from zoo_core.cli import choosing, task_options
+from zoo_core.cli import choosing
 from zoo_core.cli.engine_options import engine_options, tell
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import tasks_option
-from zoo_core.cli.results import ResultOptions, result_options, share_of
+from zoo_core.cli.results import ResultOptions, result_options
 from zoo_core.cli.running import (
     InputOptions,
+    choose,
     declared,
     input_options,
     place_of,
-    reuse_memory,
     run_on_files,
     words_argument,
 )
 from zoo_core.cli.task_options import TaskCommand
-from zoo_core.declarations import declaration
 from zoo_core.runtimes import depends_on
 
 _EXAMPLES = """\b
@@ -93,33 +92,27 @@ def command(
     **given: Any,
 ) -> int:
     """Run a model on files, and show what it sees."""
-    if not words and not lists:
-        raise UsageError("give the name of a model and files for it to look at, or files alone")
     if save is not None and output_directory is None:
         raise UsageError("--save is the format of images, which --output DIR asks for")
     inputs = InputOptions(lists, device, batch_size, workers, every, fps)
     asked = ResultOptions(format_name, as_json, results, resume, shard)
-    spec, files = choosing.choose_with_files(
-        words, task=choosing.only(tasks), weights=weights, checkpoint=checkpoint, labels=labels, more_files=bool(lists)
+    chosen = choose(
+        *(context, words, tasks, inputs, asked, given), weights=weights, checkpoint=checkpoint, labels=labels
     )
-    options = task_options.convert(context, declaration(spec.task), given, spec.name)
-    share = share_of(asked)
 
-    reuse_memory()
     from zoo_core import predicting
     from zoo_core.tasks import task_class
 
-    chosen = task_class(spec.task)(spec, options)
-    place = place_of(chosen, device, engine)
+    task = task_class(chosen.spec.task)(chosen.spec, chosen.options)
+    place = place_of(task, device, engine)
     given_to_results = {"every": every, "fps": fps} | depends_on(engine, precision)
     return run_on_files(
         context,
+        task,
         chosen,
-        files,
         inputs,
-        share=share,
-        writer=lambda: asked.writer(chosen, share, str(place), given=given_to_results),
-        load=lambda: predicting.load(chosen, place, engine=engine, precision=precision, tell=tell),
+        writer=lambda: asked.writer(task, chosen.share, str(place), given=given_to_results),
+        load=lambda: predicting.load(task, place, engine=engine, precision=precision, tell=tell),
         doing="predicting",
         directory=output_directory,
         save=save,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from zoo_core.tasks import Task
 
 __all__ = [
+    "MATRICES",
+    "RECORDS",
     "Printed",
     "Problems",
     "Recorded",
@@ -32,6 +34,11 @@ __all__ = [
     "share_of",
 ]
 
+RECORDS = (".jsonl", ".ndjson", ".csv")
+"""Endings, in lower case, of files that take results record by record."""
+
+MATRICES = (".npy", ".parquet")
+"""Endings of files that `zoo embed` makes of records that lie beside."""
 
 _FORMATS = ("text", "json", "jsonl", "csv")
 
@@ -85,7 +92,7 @@ class ResultOptions:
             raise UsageError("--resume goes on with a file of results, which --results FILE names")
         if self.results is not None and self.format in ("text", "json"):
             raise UsageError(f"--results writes jsonl and csv, record by record, and not {self.format}")
-        if self.results is not None and self.format is None and self.results.suffix.lower() not in _SUFFIXES:
+        if self.results is not None and self.format is None and self.results.suffix.lower() not in RECORDS:
             raise UsageError(
                 f"--results {self.results}: give the file a name that ends in .jsonl or .csv, or --format jsonl or csv"
             )
@@ -107,7 +114,7 @@ class ResultOptions:
             given: what results depend on beside the task and its options.
 
         Raises:
-            zoo_core.predicting.results.ResultFileError: there is a file that cannot be gone on with.
+            zoo_core.predicting.results.ResultFileError: there is a file that cannot be resumed.
         """
         from zoo_core.predicting import formats
         from zoo_core.predicting.recording import Recorder
@@ -124,9 +131,6 @@ class ResultOptions:
         spec = task.spec
         about = {"model": spec.name, "weights": spec.weights, "task": spec.task, "device": device}
         return Streamed(formats.JsonDocument(about))
-
-
-_SUFFIXES = (".jsonl", ".ndjson", ".csv")
 
 
 def share_of(options: ResultOptions) -> "Share":

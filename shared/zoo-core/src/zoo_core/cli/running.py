@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from zoo_core.cli import choosing, output
+from zoo_core.cli import choosing, output, task_options
+from zoo_core.cli.engine_options import device_option
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, Function, complete_models, together
-from zoo_core.cli.results import Problems, Writer
-from zoo_core.declarations import Declaration
+from zoo_core.cli.results import Problems, ResultOptions, Writer, share_of
+from zoo_core.declarations import Declaration, declaration
+from zoo_core.specs import ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +26,16 @@ if TYPE_CHECKING:
     from zoo_core.predicting import Failure, Prediction, Share
     from zoo_core.tasks import Task
 
-__all__ = ["InputOptions", "declared", "input_options", "place_of", "reuse_memory", "run_on_files", "words_argument"]
+__all__ = [
+    "Chosen",
+    "InputOptions",
+    "choose",
+    "declared",
+    "input_options",
+    "place_of",
+    "run_on_files",
+    "words_argument",
+]
 
 
 def _complete_words(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -71,12 +82,7 @@ def input_options(function: Function) -> Function:
             help="A list of files to look at, one a line or with null bytes between; - is standard input. May be "
             "repeated.",
         ),
-        click.option(
-            "--device",
-            metavar="NAME",
-            default="auto",
-            help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.",
-        ),
+        device_option,
         click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="How many inputs run at a time."),
         click.option(
             "--workers",
@@ -115,13 +121,69 @@ class InputOptions:
             raise UsageError("--every counts frames and --fps goes by their times; give one of them")
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What a line says, checked.
+
+    Attributes:
+        spec: the model.
+        files: the words that mean files.
+        options: of the model's task, by key.
+        share: of this process.
+    """
+
+    spec: ModelSpec
+    files: Sequence[str]
+    options: Mapping[str, Any]
+    share: "Share"
+
+
+def choose(
+    context: click.Context,
+    words: Sequence[str],
+    tasks: Sequence[str],
+    inputs: InputOptions,
+    results: ResultOptions,
+    given: Mapping[str, Any],
+    *,
+    weights: str | None,
+    checkpoint: Path | None,
+    labels: Path | None,
+) -> Chosen:
+    """What a line says about its model, its files and the options of its task.
+
+    Args:
+        context: of the command.
+        words: the model's name and files.
+        tasks: of ``--task``.
+        inputs, results: what the line says about these.
+        given: words for the options of all tasks, see :func:`~zoo_core.cli.task_options.convert`.
+        weights, checkpoint, labels: see :func:`~zoo_core.cli.choosing.choose_with_files`.
+
+    Raises:
+        UsageError: the line makes no sense.
+    """
+    if not words and not inputs.lists:
+        raise UsageError("give the name of a model and files for it to look at, or files alone")
+    spec, files = choosing.choose_with_files(
+        words,
+        task=choosing.only(tasks),
+        weights=weights,
+        checkpoint=checkpoint,
+        labels=labels,
+        more_files=bool(inputs.lists),
+    )
+    options = task_options.convert(context, declaration(spec.task), given, spec.name)
+    _reuse_memory()
+    return Chosen(spec, files, options, share_of(results))
+
+
 def run_on_files(
     context: click.Context,
     task: "Task[Any, Any]",
-    files: Sequence[str],
+    chosen: Chosen,
     inputs: InputOptions,
     *,
-    share: "Share",
     writer: Callable[[], Writer],
     load: "Callable[[], Engine]",
     doing: str,
@@ -133,9 +195,8 @@ def run_on_files(
     Args:
         context: of the command.
         task: made with its options.
-        files: words of the line.
-        inputs: what the line says about them.
-        share: of this process.
+        chosen: what the line says.
+        inputs: what it says about its inputs.
         writer: makes what takes what comes out.
         load: makes the engine, once there is something to run.
         doing: what the progress bar says.
@@ -149,10 +210,10 @@ def run_on_files(
         problems = Problems()
         sources = predicting.Sources(
             task.declaration,
-            files,
+            chosen.files,
             lists=inputs.lists,
             output=directory,
-            share=share,
+            share=chosen.share,
             on_problem=lambda message: problems.tell(message, sources.count),
             sampling=predicting.Sampling(inputs.every or 1, inputs.fps),
         )
@@ -198,10 +259,10 @@ def place_of(task: "Task[Any, Any]", device: str, engine: str | None) -> "torch.
     return choose_device(device_name(device, engine), task.declaration.devices, local_rank=world().gpu_rank)
 
 
-def reuse_memory() -> None:
-    """Memory of images is used again, which saves the time in which the system clears it: so many times 16 MB at most.
+def _reuse_memory() -> None:
+    """Has Pillow use the memory of images again, 16 blocks of 16 MB at most: the system need not clear it each time.
 
-    Takes effect before Pillow is imported.
+    Takes effect only before Pillow is imported, as whatever imports torch here does.
     """
     os.environ.setdefault("PILLOW_BLOCKS_MAX", "16")
 

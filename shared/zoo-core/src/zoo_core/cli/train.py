@@ -10,6 +10,7 @@ import click
 
 from zoo_core import specs
 from zoo_core.cli import checking, choosing, launching, output
+from zoo_core.cli.engine_options import device_option
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, Command, complete_weights, items
 from zoo_core.cli.recipes import complete_recipes
@@ -103,9 +104,7 @@ def _complete_keys(context: click.Context, parameter: click.Parameter, incomplet
 @click.option("--resume", is_flag=True, help="Go on with the run in that folder, if there is one.")
 @click.option("--save-every", type=click.IntRange(min=1), metavar="N", help="Save after each N steps too.")
 @click.option("--safetensors", is_flag=True, help="Write best.safetensors in the place of best.pth.")
-@click.option(
-    "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."
-)
+@device_option
 @click.option("--workers", type=click.IntRange(min=0), metavar="N", help="How many processes read and augment.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the model with torch.compile.")
 @click.option("--deterministic", is_flag=True, help="Only algorithms that give the same result each time.")
