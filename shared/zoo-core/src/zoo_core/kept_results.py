@@ -20,7 +20,14 @@ from zoo_core.predicting.formats import JsonLines
 from zoo_core.predicting.journal import Journal, journal_of
 from zoo_core.predicting.merging import parts_of
 from zoo_core.predicting.recording import run_of
-from zoo_core.predicting.results import ResultFile, ResultFileError, difference, records_of
+from zoo_core.predicting.results import (
+    ResultFile,
+    ResultFileError,
+    already_there,
+    check_run,
+    records_of,
+    without_journal,
+)
 from zoo_core.predicting.shards import Share
 from zoo_core.processes import World
 from zoo_core.tasks import Score, Task
@@ -94,7 +101,7 @@ class KeptResults:
             resume: take what is there; without, there may be nothing.
 
         Raises:
-            ResultFileError: there is something, or it cannot be gone on with.
+            ResultFileError: there is something, or it cannot be resumed.
         """
         if type(task.score()).contribution is Score.contribution:
             raise ResultFileError(
@@ -102,9 +109,7 @@ class KeptResults:
             )
         there = [file for file in [*parts_of(path), path] if file.exists()] if path.parent.is_dir() else []
         if there and not resume:
-            raise ResultFileError(
-                f"{there[-1]} is there already: --resume goes on with it; or remove it, or name another file"
-            )
+            raise already_there(there[-1])
         for file in there:
             _check_run(file, run_of(task, "evaluate") | dict(given or {}))
         found = cls(path, task, samples, count, batch_size, among, there, given or {})
@@ -119,7 +124,7 @@ class KeptResults:
         """Opens this process's own file, and finds what is left to do.
 
         Raises:
-            ResultFileError: it cannot be gone on with.
+            ResultFileError: it cannot be resumed.
             OSError: it cannot be made.
         """
         file = ResultFile(
@@ -234,18 +239,9 @@ class KeptResults:
 def _check_run(file: Path, run: Mapping[str, Any]) -> None:
     path = journal_of(file)
     if not path.exists():
-        raise ResultFileError(
-            f"{file}: there is no {path.name} beside it that tells what is in it, so it cannot be gone on with; remove "
-            "it, or name another file"
-        )
-    if not path.stat().st_size:
-        return
-    found = difference(Journal.read(path).run, run)
-    if found is not None:
-        name, before, now = found
-        raise ResultFileError(
-            f"{file} was written with {name} = {before}, and this run has {now}; give the same, or name another file"
-        )
+        raise without_journal(file)
+    if path.stat().st_size:
+        check_run(file, Journal.read(path).run, run, show=str)
 
 
 def _positions(file: Path) -> list[int]:

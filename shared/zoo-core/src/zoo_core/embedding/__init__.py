@@ -17,7 +17,7 @@ from zoo_core import specs
 from zoo_core.embedding.files import EMBEDDING_SUFFIXES, convert, records_of_embeddings
 from zoo_core.embedding.task import EmbeddingTask, load
 from zoo_core.engines import choose_device, device_name
-from zoo_core.predicting import Failure, Prediction, Sampling, Sources, default_workers, run, with_problems
+from zoo_core.predicting import Failure, Prediction, Sampling, default_workers, run, sources_of, with_problems
 from zoo_core.specs import ModelSpec
 
 __all__ = ["EMBEDDING_SUFFIXES", "EmbeddingTask", "convert", "embed", "load", "records_of_embeddings"]
@@ -58,15 +58,8 @@ def embed(
     """
     spec = specs.find(model, weights=weights, checkpoint=checkpoint, labels=labels)
     task = EmbeddingTask(spec, options, normalize=normalize)
-    words = [files] if isinstance(files, str | os.PathLike) else files
     problems: deque[str] = deque()
-    sources = Sources(
-        task.declaration,
-        [os.fspath(word) for word in words],
-        named=True,
-        on_problem=problems.append,
-        sampling=sampling or Sampling(),
-    )
+    sources = sources_of(task, files, sampling, problems)
     sources.start()
     place = choose_device(device_name(device, engine), task.declaration.devices)
     runner = load(task, place, engine=engine, precision=precision)

@@ -1,7 +1,7 @@
 """Embeddings as matrices in files: NumPy's ``.npy`` and Parquet, made of records that were written one by one.
 
 Such a file is written once all is done. Until then, and for ``--resume``, the records lie beside it, in
-``FILE.jsonl``: a run that was interrupted goes on with them as any other with its results.
+``FILE.jsonl``: an interrupted run resumes them, as any other does its results.
 
 - ``x.npy`` has a row for each input, float32 [N, D], in the order of the inputs without those that failed.
   ``x.npy.files.csv`` says of each row its ``file`` (for pairs ``file_1`` and ``file_2``), and of videos its ``frame``

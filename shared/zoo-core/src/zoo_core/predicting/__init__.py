@@ -89,15 +89,8 @@ def predict(
     task = task_class(spec.task)(spec, options)
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    words = [files] if isinstance(files, str | os.PathLike) else files
     problems: deque[str] = deque()
-    stream = Sources(
-        task.declaration,
-        [os.fspath(word) for word in words],
-        named=True,
-        on_problem=problems.append,
-        sampling=sampling or Sampling(),
-    )
+    stream = sources_of(task, files, sampling, problems)
     try:
         stream.start()
     except NothingFoundError as error:
@@ -107,6 +100,29 @@ def predict(
     place = choose_device(device_name(device, engine), task.declaration.devices)
     loaded = load(task, place, engine=engine, precision=precision)
     return with_problems(problems, run(task, loaded, stream, batch_size))
+
+
+def sources_of(
+    task: Task[Any, Any],
+    files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    sampling: Sampling | None,
+    problems: deque[str],
+) -> Sources:
+    """What a task reads of files, as :func:`predict` takes them.
+
+    Args:
+        task: of the model.
+        files, sampling: see :func:`predict`.
+        problems: gets what is wrong with the words, while the files are found.
+    """
+    words = [files] if isinstance(files, str | os.PathLike) else files
+    return Sources(
+        task.declaration,
+        [os.fspath(word) for word in words],
+        named=True,
+        on_problem=problems.append,
+        sampling=sampling or Sampling(),
+    )
 
 
 def with_problems(problems: deque[str], outcomes: Iterator[Prediction | Failure]) -> Iterator[Prediction | Failure]:

@@ -61,7 +61,6 @@ def fetch_file(address: str, suffix: str) -> "tuple[Path, tempfile.TemporaryDire
 
     Args:
         address: ``https:`` or ``http:``.
-        mode: the PIL mode of the result.
         suffix: how its name ends.
 
     Raises:

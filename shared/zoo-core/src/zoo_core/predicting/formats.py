@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from zoo_core.declarations import Declaration, Table
 from zoo_core.text import plain
 
-__all__ = ["FORMATS", "Csv", "Format", "JsonDocument", "JsonLines", "of_name"]
+__all__ = ["Csv", "Format", "JsonDocument", "JsonLines", "of_name"]
 
 # What makes spreadsheets take a text for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -138,12 +138,8 @@ class Csv:
         return [_without_guard(cell) for cell in first[: self.places] if cell]
 
 
-FORMATS = ("text", "json", "jsonl", "csv")
-"""What ``--format`` of the commands takes."""
-
-
 def of_name(name: str, declaration: Declaration) -> "JsonLines | Csv":
-    """The format of a name, or the ending of a name, that can be written record by record and gone on with.
+    """The format of a name, or the ending of a name, that can be written record by record and resumed.
 
     Raises:
         ValueError: there is no such format.

@@ -13,7 +13,12 @@ _FOLDERS_OPEN = 1000
 
 
 class Runs:
-    """Runs of as many images as make an input: of each folder by itself, unless there are only so many in all."""
+    """Runs of as many images as make an input: of each folder by itself, unless there are only so many in all.
+
+    Args:
+        count: how many images make an input.
+        on_too_few: called with the images of a folder that has fewer.
+    """
 
     def __init__(self, count: int, on_too_few: Callable[[list[Found]], None]) -> None:
         self.count = count
@@ -23,6 +28,7 @@ class Runs:
         self._whole: set[Path] = set()
 
     def add(self, file: Found) -> Iterator[Sequence[Found]]:
+        """Takes the next file, and gives the inputs that are whole by now."""
         if self._first is not None:
             self._first.append(file)
             if len(self._first) <= self.count:
@@ -51,6 +57,7 @@ class Runs:
         self._whole.discard(folder)
 
     def end(self) -> Iterator[Sequence[Found]]:
+        """Gives what is left, once there are no more files."""
         held = self._first or []
         if len(held) == self.count:
             yield tuple(held)
@@ -62,7 +69,12 @@ class Runs:
 
 
 class OutputGuard:
-    """Keeps what could be overwritten from being an input: files in the folder for the output."""
+    """Keeps what could be overwritten from being an input: files in the folder for the output.
+
+    Args:
+        output: that folder; ``None`` if nothing is written.
+        on_problem: called with a message, once for each folder of such files.
+    """
 
     def __init__(self, output: Path | None, on_problem: Callable[[str], object]) -> None:
         self._output = None if output is None else output.resolve()
@@ -71,6 +83,7 @@ class OutputGuard:
         self._is_inside = False
 
     def lets(self, file: Found) -> bool:
+        """Whether a file may be an input."""
         if self._output is None or file.address is not None or file.fetched is not None:
             return True
         folder = file.path.parent

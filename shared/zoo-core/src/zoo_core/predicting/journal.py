@@ -15,7 +15,7 @@ _VERSION = 1
 
 
 class ResultFileError(ValueError):
-    """A file of results cannot be made, gone on with, written or merged. The message names it."""
+    """A file of results cannot be made, resumed, written or merged. The message names it."""
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ class Recorder:
         task: made with its options.
         format: ``"jsonl"`` or ``"csv"``; by default by the ending of the name.
         share: which part of all inputs is done here.
-        resume: go on with what is there. Parts are always gone on with.
+        resume: go on with what is there. Parts are always resumed.
         given: what the results depend on beside the task and its options. Plain values.
 
     Raises:
-        ResultFileError: there is a file that cannot be gone on with; see :class:`ResultFile`.
+        ResultFileError: there is a file that cannot be resumed; see :class:`ResultFile`.
         ValueError: the file cannot have that format.
         OSError: it cannot be made.
 

@@ -1,4 +1,4 @@
-"""Files of results that grow as results come, and that a run which was interrupted goes on with.
+"""Files of results that grow as results come, and that an interrupted run resumes.
 
 ``FILE`` holds the records and nothing else, in one of the formats of :mod:`zoo_core.predicting.formats`: of JSON lines
 a line is :meth:`zoo_core.predicting.Prediction.record`, with what a verb adds to it. Beside it lies ``FILE.journal``,
@@ -28,7 +28,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -62,8 +62,8 @@ class ResultFile:
         resume: go on with what is there. Without, there may be no such file.
 
     Raises:
-        ResultFileError: there is a file already; or, to go on with it, it has no journal, was written by another run,
-            or another process is writing to it.
+        ResultFileError: there is a file already; or it cannot be resumed: it has no journal, was written by another
+            run, or another process is writing to it.
         OSError: the files cannot be made.
 
     Attributes:
@@ -92,14 +92,9 @@ class ResultFile:
         self.journal = Journal(journal_of(path), format.name, _plain(run), _plain(about or {}), shard, format.head)
         is_new = not path.exists()
         if not is_new and not resume and not self._holds_nothing():
-            raise ResultFileError(
-                f"{path} is there already: --resume goes on with it; or remove it, or name another file"
-            )
+            raise already_there(path)
         if not is_new and not self.journal.path.exists():
-            raise ResultFileError(
-                f"{path}: there is no {self.journal.path.name} beside it that tells what is in it, so it cannot be "
-                "gone on with; remove it, or name another file"
-            )
+            raise without_journal(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._data = self._records = -1
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
@@ -200,13 +195,7 @@ class ResultFile:
             raise ResultFileError(f"{self.path} is of the format {there.format}, and this run writes {now.format}")
         if now.shard != there.shard:
             raise ResultFileError(f"{self.path} is shard {there.shard}, and this run is shard {now.shard}")
-        found = difference({**there.run, "columns": there.head}, {**now.run, "columns": now.head})
-        if found is not None:
-            name, before, value = found
-            raise ResultFileError(
-                f"{self.path} was written with {name} = {_shown(before)}, and this run has {_shown(value)}; "
-                "give the same, or name another file"
-            )
+        check_run(self.path, {**there.run, "columns": there.head}, {**now.run, "columns": now.head})
 
     def remaining(self, sources: Iterable[tuple[int, Sequence[str], Item]]) -> Iterator[tuple[int, Item, int]]:
         """What is still to be done, after a look at the names of what is.
@@ -373,6 +362,42 @@ def difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | 
                 return path, old, new
         return None
     return None if before == now else (name, before, now)
+
+
+def already_there(path: Path) -> ResultFileError:
+    """The error for a file of results where there may be none."""
+    return ResultFileError(f"{path} is there already: --resume goes on with it; or remove it, or name another file")
+
+
+def without_journal(path: Path) -> ResultFileError:
+    """The error for a file of results whose journal is missing."""
+    return ResultFileError(
+        f"{path}: there is no {journal_of(path).name} beside it that tells what is in it, so it cannot be gone on "
+        "with; remove it, or name another file"
+    )
+
+
+def check_run(
+    path: Path, before: Mapping[str, Any], now: Mapping[str, Any], *, show: Callable[[Any], str] = _shown
+) -> None:
+    """Checks that a file of results is of this run.
+
+    Args:
+        path: the file.
+        before: what the results in it depend on.
+        now: what those of this run depend on.
+        show: writes a value in the message; by default as JSON.
+
+    Raises:
+        ResultFileError: they differ; the message names the first difference.
+    """
+    found = difference(before, now)
+    if found is not None:
+        name, old, new = found
+        raise ResultFileError(
+            f"{path} was written with {name} = {show(old)}, and this run has {show(new)}; give the same, or name "
+            "another file"
+        )
 
 
 def records_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

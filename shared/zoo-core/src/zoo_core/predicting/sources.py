@@ -361,7 +361,11 @@ def inputs(task: Task[Any, Any], source: Source) -> Generator[Any, None, None]:
 
 
 def located_inputs(task: Task[Any, Any], source: Source) -> Generator[tuple[Moment | None, Any], None, None]:
-    """As :func:`inputs`, with what tells where in a video each of them is from."""
+    """As :func:`inputs`, with what tells where in a video each of them is from; ``None`` for images and whole files.
+
+    Raises:
+        ValueError, OSError: as there; or the video has fewer frames than an input takes.
+    """
     count = task.declaration.images
     if count is None:
         if source.address is not None:
