@@ -20,18 +20,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo_core.features.children import IntermediateLayerGetter
     from zoo_core.features.declared import FeatureLayers, Layer, strided_stages
-    from zoo_core.features.described import ModelFeatures, Stage, model_features
+    from zoo_core.features.described import model_features
     from zoo_core.features.extracting import FeatureModel, features
     from zoo_core.features.freezing import freeze, unfreeze
     from zoo_core.features.graphs import create_feature_extractor, get_graph_node_names
+    from zoo_core.features.stages import ModelFeatures, Stage
 
 _HOMES = {
     "FeatureLayers": "declared",
     "FeatureModel": "extracting",
     "IntermediateLayerGetter": "children",
     "Layer": "declared",
-    "ModelFeatures": "described",
-    "Stage": "described",
+    "ModelFeatures": "stages",
+    "Stage": "stages",
     "create_feature_extractor": "graphs",
     "features": "extracting",
     "freeze": "freezing",

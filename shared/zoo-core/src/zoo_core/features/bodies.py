@@ -6,11 +6,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo_core.features.declared import FeatureLayers, layers_of, unwrapped
-from zoo_core.features.described import ModelFeatures, Stage, model_features
+from zoo_core.features.declared import FeatureLayers, required_layers, unwrapped
+from zoo_core.features.described import model_features
 from zoo_core.features.extracting import FeatureModel
 from zoo_core.features.freezing import HEAD, NECK, parts_of
 from zoo_core.features.measuring import measured
+from zoo_core.features.stages import ModelFeatures, Stage
 from zoo_core.input_channels import input_layers
 
 __all__ = ["Body", "body_of"]
@@ -41,8 +42,7 @@ class Body(nn.Module):
         super().__init__()
         model = unwrapped(model)
         told = measured(model)
-        declared = layers_of(model)
-        assert declared is not None
+        declared = required_layers(model)
         _check_kind(type(model).__name__, told, not declared.body)
         by_reduction = {stage.reduction: stage for stage in told}
         resized = not isinstance(reductions, int) and len(by_reduction) == 1 and len(told) > 1
@@ -68,8 +68,7 @@ class Body(nn.Module):
         self.features = FeatureModel(model, [stage.name for stage in chosen])
 
     def feature_layers(self) -> FeatureLayers:
-        declared = layers_of(self.features.model)
-        assert declared is not None
+        declared = required_layers(self.features.model)
         return FeatureLayers(
             list(declared.layers.values()), names=declared.names, forms=declared.forms, input_size=declared.input_size
         ).below("features.model")

@@ -180,6 +180,25 @@ def layers_of(model: nn.Module) -> FeatureLayers | None:
     return None if declare is None else cast(FeatureLayers, declare())
 
 
+def required_layers(model: nn.Module, *, hint: str = "") -> FeatureLayers:
+    """What the class of a model declares.
+
+    Args:
+        model: any model.
+        hint: what else the user can do, behind a semicolon.
+
+    Raises:
+        ValueError: it declares nothing.
+    """
+    declared = layers_of(model)
+    if declared is None:
+        raise ValueError(
+            f"{type(model).__name__} does not say which features it has: its class needs a method feature_layers() "
+            f"that returns a zoo_core.features.FeatureLayers{hint}"
+        )
+    return declared
+
+
 def token_form(*size: int) -> Form:
     """:func:`tokens_to_map` to maps of that size."""
     return partial(_to_map, size=size)

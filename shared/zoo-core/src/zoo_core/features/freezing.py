@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from zoo_core.features.declared import layers_of, unwrapped
+from zoo_core.features.declared import required_layers, unwrapped
 
 __all__ = ["freeze", "parts_of", "unfreeze"]
 
@@ -23,12 +23,7 @@ def parts_of(model: nn.Module) -> dict[str, list[str]]:
         ValueError: the model's class does not say which features it has.
     """
     model = unwrapped(model)
-    declared = layers_of(model)
-    if declared is None:
-        raise ValueError(
-            f"{type(model).__name__} does not say which parts it has: its class needs a method feature_layers() that "
-            "returns a zoo_core.features.FeatureLayers; or set requires_grad of its parameters"
-        )
+    declared = required_layers(model, hint="; or set requires_grad of its parameters")
     heads = [path for path in (declared.head, *declared.auxiliary) if path is not None]
     # Modules are registered in the order in which they run.
     order = {path: place for place, (path, _) in enumerate(model.named_modules())}

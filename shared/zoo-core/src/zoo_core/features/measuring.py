@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo_core.features.declared import layers_of, unwrapped
-from zoo_core.features.described import ModelFeatures, Stage
+from zoo_core.features.declared import required_layers, unwrapped
 from zoo_core.features.extracting import EMBEDDING, features
+from zoo_core.features.stages import ModelFeatures, Stage
 
 __all__ = ["measured", "measured_without_storage"]
 
@@ -35,12 +35,7 @@ def measured(model: nn.Module) -> ModelFeatures:
         ValueError: the model's class does not say which features it has.
     """
     model = unwrapped(model)
-    declared = layers_of(model)
-    if declared is None:
-        raise ValueError(
-            f"{type(model).__name__} does not say which features it has: its class needs a method feature_layers() "
-            "that returns a zoo_core.features.FeatureLayers"
-        )
+    declared = required_layers(model)
     stages = declared.layers
     wanted = [*stages, *([EMBEDDING] if declared.head is not None or declared.pooled is not None else [])]
     found = _run(model, wanted, declared.input_size)
