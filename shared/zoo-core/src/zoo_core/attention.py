@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo_core.tracing import is_recorded, is_stand_in, is_transformed, one_node
 from zoo_core.value_cache import ValueCache
 
-EvalCache = ValueCache  # its name before other models than transformers kept values
+EvalCache = ValueCache  # its former name
 
 # Added to the logits of tokens that may not meet. Finite, as in the published models.
 _MASKED = -100.0
@@ -285,6 +285,9 @@ def pad_to(x: Tensor, sizes: Sequence[int]) -> Tensor:
     Args:
         x: ``Tensor[..., *old sizes, C]``.
         sizes: none is less than the old one.
+
+    Returns:
+        ``Tensor[..., *sizes, C]``; ``x`` itself where nothing is to be added.
     """
     padding = [after - before for before, after in zip(x.shape[-1 - len(sizes) : -1], sizes, strict=True)]
     if all(map(_is_zero, padding)):

@@ -88,6 +88,7 @@ class Accuracy(Score[Result]):
             self._right[k] += other._right[k]
 
     def compute(self) -> dict[str, float]:
+        """``{"acc@1": 91.2, "acc@5": 99.7}``, in percent; see :meth:`zoo_core.tasks.Score.compute`."""
         if not len(self):
             raise ValueError("no result was taken yet, so there is no accuracy")
         return {f"acc@{k}": 100 * count / len(self) for k, count in self._right.items()}

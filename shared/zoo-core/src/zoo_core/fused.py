@@ -94,7 +94,7 @@ def linear(
 
 
 class FusedLinear(nn.Linear):
-    """A linear layer and the activation behind it. Made by :func:`fuse`."""
+    """A linear layer and the activation behind it, Tensor[..., in] -> Tensor[..., out]. Made by :func:`fuse`."""
 
     plain_form = nn.Linear
     activation: nn.Module | None = None
@@ -114,7 +114,7 @@ class FusedLinear(nn.Linear):
 
 
 class FusedConv2d(nn.Conv2d):
-    """A convolution and the activation behind it. Made by :func:`fuse`."""
+    """A convolution and the activation behind it, Tensor[N, C, H, W] -> Tensor[N, D, H', W']. Made by :func:`fuse`."""
 
     plain_form = nn.Conv2d
     activation: nn.Module | None = None

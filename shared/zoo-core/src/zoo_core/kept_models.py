@@ -59,6 +59,7 @@ class Stored:
 
     @property
     def name(self) -> str:
+        """The name of its folder."""
         return self.path.name
 
     @property

@@ -37,6 +37,9 @@ class ConvNormActivation(nn.Sequential):
         inplace: let the activation work in place; ``None`` if ``activation_layer`` takes no such argument.
         bias: give the convolution a bias. By default only where no normalisation follows.
         conv_layer: class of the convolution.
+
+    Shape:
+        Tensor[N, in_channels, ...] -> Tensor[N, out_channels, ...], with as many sizes as ``conv_layer`` has dimensions
     """
 
     def __init__(
@@ -87,7 +90,7 @@ def same_padding(kernel_size: int | Sequence[int], dilation: int | Sequence[int]
 
 
 class Conv2dNormActivation(ConvNormActivation):
-    """:class:`~zoo_core.layers.ConvNormActivation` over Tensor[N, C, H, W]."""
+    """:class:`~zoo_core.layers.ConvNormActivation` over Tensor[N, C, H, W]; see there for the arguments."""
 
     def __init__(
         self,
@@ -120,7 +123,7 @@ class Conv2dNormActivation(ConvNormActivation):
 
 
 class Conv3dNormActivation(ConvNormActivation):
-    """:class:`~zoo_core.layers.ConvNormActivation` over Tensor[N, C, T, H, W]."""
+    """:class:`~zoo_core.layers.ConvNormActivation` over Tensor[N, C, T, H, W]; see there for the arguments."""
 
     def __init__(
         self,
@@ -200,6 +203,9 @@ class MLP(nn.Sequential):
         inplace: let activations and dropout work in place; ``None`` leaves it to them.
         bias: give the layers a bias.
         dropout: probability of an element to be zeroed.
+
+    Shape:
+        Tensor[..., in_channels] -> Tensor[..., hidden_channels[-1]]
     """
 
     def __init__(
@@ -253,6 +259,9 @@ def stochastic_depth(input: Tensor, p: float, mode: str, training: bool = True) 
         mode: ``"row"`` decides for each of the N samples, ``"batch"`` for all together.
         training: where ``False``, ``input`` is returned as it is.
 
+    Returns:
+        Tensor[N, ...] of the same dtype.
+
     Raises:
         ValueError: ``p`` or ``mode`` is none of those.
     """
@@ -272,7 +281,14 @@ def stochastic_depth(input: Tensor, p: float, mode: str, training: bool = True) 
 
 
 class StochasticDepth(nn.Module):
-    """:func:`stochastic_depth` as a module."""
+    """:func:`stochastic_depth` as a module, which drops nothing in eval mode.
+
+    Args:
+        p, mode: see there.
+
+    Shape:
+        Tensor[N, ...] -> Tensor[N, ...]
+    """
 
     def __init__(self, p: float, mode: str) -> None:
         super().__init__()
@@ -311,6 +327,9 @@ def scale_and_bias(
         mean, variance: the statistics, Tensor[C].
         weight, bias: the affine parameters, Tensor[C], or ``None``.
         eps: is added to the variance.
+
+    Returns:
+        Both as Tensor[C], so that ``x * scale + shift`` is the normalised ``x``.
     """
     scale = (variance + eps).rsqrt()
     if weight is not None:

@@ -103,7 +103,8 @@ class ImageClassification(nn.Module):
         self.antialias = antialias
 
     def forward(self, img: Tensor | Image.Image) -> Tensor:
-        """
+        """Prepares an image, or a batch of tensors.
+
         Args:
             img: A PIL image of any mode (it is converted to RGB, or to grey for a ``mean`` of one channel), or a
                 tensor ``[..., C, H, W]``, uint8 in 0..255, uint16 in 0..65535 or floating in [0, 1].
@@ -162,7 +163,8 @@ class SemanticSegmentation(nn.Module):
         self.antialias = antialias
 
     def forward(self, img: Tensor | Image.Image) -> Tensor:
-        """
+        """Prepares an image, or a batch of tensors.
+
         Args:
             img: As for :class:`ImageClassification`.
 
@@ -189,7 +191,8 @@ class ObjectDetection(nn.Module):
     """Scales to [0, 1]. Detection models resize, normalise and batch by themselves."""
 
     def forward(self, img: Tensor | Image.Image) -> Tensor:
-        """
+        """Prepares an image, or a batch of tensors.
+
         Args:
             img: A PIL image of any mode (it is converted to RGB), or a tensor ``[..., C, H, W]``, uint8 in 0..255,
                 uint16 in 0..65535 or floating in [0, 1].
@@ -239,7 +242,8 @@ class VideoClassification(nn.Module):
         self.interpolation = interpolation_mode(interpolation)
 
     def forward(self, vid: Tensor) -> Tensor:
-        """
+        """Prepares a clip, or a batch of clips.
+
         Args:
             vid: Frames ``[..., T, C, H, W]``, uint8 in 0..255, uint16 in 0..65535 or floating in [0, 1].
 
@@ -270,7 +274,8 @@ class OpticalFlow(nn.Module):
     """Scales two images to [-1, 1]. Height and width must suit the model; see its documentation."""
 
     def forward(self, img1: Tensor | Image.Image, img2: Tensor | Image.Image) -> tuple[Tensor, Tensor]:
-        """
+        """Prepares a pair of images, or batches of pairs.
+
         Args:
             img1: The first image, or a batch of them; as for :class:`ObjectDetection`.
             img2: The second image or batch, of the same shape.

@@ -22,6 +22,9 @@ def read(value: Any, directory: Path) -> tuple[str, ...]:
         value: a list of labels, or the name of a file, without its suffix.
         directory: the folder of the catalogue. A package's own label sets come first; zoo-core has those that two
             packages use.
+
+    Raises:
+        WrongValueError: there is no such file, or something else than labels.
     """
     if isinstance(value, list):
         if not value or not all(isinstance(label, str) for label in value):
@@ -43,7 +46,11 @@ def _candidates(directory: Path, name: str) -> Iterator[Path]:
 
 @functools.cache
 def read_file(path: Path) -> tuple[str, ...]:
-    """The labels of a file, UTF-8, a line each."""
+    """The labels of a file, UTF-8, a line each.
+
+    Raises:
+        WrongValueError: it cannot be read, or a line is no label.
+    """
     try:
         content = files.read(path).decode("utf-8")
     except (OSError, ValueError) as error:

@@ -30,7 +30,11 @@ class Preset:
 
     @classmethod
     def read(cls, value: Any) -> "Preset":
-        """Reads the table ``transforms`` of a catalogue."""
+        """Reads the table ``transforms`` of a catalogue.
+
+        Raises:
+            WrongValueError: there is no such preset, or it does not take the arguments.
+        """
         if not isinstance(value, dict):
             raise WrongValueError("must be dict")
         given = dict(value)

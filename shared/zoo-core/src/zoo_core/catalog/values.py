@@ -66,6 +66,9 @@ def table(value: Any, keys: Mapping[str, Parse], required: frozenset[str]) -> di
         value: what TOML has.
         keys: what there may be, and what reads it.
         required: what there must be.
+
+    Raises:
+        WrongValueError: it is no table, or a key is unknown, missing or has a wrong value.
     """
     if not isinstance(value, dict):
         raise WrongValueError(f" must be a table, not {shown(value)}", after_key=True)

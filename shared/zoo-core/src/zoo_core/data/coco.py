@@ -255,7 +255,11 @@ def compressed(segmentation: Any, size: tuple[int, int]) -> Any:
     """Polygons, or run lengths of either form, as pycocotools' compressed run lengths.
 
     Args:
-        segmentation, size: see :func:`decode_mask`, as what is raised.
+        segmentation, size: see :func:`decode_mask`.
+
+    Raises:
+        zoo_core.extras.MissingExtraError: pycocotools is not installed.
+        ValueError: it is neither.
     """
     masks = _masks()
     if not segmentation:

@@ -19,6 +19,16 @@ _SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "NotoSans-Regular.
 
 
 def check_image(image: Tensor, channels: tuple[int, ...]) -> None:
+    """Checks that a tensor is one image, Tensor[C, H, W], uint8 in 0..255 or floating in [0, 1].
+
+    Args:
+        image: what a user gave.
+        channels: the numbers of channels that are taken.
+
+    Raises:
+        TypeError: it is no tensor.
+        ValueError: its dtype, its shape or its number of channels is another, or it is empty.
+    """
     if not isinstance(image, Tensor):
         raise TypeError(f"expected the image as a tensor, got {type(image).__name__}: convert it with pil_to_tensor")
     if not (image.dtype == torch.uint8 or image.is_floating_point()):
@@ -34,17 +44,23 @@ def check_image(image: Tensor, channels: tuple[int, ...]) -> None:
 
 
 def canvas(image: Tensor, mode: str = "RGB") -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """A copy of an image, Tensor[1 or 3, H, W], in RGB, and what draws on it: with ``"RGBA"``, transparently."""
     picture = to_pil_image(image.expand(3, -1, -1))
     return picture, ImageDraw.Draw(picture, mode)
 
 
 def to_tensor_like(picture: Image.Image, image: Tensor) -> Tensor:
+    """An RGB image as Tensor[3, H, W], of the dtype and on the device of the tensor that it was drawn on."""
     values = pil_to_tensor(picture).to(image.device)
     return values if image.dtype == torch.uint8 else (values.float() / 255).to(image.dtype)
 
 
 def load_font(font: str | None, font_size: int | None, texts: Iterable[str]) -> Font:
-    """The named font, or Pillow's own; for texts that its few glyphs cannot show, a common one of the system's."""
+    """The named font, or Pillow's own; for texts that its few glyphs cannot show, a common one of the system's.
+
+    Raises:
+        ValueError: no font of that name is found.
+    """
     if font is not None:
         try:
             return ImageFont.truetype(font, font_size or 10)

@@ -56,7 +56,12 @@ def _is_rgb(color: object) -> bool:
 
 
 def parse_colors(colors: Colors | None, count: int) -> list[RGB]:
-    """One colour for each of ``count`` objects."""
+    """One colour for each of ``count`` objects.
+
+    Raises:
+        TypeError: a colour is none.
+        ValueError: there are fewer colours than objects, or a name is unknown.
+    """
     if colors is None:
         return color_palette(count)
     if isinstance(colors, str) or _is_rgb(colors):

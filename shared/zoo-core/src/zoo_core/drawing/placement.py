@@ -1,4 +1,4 @@
-"""Where labels go: beside what they name, inside the picture, and not over each other where that can be avoided."""
+"""Where labels go: beside what they name, inside the image, and not over each other where that can be avoided."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def place_labels(boxes: Sequence[Sequence[float]], sizes: Sequence[tuple[int, in
     """Finds a place for the label of each box.
 
     The places of a label are, in this order, above its box, inside its upper edge, below it, inside its lower edge,
-    each at its left and at its right end, then beside it, then farther above and below; all shifted into the picture.
+    each at its left and at its right end, then beside it, then farther above and below; all shifted into the image.
     The cheapest is taken: it costs most to lie over another label, less to cover a box, the more of it the worse (so
     a label does not lie in a small box, or on a small neighbour), less to lie in another box, where the label seems to
     be that one's, and least to be late in the order.
@@ -31,10 +31,10 @@ def place_labels(boxes: Sequence[Sequence[float]], sizes: Sequence[tuple[int, in
     Args:
         boxes: ``(x1, y1, x2, y2)`` in pixels, the best first: they choose first.
         sizes: width and height of each label, in pixels.
-        bounds: width and height of the picture.
+        bounds: width and height of the image.
 
     Returns:
-        int64 Tensor[N, 4], ``(x1, y1, x2, y2)`` of each label, inside the picture unless it is larger than that.
+        int64 Tensor[N, 4], ``(x1, y1, x2, y2)`` of each label, inside the image unless it is larger than that.
     """
     targets = torch.tensor([[float(side) for side in box] for box in boxes]).reshape(-1, 4)
     width, height = bounds

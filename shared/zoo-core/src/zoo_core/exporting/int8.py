@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from zoo_core import extras
-from zoo_core.data import DataError, Dataset
+from zoo_core.data import Dataset
 from zoo_core.evaluating import evaluate
 from zoo_core.exported_files import ModelFacts
 from zoo_core.exporting.modules import Normalization
@@ -47,7 +47,7 @@ def quantize(
         facts: what it says about itself.
         task: of the model.
         folder: of images: a data set of the task, or any.
-        tell: called with what is done next.
+        tell: called with what is done next, and with what was left out.
         metadata: what the quantized file is to say about itself.
 
     Raises:
@@ -57,9 +57,11 @@ def quantize(
     quantization: Any = extras.require("onnxruntime.quantization", extra="onnx", purpose="to quantize models")
     signature = Signature.from_dict(facts.signature)
     normalization = Normalization.of(task.preprocess) if facts.export.get("preprocess") else None
-    reader = _reader(quantization, signature, _samples(task, signature, normalization, folder))
+    problems: list[str] = []
+    reader = _reader(quantization, signature, _samples(task, signature, normalization, folder, problems))
     if reader.following is None:
-        raise ExportError(f"{folder}: the model takes none of what is in it, so there is nothing to quantize by")
+        first = f" ({problems[0]})" if problems else ""
+        raise ExportError(f"{folder}: the model takes none of what is in it{first}, so there is nothing to quantize by")
     tell(f"quantizing by what is in {folder}")
     onnx: Any = extras.require("onnx", extra="onnx", purpose="to quantize models")
     target = file.with_name(f"int8-{file.name}")
@@ -77,8 +79,10 @@ def quantize(
                 calibration_providers=["CPUExecutionProvider"],
                 extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
             )
-        except Exception as error:
+        except Exception as error:  # whatever the tools, and protobuf below them, raise
             raise ExportError(f"ONNX Runtime does not quantize it: {first_line(error)}") from error
+    if problems:
+        tell(f"left out: {len(problems)} of the images, the first since {problems[0]}")
     model = onnx.load(str(target))
     del model.metadata_props[:]
     for key, text in metadata.items():
@@ -104,7 +108,7 @@ def labelled(task: Task[Any, Any], folder: Path) -> Dataset | None:
     """The data set in a folder; ``None`` where it holds images without a truth."""
     try:
         return task.samples(folder)
-    except (DataError, ValueError):
+    except ValueError:  # DataError is one
         return None
 
 
@@ -123,10 +127,14 @@ def _reader(quantization: Any, signature: Signature, samples: Iterator[Sequence[
 
 
 def _samples(
-    task: Task[Any, Any], signature: Signature, normalization: Normalization | None, folder: Path
+    task: Task[Any, Any],
+    signature: Signature,
+    normalization: Normalization | None,
+    folder: Path,
+    problems: list[str],
 ) -> Iterator[Sequence[torch.Tensor]]:
-    """Inputs of a file, evenly spread over what the folder has."""
-    sources = list(_sources(task, folder))
+    """Inputs of a file, evenly spread over what the folder has; ``problems`` gets what is wrong with others."""
+    sources = list(_sources(task, folder, problems))
     step = max(len(sources) / CALIBRATION_IMAGES, 1)
     chosen = [sources[int(number * step)] for number in range(min(len(sources), CALIBRATION_IMAGES))]
     batch = signature.inputs[0].shape[0]
@@ -143,8 +151,8 @@ def _samples(
                     taken += 1
                     if taken == CALIBRATION_IMAGES:
                         return
-        except (ValueError, OSError):
-            continue
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
 
 
 def _arguments(task: Task[Any, Any], input: Any) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -157,13 +165,13 @@ def _arguments(task: Task[Any, Any], input: Any) -> Iterator[tuple[torch.Tensor,
             yield (tensor,)
 
 
-def _sources(task: Task[Any, Any], folder: Path) -> Iterator[Source]:
+def _sources(task: Task[Any, Any], folder: Path, problems: list[str]) -> Iterator[Source]:
     samples = labelled(task, folder)
     if samples is not None:
         for place in range(len(samples)):
             yield Source(samples.sample(place).files, False, str(place))
         return
-    found = Sources(task.declaration, [str(folder)], on_problem=lambda message: None)
+    found = Sources(task.declaration, [str(folder)], on_problem=problems.append)
     try:
         found.start()
         yield from found

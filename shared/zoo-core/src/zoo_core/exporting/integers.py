@@ -41,7 +41,12 @@ def _is_int8(module: nn.Module) -> bool:
 
 
 class Rounding(nn.Module):
-    """Rounds to the levels of an 8-bit tensor."""
+    """Rounds to the levels of an 8-bit tensor.
+
+    Args:
+        scale: from a level to the next.
+        zero_point: the level of 0, in 0..255.
+    """
 
     def __init__(self, scale: float, zero_point: int) -> None:
         super().__init__()

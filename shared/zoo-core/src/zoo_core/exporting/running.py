@@ -62,7 +62,11 @@ class ExportedEngine:
         return cls(program, signature, normalization)
 
     def __call__(self, *inputs: Tensor | Sequence[Tensor]) -> Any:
-        """Runs the model; see :class:`zoo_core.engines.Engine`."""
+        """Runs the model; see :class:`zoo_core.engines.Engine`.
+
+        Raises:
+            ValueError: the file does not take such inputs.
+        """
         if len(inputs) != len(self.signature.arguments):
             raise ValueError(f"the model takes {len(self.signature.arguments)} arguments, not {len(inputs)}")
         first = inputs[0]

@@ -42,6 +42,9 @@ def placed(path: Path) -> Iterator[Path]:
 
     Yields:
         Where to write it, under the same name.
+
+    Raises:
+        OSError: there is no such folder, there is a folder of that name, or nothing can be written there.
     """
     folder = path.absolute().parent
     if not folder.is_dir():
@@ -238,7 +241,18 @@ def _write_openvino(program: Program, path: Path, metadata: dict[str, str], opse
 
 
 def onnx_to_openvino(source: Path, path: Path, metadata: Mapping[str, str], *, half: bool = False) -> None:
-    """Writes an ONNX file that says nothing about itself in OpenVINO's form, with the same inputs and outputs."""
+    """Writes an ONNX file that says nothing about itself in OpenVINO's form, with the same inputs and outputs.
+
+    Args:
+        source: the ONNX file.
+        path: ends in ``.xml``; the weights go into a ``.bin`` file beside.
+        metadata: what the file is to say about itself.
+        half: store weights in 16 bits.
+
+    Raises:
+        ExportError: OpenVINO does not take it.
+        OSError: it cannot be written.
+    """
     openvino: Any = extras.require("openvino", extra="openvino", purpose="to export to OpenVINO")
     try:
         model = openvino.Core().read_model(str(source))

@@ -38,7 +38,8 @@ def _panels(history: Sequence[Mapping[str, float]]) -> Iterator[_Panel]:
 
 
 def _panel(name: str, points: Sequence[Point]) -> _Panel:
-    """
+    """Draws one figure.
+
     Args:
         name: of the figure.
         points: epoch and value of each, in order.

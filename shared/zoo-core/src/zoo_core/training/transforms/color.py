@@ -74,8 +74,7 @@ def adjust_saturation(image: Image.Image, factor: float) -> Image.Image:
     """Distance of every pixel from its grey times a factor: 0 gives grey, 1 the image. A grey image stays as it is."""
     if image.mode == "L":
         return image
-    grey = image.convert("L")
-    return Image.blend(Image.merge("RGB", (grey, grey, grey)), image, factor)
+    return Image.blend(grayscale(image), image, factor)
 
 
 def adjust_hue(image: Image.Image, shift: float) -> Image.Image:
@@ -185,13 +184,13 @@ Adjustments = tuple[tuple[str, float], ...]
 
 def adjusted(image: Picture, adjustments: Adjustments) -> Picture:
     """An image or clip after adjustments, named as in ``ADJUSTMENTS``, in their order."""
+    return on_frames(image, lambda frame: _adjusted(frame, adjustments))
 
-    def all_of_them(frame: Image.Image) -> Image.Image:
-        for name, factor in adjustments:
-            frame = ADJUSTMENTS[name](frame, factor)
-        return frame
 
-    return on_frames(image, all_of_them)
+def _adjusted(frame: Image.Image, adjustments: Adjustments) -> Image.Image:
+    for name, factor in adjustments:
+        frame = ADJUSTMENTS[name](frame, factor)
+    return frame
 
 
 class ColorJitter(Transform[Adjustments]):
@@ -282,8 +281,7 @@ class PhotometricDistort(Transform[tuple[Adjustments, tuple[int, ...]]]):
         adjustments, order = parameters
 
         def distorted(frame: Image.Image) -> Image.Image:
-            for name, factor in adjustments:
-                frame = ADJUSTMENTS[name](frame, factor)
+            frame = _adjusted(frame, adjustments)
             return permute_channels(frame, order) if order else frame
 
         return sample.with_images(lambda image: on_frames(image, distorted))
