@@ -127,6 +127,31 @@ def test_focal_loss_of_extreme_logits_is_finite() -> None:
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("gamma", [0, 0.1, 0.5, 1, 2, 3])
+def test_gradients_of_the_focal_loss_are_finite(gamma: float, dtype: torch.dtype) -> None:
+    """Those of the easiest examples are zero, and those of the hardest the weight of their class."""
+    sizes = torch.tensor([20, 100, 8000, 65000], dtype=dtype)
+    logits = torch.cat((sizes, -sizes)).requires_grad_()
+    for positive, hard in ((0.0, sizes), (1.0, -sizes)):
+        loss = sigmoid_focal_loss(logits, torch.full_like(logits, positive), 0.25, gamma)
+        assert loss.dtype == dtype
+        (gradient,) = torch.autograd.grad(loss.sum(), logits)
+        weight = 0.25 if positive else 0.75
+        easy_part, hard_part = (gradient[:4], gradient[4:]) if positive else (gradient[4:], gradient[:4])
+        assert easy_part.abs().max() < 1e-6
+        torch.testing.assert_close(hard_part.abs(), torch.full_like(hard, weight), rtol=1e-2, atol=0)
+        torch.testing.assert_close(loss[:4] if not positive else loss[4:], weight * sizes, rtol=1e-2, atol=0)
+
+
+def test_focal_loss_of_nothing_is_zero() -> None:
+    logits = torch.zeros(0, requires_grad=True)
+    for reduction in ("mean", "sum"):
+        loss = sigmoid_focal_loss(logits, torch.zeros(0), reduction=reduction)
+        assert loss.item() == 0
+        assert loss.requires_grad
+
+
 def test_focal_loss_errors() -> None:
     logits = torch.zeros(3)
     with pytest.raises(ValueError, match="unknown reduction"):

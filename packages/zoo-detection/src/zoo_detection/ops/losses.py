@@ -31,11 +31,12 @@ def sigmoid_focal_loss(
         targets: of the same shape and any dtype: 1 for the positive class, 0 for the negative one.
         alpha: weight in [0, 1] of the positive examples (the negative ones have ``1 - alpha``), or negative for no
             weights.
-        gamma: exponent that makes easy examples count less.
-        reduction: ``"none"``, ``"mean"`` or ``"sum"``.
+        gamma: exponent that makes easy examples count less, 0 or more.
+        reduction: ``"none"``, ``"mean"`` (zero for no inputs) or ``"sum"``.
 
     Returns:
-        The loss, of the shape of the inputs for ``"none"``, otherwise a scalar.
+        The loss, of the shape of the inputs for ``"none"``, otherwise a scalar, with finite gradients for any finite
+        logits. Half precision is computed in float32.
 
     Raises:
         ValueError: an alpha above 1, or an unknown reduction.
@@ -44,15 +45,21 @@ def sigmoid_focal_loss(
         raise ValueError(f"alpha must be in [0, 1], or negative for no weights, but it is {alpha}")
     if not targets.is_floating_point():  # one_hot gives integers, and a comparison truth values
         targets = targets.to(inputs.dtype)
+    dtype = inputs.dtype
+    is_half = dtype in (torch.float16, torch.bfloat16)  # in which the derivatives overflow
+    if is_half:
+        inputs, targets = inputs.float(), targets.float()
     p = torch.sigmoid(inputs)
     cross_entropy = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
     p_target = p * targets + (1 - p) * (1 - targets)
-    loss = cross_entropy * (1 - p_target) ** gamma
+    p_other = 1 - p_target
+    if 0 < gamma < 1:  # the power's derivative at zero, where the easiest examples are, is infinite
+        p_other = p_other.clamp_min(torch.finfo(p_other.dtype).tiny)
+    loss = cross_entropy * p_other**gamma
     if alpha >= 0:
         loss = (alpha * targets + (1 - alpha) * (1 - targets)) * loss
-    if reduction == "mean":
-        return loss.mean()
-    return _reduce(loss, reduction)
+    loss = _reduce(loss, reduction)
+    return loss.to(dtype) if is_half and not torch.is_autocast_enabled(loss.device.type) else loss
 
 
 def _pairs(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
