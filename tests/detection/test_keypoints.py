@@ -31,6 +31,19 @@ def test_keypoint_loss():
         keypointrcnn_loss(torch.zeros(1, 2, 4, 5), [box], [points], [torch.tensor([0])])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_loss_without_a_visible_keypoint_is_zero(dtype):
+    """Also of logits whose sum overflows in half precision."""
+    logits = torch.full((1, 2, 56, 56), 100.0, dtype=dtype, requires_grad=True)
+    for box in ([3.0, 3, 3, 3], [0.0, 0, 8, 8]):
+        loss = keypointrcnn_loss(
+            logits, [torch.tensor([box], dtype=dtype)], [torch.zeros(1, 2, 3)], [torch.tensor([0])]
+        )
+        assert loss.item() == 0
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert torch.equal(gradient, torch.zeros_like(logits))
+
+
 def test_peaks_of_heatmaps():
     """The cell (2, 1) of a 4x4 heatmap over a box of 40x80 pixels at (100, 200): its middle is at (125, 230)."""
     maps = torch.zeros(1, 2, 4, 4)

@@ -19,6 +19,16 @@ def test_losses_by_hand():
     assert segmentation_losses({"out": scores}, torch.full_like(truths, 255))["out"] == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_loss_where_no_pixel_counts_is_zero(dtype):
+    """Also of scores whose sum overflows in half precision."""
+    scores = torch.full((2, 3, 40, 50), 100.0, dtype=dtype, requires_grad=True)
+    loss = segmentation_losses({"out": scores}, torch.full((2, 40, 50), 255))["out"]
+    assert loss.item() == 0
+    loss.backward()
+    assert torch.equal(scores.grad, torch.zeros_like(scores))
+
+
 @pytest.mark.parametrize("name", ["fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large"])
 def test_scores_and_losses_of_one_pass(name):
     torch.manual_seed(0)

@@ -72,7 +72,7 @@ def keypointrcnn_loss(
         valid.append(is_valid.flatten())
     chosen = torch.where(torch.cat(valid))[0]
     if chosen.numel() == 0:
-        return keypoint_logits.sum() * 0
+        return keypoint_logits[:0].sum()  # zero, with a gradient
     logits = keypoint_logits.reshape(count * keypoints, height * width)
     return F.cross_entropy(logits[chosen], torch.cat(places)[chosen])
 

@@ -80,7 +80,7 @@ def maskrcnn_loss(
     size = mask_logits.shape[-1]
     labels = torch.cat([gt[idxs] for gt, idxs in zip(gt_labels, mask_matched_idxs, strict=True)])
     if labels.numel() == 0:
-        return mask_logits.sum() * 0
+        return mask_logits[:0].sum()  # zero, with a gradient
     with torch.no_grad():
         truth = torch.cat(
             [

@@ -37,7 +37,7 @@ def segmentation_losses(
 
 def _cross_entropy(logits: Tensor, truths: Tensor, label_smoothing: float) -> Tensor:
     if not bool((truths != VOID).any()):
-        return logits.sum() * 0  # the mean over no pixel would be NaN
+        return logits[:0].sum()  # zero, with a gradient; the mean over no pixel would be NaN
     if torch.are_deterministic_algorithms_enabled():  # torch has no such one for maps on GPUs
         logits, truths = logits.movedim(1, -1).flatten(0, 2), truths.flatten()
     return F.cross_entropy(logits, truths, ignore_index=VOID, label_smoothing=label_smoothing)
