@@ -481,3 +481,31 @@ def test_first_layers_of_one_channel():
 def test_images_that_are_no_tensors():
     with pytest.raises(TypeError, match=r"not list.*weights\.transforms\(\)\(image1, image2\)"):
         small()([[0.0]], [[0.0]])
+
+
+class Scaled(nn.Module):
+    """In the place of a layer, which it calls: it has none of its attributes."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return 0.9 * self.layer(x)
+
+
+@pytest.mark.parametrize("build", [raft_small, raft_large])
+def test_own_modules_in_the_place_of_every_convolution(build):
+    """What they compute: the same as convolutions with smaller parameters."""
+    with reference.no_random_init():
+        wrapped, scaled = (reference.fill_parameters(build()).eval() for _ in range(2))
+    for path, module in list(wrapped.named_modules()):
+        if isinstance(module, nn.Conv2d):
+            wrapped.set_submodule(path, Scaled(module))
+    for module in scaled.modules():
+        if isinstance(module, nn.Conv2d):
+            for parameter in module.parameters():
+                parameter.data.mul_(0.9)
+    with torch.inference_mode():
+        ours, expected = (model(*pictures(), num_flow_updates=2)[-1] for model in (wrapped, scaled))
+    torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3)

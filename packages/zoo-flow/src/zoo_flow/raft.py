@@ -337,14 +337,16 @@ class ConvGRU(nn.Module):
 
     def may_prepare(self) -> bool:
         """Whether the convolutions are those that :meth:`prepare` computes with, and nobody watches their calls."""
+        convs = (self.convz, self.convr, self.convq)
+        if not is_plain(self, ConvGRU) or not all(is_plain(conv, nn.Conv2d) for conv in convs):
+            return False  # a user's own layer need not have what is asked next
         kernel = self.convz.kernel_size
         padding = (kernel[0] // 2, kernel[1] // 2)
         expected = (kernel, (1, 1), padding, (1, 1), 1, "zeros")
-        return is_plain(self, ConvGRU) and all(
-            is_plain(conv, nn.Conv2d)
-            and conv.bias is not None
+        return all(
+            conv.bias is not None
             and (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode) == expected
-            for conv in (self.convz, self.convr, self.convq)
+            for conv in convs
         )
 
     def prepare(self, context: Tensor) -> "PreparedGRU":
