@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import zoo_core
@@ -11,6 +12,7 @@ from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet
 from zoo_classification.resnet import ResNet50_Weights, resnet50
 from zoo_core.checkpoints import CheckpointError
 from zoo_segmentation.fcn import FCNHead
+from zoo_segmentation.lraspp import LRASPPHead
 
 from . import published
 
@@ -232,3 +234,17 @@ def test_what_a_hook_keeps_of_the_head_of_fcn_is_not_changed():
     with torch.no_grad():
         head(reference.image(1, 1, 8, 6, 6) - 0.5)
     assert kept[0].min() < 0
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_own_classifier_of_lraspp_sees_enlarged_features(side):
+    """A layer that looks around a place must not be applied before the features are enlarged."""
+    torch.manual_seed(0)
+    head = LRASPPHead(8, 12, 3, 16).eval()
+    head.high_classifier = nn.Conv2d(16, 3, side, padding=side // 2)
+    low, high = torch.rand(2, 8, 12, 12), torch.rand(2, 12, 5, 5)
+    with torch.inference_mode():
+        features = head.cbr(high) * head.scale(high)
+        enlarged = F.interpolate(features, size=(12, 12), mode="bilinear", align_corners=False)
+        expected = head.low_classifier(low) + head.high_classifier(enlarged)
+        torch.testing.assert_close(head({"low": low, "high": high}), expected)

@@ -98,12 +98,21 @@ class LRASPPHead(nn.Module):
         low, high = input["low"], input["high"]
         high = self.cbr(high) * self.scale(high)
         enlarge = partial(F.interpolate, size=low.shape[-2:], mode="bilinear", align_corners=False)
-        if is_plain(self.high_classifier, nn.Conv2d) and not is_stand_in(high):
-            # Interpolation commutes with a 1x1 convolution, and there are fewer classes than channels.
+        if not is_stand_in(high) and _is_pointwise(self.high_classifier):
+            # Interpolation commutes with such a convolution, and there are fewer classes than channels.
             scores = enlarge(self.high_classifier(high))
         else:
             scores = self.high_classifier(enlarge(high))
         return self.low_classifier(low) + scores
+
+
+def _is_pointwise(layer: nn.Module) -> bool:
+    """Whether a layer is a 1x1 convolution, and nobody watches it."""
+    return (
+        is_plain(layer, nn.Conv2d)
+        and isinstance(layer, nn.Conv2d)
+        and (layer.kernel_size, layer.stride, layer.padding) == ((1, 1), (1, 1), (0, 0))
+    )
 
 
 def _lraspp(

@@ -336,7 +336,7 @@ class Pool(nn.Module):
         tokens = x[:, 1:]
         heads, channels = x.shape[2], x.shape[3]
         conv: Any = self.pool
-        if not is_stand_in(x) and heads > 1 and is_plain(conv, nn.Conv3d):
+        if not is_stand_in(x) and heads > 1 and is_plain(conv, nn.Conv3d) and conv.padding_mode == "zeros":
             # Channels stay last in memory, for which depthwise convolution is fastest.
             maps = tokens.flatten(2).unflatten(1, size).permute(0, 4, 1, 2, 3)
             weight = conv.weight.repeat(heads, 1, 1, 1, 1)
