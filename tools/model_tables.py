@@ -49,7 +49,7 @@ def table(package: Path) -> str:
     """The Markdown table of a package: a row a checkpoint, in the order of names and of the catalogue."""
     checkpoints = [(model, c) for model in models_of(package).values() for c in model.checkpoints.values()]
     metrics = list(dict.fromkeys(m for _, c in checkpoints for m in metric_values(c)))
-    header = ["builder", "weights", *metrics, "parameters (M)", "GFLOPs", "file (MB)", "recipe"]
+    header = ["builder", "weights", *metrics, "parameters (M)", "GFLOPs", "file (MiB)", "recipe"]
     lines = [header, ["---", "---", *["---:"] * (len(header) - 3), "---"]]
     for model, checkpoint in checkpoints:
         default = " (default)" if checkpoint.name == model.default else ""

@@ -417,7 +417,7 @@ def test_the_fields_of_a_checkpoint_drive_all_that_is_said_of_it(tmp_path):
         "preprocessing": "ImageClassification(crop_size=(224, 192), mean=(0.5, 0.5, 0.5))",
         "labels": "6: a, b, c, d, e, ...",
         "keypoints": "1: nose",
-        "file": "2.25 MB",
+        "file": "2.25 MiB",
         "url": "package:pack/net.pth",
         "recipe": "by hand",
         "backend": "fbgemm",

@@ -47,8 +47,8 @@ _OTHERS = frozenset(
         "max_batch_size metadata_props "
         "mnasnet_100 mobilenetv2_100 mobilenetv3_large_100 mobilenetv3_small_100 ps_roi_align "
         "ps_roi_pool regnetx_004 regnety_160 roi_pool rt_info scaled_dot_product_attention "
-        "swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 tf_efficientnet_b0 vit_base_patch16_224 "
-        "vit_large_patch16_224 --fix ",
+        "swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 tf_efficientnet_b0 tf_efficientnet_lite0 "
+        "vit_base_patch16_224 vit_large_patch16_224 --fix ",
     )
 )
 # Tensor (N, 3, H, W), Tensor of shape [N, C], [N, 3, H, W] Tensor.

@@ -13,9 +13,9 @@ from .running import environment, run, zoo
 def test_cache(filled, toys, capsys):
     zoo("cache")
     lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(rf"{re.escape(str(filled))}: 2 files, \d\.\d KB", lines[0])
-    assert re.fullmatch(rf"{toys.remote} +\d\.\d KB  \d{{4}}-\d\d-\d\d \d\d:\d\d  brightnet REMOTE_V1", lines[3])
-    assert re.fullmatch(r"stranger\.bin +2\.0 KB  .*  \(unknown\)", lines[4])
+    assert re.fullmatch(rf"{re.escape(str(filled))}: 2 files, \d\.\d KiB", lines[0])
+    assert re.fullmatch(rf"{toys.remote} +\d\.\d KiB  \d{{4}}-\d\d-\d\d \d\d:\d\d  brightnet REMOTE_V1", lines[3])
+    assert re.fullmatch(r"stranger\.bin +2\.0 KiB  .*  \(unknown\)", lines[4])
     zoo("cache", "str*", "--json")
     (entry,) = json.loads(capsys.readouterr().out)
     assert (entry["path"], entry["bytes"], entry["model"]) == (str(filled / "stranger.bin"), 2048, None)
@@ -49,7 +49,7 @@ def test_parts_of_files_are_shown_and_deleted_only_when_asked(filled, toys, caps
     zoo("cache")
     lines = capsys.readouterr().out.splitlines()
     assert ": 2 files, " in lines[0]
-    assert re.fullmatch(rf"{toys.remote}\.partial +\d\.\d KB .*  brightnet REMOTE_V1 \(a part of it\)", lines[3])
+    assert re.fullmatch(rf"{toys.remote}\.partial +\d\.\d KiB .*  brightnet REMOTE_V1 \(a part of it\)", lines[3])
     zoo("cache", toys.remote, "--json")
     (entry,) = json.loads(capsys.readouterr().out)
     assert (entry["model"], entry["weights"], entry["complete"]) == ("brightnet", "REMOTE_V1", False)

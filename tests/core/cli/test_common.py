@@ -190,7 +190,7 @@ def test_a_pipe_gets_plain_lines_with_all_columns(toys):
     title, line = process.stdout.splitlines()
     assert title.split() == ["model", "task", "accuracy", "params", "GFLOPs", "file", "on", "this", "machine"]
     assert re.fullmatch(
-        r"brightnet +toys +acc@1 87\.5 +0\.0M +0\.25 +512\.0 KB +HAND_V1 \(embedded\), FILE_V1 \(local\)", line
+        r"brightnet +toys +acc@1 87\.5 +0\.0M +0\.25 +512\.0 KiB +HAND_V1 \(embedded\), FILE_V1 \(local\)", line
     )
     assert "\x1b" not in process.stdout + process.stderr
 
@@ -260,10 +260,10 @@ def test_text_that_the_terminal_cannot_show(toys, pictures):
     [
         (0, "0 B"),
         (1023, "1023 B"),
-        (1024, "1.0 KB"),
-        (97.8 * 2**20, "97.8 MB"),
-        (3 * 2**30, "3.0 GB"),
-        (2**45, "32768.0 GB"),
+        (1024, "1.0 KiB"),
+        (97.8 * 2**20, "97.8 MiB"),
+        (3 * 2**30, "3.0 GiB"),
+        (2**45, "32768.0 GiB"),
     ],
 )
 def test_sizes(count, text):

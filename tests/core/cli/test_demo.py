@@ -92,7 +92,7 @@ def test_a_demo_without_weights_names_a_call_that_works(tmp_path, cache, picture
         for words in (["demo"], ["demo", "--task", "toys"]):
             zoo(*words, expect=1)
             error = capsys.readouterr().err
-            assert error.endswith(f"this works after a download of 3.0 MB: zoo predict brightnet {example}\n")
+            assert error.endswith(f"this works after a download of 3.0 MiB: zoo predict brightnet {example}\n")
         cache.mkdir(parents=True)
         shutil.copy(package.file, cache / package.remote)
         zoo("demo", expect=1)

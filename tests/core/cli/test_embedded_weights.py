@@ -67,7 +67,7 @@ def test_an_extra_that_is_not_installed_is_named(knowing, pictures, capsys):
     install = "pip install 'toyzoo[big]'"
     zoo("info", "brightnet")
     lines = capsys.readouterr().out.splitlines()
-    assert f"  file            512.0 KB, not installed: {install}" in lines
+    assert f"  file            512.0 KiB, not installed: {install}" in lines
     assert f"  {install}    # once" in lines
     zoo("info", "brightnet", "--json")
     hand = json.loads(capsys.readouterr().out)["weights"][0]

@@ -14,10 +14,10 @@ def test_info(toys, cache, capsys):
         "  Toys            acc@1 87.5, acc@5 100",
         "  smallest input  1x1 (height x width)",
         "  labels          2: dark, bright",
-        f"  file            512.0 KB, embedded: {toys.embedded}",
+        f"  file            512.0 KiB, embedded: {toys.embedded}",
         "  recipe          set by hand",
         f"  file           local: {toys.file}",
-        "  file           3.0 MB, not downloaded yet",
+        "  file           3.0 MiB, not downloaded yet",
         f"  url            https://example.invalid/models/{toys.remote}",
         "  from toyzoo.brightnet import BrightNet_Weights, brightnet",
         "  zoo predict brightnet FILE...",
@@ -28,7 +28,7 @@ def test_info(toys, cache, capsys):
 def test_a_file_that_a_broken_install_lacks(toys, capsys):
     toys.embedded.unlink()
     zoo("info", "brightnet")
-    assert "  file            512.0 KB, missing: reinstall toyzoo" in capsys.readouterr().out.splitlines()
+    assert "  file            512.0 KiB, missing: reinstall toyzoo" in capsys.readouterr().out.splitlines()
 
 
 def test_the_python_that_info_shows_runs(toys, capsys):

@@ -104,7 +104,7 @@ class Checkpoint:
         transforms: preprocessing.
         categories: labels by class index, ``None`` for a task without classes.
         keypoint_names: names of keypoints by index, ``None`` for a model without any.
-        file_size: size of the file in MB (2**20 bytes), as published.
+        file_size: size of the file in MiB (2**20 bytes), as published.
         url: where the file is; schemes ``https:``, ``http:``, ``file:`` and ``package:``.
         sha256_prefix: first hex digits of the file's SHA-256, ``None`` where they are not known.
         recipe: how the weights were trained, usually a url.
@@ -146,7 +146,7 @@ class Checkpoint:
         json="file_size_mb",
         brief=True,
         title="file",
-        text="{:g} MB".format,
+        text="{:g} MiB".format,
         default=None,
     )
     url: str = _key(values.url, meta=None, brief=True)

@@ -127,10 +127,10 @@ def counted(count: int, noun: str) -> str:
 
 
 def size(count: float) -> str:
-    """A number of bytes for people: ``"97.8 MB"``. A megabyte has 2**20 bytes, as in the catalogue."""
+    """A number of bytes for people: ``"97.8 MiB"``, of 2**20 bytes each, as in the catalogue."""
     if count < 1024:
         return f"{count:.0f} B"
-    unit, power = next(((u, p) for u, p in (("KB", 1), ("MB", 2)) if count < 1024 ** (p + 1)), ("GB", 3))
+    unit, power = next(((u, p) for u, p in (("KiB", 1), ("MiB", 2)) if count < 1024 ** (p + 1)), ("GiB", 3))
     return f"{count / 1024**power:.1f} {unit}"
 
 
