@@ -185,7 +185,7 @@ def test_input_size_is_the_checkpoints(monkeypatch):
     )
     for kwargs in ({}, {"input_size": (224, 224)}, {"input_size": [224, 224]}):
         assert maxvit_t(weights=MaxVit_T_Weights.DEFAULT, **kwargs).input_size == (224, 224)
-    with pytest.raises(ValueError, match=r"'input_size' expected value \(224, 224\) but got \(448, 448\)"):
+    with pytest.raises(ValueError, match=r"input_size=\(224, 224\), not \(448, 448\)"):
         maxvit_t(weights="DEFAULT", input_size=(448, 448))
     with torch.device("meta"):
         assert maxvit_t(input_size=[448, 448]).input_size == (448, 448)

@@ -97,9 +97,9 @@ def test_image_size_is_the_checkpoints(monkeypatch):
     assert model.image_size == 384
     assert model.encoder.pos_embedding.shape == (1, 577, 768)
     assert vit_b_16(weights="IMAGENET1K_SWAG_E2E_V1", image_size=384).image_size == 384
-    with pytest.raises(ValueError, match=r"'image_size' expected value 384 but got 224"):
+    with pytest.raises(ValueError, match=r"image_size=384, not 224"):
         vit_b_16(weights="IMAGENET1K_SWAG_E2E_V1", image_size=224)
-    with pytest.raises(ValueError, match=r"'image_size' expected value 224 but got 384"):
+    with pytest.raises(ValueError, match=r"image_size=224, not 384"):
         vit_b_16(weights="IMAGENET1K_V1", image_size=384)
 
 

@@ -151,10 +151,10 @@ def test_num_classes_follows_from_the_labels(weights):
 
 
 def test_contradicting_num_classes(weights):
-    message = r"The parameter 'num_classes' expected value 3 but got 10 instead: .*new_head=True"
+    message = r"num_classes=3, not 10.*new_head=True"
     with pytest.raises(ValueError, match=message):
         build(Net, weights, num_classes=10)
-    with pytest.raises(ValueError, match=r"'depth' expected value 2 but got 3 instead: .*; leave the argument out"):
+    with pytest.raises(ValueError, match=r"depth=2, not 3.*; leave the argument out"):
         builders.set_from_weights({"depth": 3}, weights, "depth", 2)
 
 

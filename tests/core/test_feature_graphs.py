@@ -153,8 +153,8 @@ def test_warns_of_different_graphs(model):
         ({}, "return_nodes"),
         ({"return_nodes": ["fc"], "train_return_nodes": ["fc"], "eval_return_nodes": ["fc"]}, "return_nodes"),
         ({"train_return_nodes": ["fc"]}, "both"),
-        ({"return_nodes": ["blocks.7"]}, "node: 'blocks.7' is not present"),
-        ({"return_nodes": ["block"]}, "'block' is not present"),
+        ({"return_nodes": ["blocks.7"]}, "no node 'blocks.7': get_graph_node_names"),
+        ({"return_nodes": ["block"]}, "no node 'block'"),
     ],
 )
 def test_errors(model, arguments, message):

@@ -185,9 +185,9 @@ def test_pretrained_backbone_of_ssdlite_has_the_full_tail(publish):
 
 def test_weights_that_contradict_arguments(publish):
     publish(zoo_core.get_model_weights("keypointrcnn_resnet50_fpn")["DEFAULT"], {})
-    with pytest.raises(ValueError, match="'num_classes' expected value 91 but got 5"):
+    with pytest.raises(ValueError, match="num_classes=91, not 5"):
         maskrcnn_resnet50_fpn(weights="DEFAULT", num_classes=5)
-    with pytest.raises(ValueError, match="'num_keypoints' expected value 17 but got 4"):
+    with pytest.raises(ValueError, match="num_keypoints=17, not 4"):
         keypointrcnn_resnet50_fpn(weights="DEFAULT", num_keypoints=4)
     with pytest.raises(TypeError, match="MobileNet_V3_Large_Weights"):
         fasterrcnn_resnet50_fpn(weights=None, weights_backbone=MobileNet_V3_Large_Weights.IMAGENET1K_V1)

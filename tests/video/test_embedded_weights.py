@@ -66,7 +66,7 @@ def test_weights_and_a_new_head():
     model = x3d_xs(weights=weights)
     assert sum(parameter.numel() for parameter in model.parameters()) == weights.meta["num_params"]
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    with pytest.raises(ValueError, match=r"expected value 8 but got 37.*new_head=True"):
+    with pytest.raises(ValueError, match=r"num_classes=8, not 37.*new_head=True"):
         x3d_xs(weights="DEFAULT", num_classes=37)
     with pytest.warns(UserWarning, match="37 classes"):
         new = x3d_xs(weights="DEFAULT", num_classes=37, new_head=True, freeze_body=True)

@@ -183,10 +183,7 @@ def set_from_weights(kwargs: dict[str, Any], weights: "WeightsEnum", parameter: 
             if parameter == "num_classes"
             else "; leave the argument out, or build without weights"
         )
-        raise ValueError(
-            f"The parameter '{parameter}' expected value {value} but got {given} instead: {weights} was "
-            f"trained with {value}{hint}"
-        )
+        raise ValueError(f"{weights} was trained with {parameter}={value}, not {given}{hint}")
 
 
 def _with_new_head(

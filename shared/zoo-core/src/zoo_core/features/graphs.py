@@ -88,13 +88,11 @@ def create_feature_extractor(
     """
     if (train_return_nodes is None) != (eval_return_nodes is None):
         raise ValueError(
-            "If any of `train_return_nodes` and `eval_return_nodes` are specified, then both should be specified: give "
-            "the other one too, or return_nodes for both modes"
+            "train_return_nodes and eval_return_nodes go together: give the other one too, or return_nodes for both"
         )
     if (return_nodes is None) == (train_return_nodes is None):
         raise ValueError(
-            "Either `return_nodes` or `train_return_nodes` and `eval_return_nodes` together, should be specified: the "
-            "names of the nodes to return"
+            "which nodes are to be returned? Give return_nodes, or both train_return_nodes and eval_return_nodes"
         )
     asked = (return_nodes or train_return_nodes or {}, return_nodes or eval_return_nodes or {})
     traced = _both_graphs(model, tracer_kwargs, concrete_args)
@@ -264,9 +262,8 @@ def _return(graph: fx.Graph, names: Mapping[fx.Node, str], wanted: Mapping[str, 
     for asked in wanted:
         if asked not in last:
             raise ValueError(
-                f"node: '{asked}' is not present in model. Hint: use `get_graph_node_names` to make sure the "
-                "`return_nodes` you specified are present. It may even be that you need to specify "
-                "`train_return_nodes` and `eval_return_nodes` separately."
+                f"the model has no node {asked!r}: get_graph_node_names lists those of both modes; what is in one of "
+                "them only is asked for with train_return_nodes and eval_return_nodes"
             )
     order = {node: place for place, node in enumerate(graph.nodes)}
     returned: OrderedDict[str, fx.Node] = OrderedDict()
