@@ -1,9 +1,5 @@
 """What the session of examples prints at its end: how many ran, and which did not, and why."""
 
-from pathlib import Path
-
-import pytest
-
 
 def pytest_terminal_summary(terminalreporter):
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
@@ -13,9 +9,3 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.line(f"{sum(counts)} examples ran; {len(lines)} did not run here:")
     for line in sorted(lines):
         terminalreporter.line(line)
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> Path:
-    """Where the files of published weights lie. Each process has its own: several would write the same file."""
-    return tmp_path_factory.mktemp("cache")

@@ -395,7 +395,7 @@ def main() -> None:
         for number, path in enumerate([page.resolve() for page in options.pages] or pages()):
             folder = Path(temporary, str(number))
             folder.mkdir()
-            outcome = run_page(path, folder, Path(temporary, "cache"))
+            outcome = run_page(path, folder, Path(temporary, f"cache-{number}"))
             print(f"{path.relative_to(ROOT)}: {outcome.ran} ran, {outcome.read} read", flush=True)
             for where, reason in outcome.not_run:
                 print(f"  not run: {where}: {reason}")
