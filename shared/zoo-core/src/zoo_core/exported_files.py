@@ -71,7 +71,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
         if suffix == ending:
             return name
     known = ", ".join(f"{ending} ({name})" for name, ending in FORMATS.items())
-    raise ValueError(f"{os.fspath(path)}: exported models end in {known}")
+    raise ValueError(f"{os.fspath(path)}: its ending tells no format; exported models end in {known}")
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
