@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -375,3 +377,10 @@ def test_tokens_become_a_map():
     found = token_form(2, 3)(tokens)
     assert found.shape == (2, 3, 2, 3)
     assert torch.equal(found[1, :, 1, 0], tokens[1, 1 + 3])
+
+
+def test_the_compiler_is_not_imported_before_something_is_compiled():
+    """It takes seconds to import, which programs that compile nothing need not wait for."""
+    program = "import sys, zoo_core.features.extracting; print('torch._dynamo' in sys.modules)"
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"

@@ -106,12 +106,15 @@ class FeatureModel(nn.Module):
         inputs = (x, *others)
         if torch.compiler.is_dynamo_compiling():
             if not self._hooked[0].is_of(self.model):
-                self._hook_again()
+                # Imported here: what it takes to break a graph takes seconds to import, which the compiler has done.
+                from zoo_core.features.rehooking import hook_again
+
+                hook_again(self)
             return self._watch.run(self._hooked[0], inputs, arguments)
         return self._watch.run(self._watch.hooked(self.model, stops=_may_stop()), inputs, arguments)
 
-    @torch.compiler.disable(reason="the model was changed after its FeatureModel was made; compile a new FeatureModel")
-    def _hook_again(self) -> None:
+    def hook_again(self) -> None:
+        """Has the compiled forward use the model as it is now."""
         self._hooked[0] = self._watch.hooked(self.model, stops=True)
 
     def __getstate__(self) -> dict[str, Any]:
