@@ -33,7 +33,7 @@ class Preset:
         """Reads the table ``transforms`` of a catalogue.
 
         Raises:
-            WrongValueError: there is no such preset, or it does not take the arguments.
+            ValueError: there is no such preset, or it does not take the arguments.
         """
         if not isinstance(value, dict):
             raise WrongValueError("must be dict")
