@@ -7,6 +7,7 @@ from torch import Tensor
 from zoo_core.tracing import one_node
 from zoo_detection.ops import _overlap
 from zoo_detection.ops._checks import shape_of
+from zoo_detection.precision import in_single_or_better
 
 
 def _reduce(loss: Tensor, reduction: str) -> Tensor:
@@ -46,9 +47,9 @@ def sigmoid_focal_loss(
     if not targets.is_floating_point():  # one_hot gives integers, and a comparison truth values
         targets = targets.to(inputs.dtype)
     dtype = inputs.dtype
-    is_half = dtype in (torch.float16, torch.bfloat16)  # in which the derivatives overflow
-    if is_half:
-        inputs, targets = inputs.float(), targets.float()
+    # Derivatives overflow in half precision.
+    inputs, targets = in_single_or_better(inputs), in_single_or_better(targets)
+    is_half = inputs.dtype != dtype
     p = torch.sigmoid(inputs)
     cross_entropy = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
     p_target = p * targets + (1 - p) * (1 - targets)

@@ -94,12 +94,11 @@ class FeatureModel(nn.Module):
         self.model = model
         self._watch = _Watch(model, layers)
         self.layers = self._watch.names
-        # Dynamo cannot make hooks: these are made beforehand. A list hides them from what looks for submodules.
-        self._hooked = [self._watch.hooked(model, stops=True)]
+        self.hook_again()
 
     def train(self, mode: bool = True) -> "FeatureModel":
         super().train(mode)
-        self._hooked = [self._watch.hooked(self.model, stops=True)]
+        self.hook_again()
         return self
 
     def forward(self, x: Any, *others: Any, **arguments: Any) -> dict[str, Any]:
@@ -115,14 +114,15 @@ class FeatureModel(nn.Module):
 
     def hook_again(self) -> None:
         """Has the compiled forward use the model as it is now."""
-        self._hooked[0] = self._watch.hooked(self.model, stops=True)
+        # Dynamo cannot make hooks: these are made beforehand. A list hides them from what looks for submodules.
+        self._hooked = [self._watch.hooked(self.model, stops=True)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_hooked"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._hooked = [self._watch.hooked(self.model, stops=True)]
+        self.hook_again()
 
 
 def _may_stop() -> bool:
