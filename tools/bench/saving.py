@@ -39,9 +39,8 @@ def main() -> None:
         files = photos.write(folder / "photos", _PHOTOS, sides=(4000, 4000))
         rows = []
         for model in ("resnet18", "mobilenet_v3_large"):
-            checkpoint = described_checkpoints.save_fresh(
-                folder / f"{model}.pth", model
-            )  # what it finds does not matter
+            # What it finds does not matter.
+            checkpoint = described_checkpoints.save_fresh(folder / f"{model}.pth", model)
             command = [zoo, "predict", str(checkpoint), str(folder / "photos")]
             out = folder / "out"
             without, with_images = _alternately(command, [*command, "--output", str(out)])

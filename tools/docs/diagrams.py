@@ -8,6 +8,33 @@ from PIL import Image, ImageDraw
 from tools.docs.drawn import GROUND, INK, Node, diagram, font
 
 
+def export() -> Image.Image:
+    return diagram(
+        [
+            [Node("weights", ["zoo export resnet50"]), Node("a checkpoint", ["--checkpoint mine.pth"])],
+            [Node("zoo export", ["recorded once, compared", "with eager at four sizes"], ours=True)],
+            [
+                Node("resnet50.onnx", ["--format onnx"]),
+                Node("resnet50.xml, .bin", ["--format openvino"]),
+                Node("resnet50.pt2", ["--format pt2"]),
+            ],
+            [
+                Node("ONNX Runtime, TensorRT, ..."),
+                Node("OpenVINO"),
+                Node("torch alone"),
+                Node("zoo predict, zoo evaluate", ours=True),
+            ],
+        ],
+        [
+            *(("weights", "zoo export"), ("a checkpoint", "zoo export"), ("zoo export", "resnet50.onnx")),
+            *(("zoo export", "resnet50.xml, .bin"), ("zoo export", "resnet50.pt2")),
+            *(("resnet50.onnx", "ONNX Runtime, TensorRT, ..."), ("resnet50.xml, .bin", "OpenVINO")),
+            *(("resnet50.pt2", "torch alone"), ("resnet50.onnx", "zoo predict, zoo evaluate")),
+            *(("resnet50.xml, .bin", "zoo predict, zoo evaluate"), ("resnet50.pt2", "zoo predict, zoo evaluate")),
+        ],
+    )
+
+
 def own_checkpoint() -> Image.Image:
     verbs = ("predict", "evaluate", "train", "embed", "export")
     return diagram(

@@ -35,16 +35,13 @@ def beside(images: Sequence[Image.Image], width: int = 960) -> Image.Image:
 
 def below(images: Sequence[Image.Image]) -> Image.Image:
     """Images below each other, flush left."""
-    sheet = Image.new("RGB", (max(image.width for image in images), _stacked(images)), GROUND)
+    height = sum(image.height for image in images) + GAP * (len(images) - 1)
+    sheet = Image.new("RGB", (max(image.width for image in images), height), GROUND)
     top = 0
     for image in images:
         sheet.paste(image, (0, top))
         top += image.height + GAP
     return sheet
-
-
-def _stacked(images: Sequence[Image.Image]) -> int:
-    return sum(image.height for image in images) + GAP * (len(images) - 1)
 
 
 def captioned(image: Image.Image, text: str, size: int = 112) -> Image.Image:
@@ -62,6 +59,15 @@ def _canvas(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 def _reduced(image: Image.Image) -> Image.Image:
     return image.resize((image.width // _SCALE, image.height // _SCALE), Image.Resampling.LANCZOS)
+
+
+def _legend(draw: ImageDraw.ImageDraw, end: tuple[float, float], colors: Mapping[str, Color]) -> None:
+    """Names in their colours, side by side, up to a place at the right."""
+    at, top = end
+    letters = font(14 * _SCALE)
+    for name, color in reversed(list(colors.items())):
+        draw.text((at, top), name, color, letters, anchor="ra")
+        at -= draw.textlength(name, letters) + 18 * _SCALE
 
 
 def chart(
@@ -103,14 +109,14 @@ def chart(
         shown = f"{2**value:g}" if power else f"{value:g}"
         draw.text((place(value, y_min)[0], height - bottom + 8 * _SCALE), shown, FAINT, letters, anchor="ma")
     draw.text((width - right, height - 4 * _SCALE), horizontal, FAINT, letters, anchor="rd")
-    at: float = width - right
-    for (name, curve), color in zip(reversed(list(series.items())), reversed(COLORS[: len(series)]), strict=True):
+    colors = dict(zip(series, COLORS, strict=False))
+    _legend(draw, (width - right, 12 * _SCALE), colors)
+    for name, curve in reversed(list(series.items())):  # the first lies on top
+        color = colors[name]
         draw.line([place(*point) for point in curve], color, 3 * _SCALE, joint="curve")
         for point in curve:
             x, y = place(*point)
             draw.ellipse([x - 4 * _SCALE, y - 4 * _SCALE, x + 4 * _SCALE, y + 4 * _SCALE], color)
-        draw.text((at, 12 * _SCALE), name, color, letters, anchor="ra")
-        at -= draw.textlength(name, letters) + 18 * _SCALE
     return _reduced(image)
 
 
@@ -131,10 +137,7 @@ def bars(title: str, groups: Mapping[str, Mapping[str, float]], *, mark: float |
     largest = max(value for group in groups.values() for value in group.values())
     step = (image.width - left - 64 * _SCALE) / largest
     draw.text((0, 8 * _SCALE), title, INK, letters)
-    at: float = image.width
-    for name in reversed(names if len(names) > 1 else []):
-        draw.text((at, 8 * _SCALE), name, colors[name], letters, anchor="ra")
-        at -= draw.textlength(name, letters) + 18 * _SCALE
+    _legend(draw, (image.width, 8 * _SCALE), colors if len(names) > 1 else {})
     top = head * _SCALE
     for name, group in groups.items():
         draw.text((left - 8 * _SCALE, top + bar * len(group) * _SCALE / 2), name, INK, letters, anchor="rm")

@@ -204,33 +204,6 @@ def evaluate() -> Image.Image:
     return matrix(f"what 2,000 held-out garments were taken for: {right / 20:.1f}% right", KINDS, counts)
 
 
-def export() -> Image.Image:
-    return diagram(
-        [
-            [Node("weights", ["zoo export resnet50"]), Node("a checkpoint", ["--checkpoint mine.pth"])],
-            [Node("zoo export", ["recorded once, compared", "with eager at four sizes"], ours=True)],
-            [
-                Node("resnet50.onnx", ["--format onnx"]),
-                Node("resnet50.xml, .bin", ["--format openvino"]),
-                Node("resnet50.pt2", ["--format pt2"]),
-            ],
-            [
-                Node("ONNX Runtime, TensorRT, ..."),
-                Node("OpenVINO"),
-                Node("torch alone"),
-                Node("zoo predict, zoo evaluate", ours=True),
-            ],
-        ],
-        [
-            *(("weights", "zoo export"), ("a checkpoint", "zoo export"), ("zoo export", "resnet50.onnx")),
-            *(("zoo export", "resnet50.xml, .bin"), ("zoo export", "resnet50.pt2")),
-            *(("resnet50.onnx", "ONNX Runtime, TensorRT, ..."), ("resnet50.xml, .bin", "OpenVINO")),
-            *(("resnet50.pt2", "torch alone"), ("resnet50.onnx", "zoo predict, zoo evaluate")),
-            *(("resnet50.xml, .bin", "zoo predict, zoo evaluate"), ("resnet50.pt2", "zoo predict, zoo evaluate")),
-        ],
-    )
-
-
 def engines() -> Image.Image:
     """The page's own table of classifiers."""
     text = (ROOT / "shared/zoo-core/docs/engines.md").read_text(encoding="utf-8")
@@ -323,7 +296,7 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
     "fine-tune": fine_tune,
     "scale": scale,
     "evaluate": evaluate,
-    "export": export,
+    "export": diagrams.export,
     "engines": engines,
     "fast": fast,
     "features": features,
