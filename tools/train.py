@@ -39,11 +39,13 @@ class Stage:
         kind: of composed data.
         recipe: name of a file in :data:`RECIPES`.
         model: what is trained, if it is not yet the model itself: a classifier that becomes its backbone.
+        weights: published ones that it begins with; fresh parameters, if it is the first stage and has none.
     """
 
     kind: str
     recipe: str
     model: str | None = None
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ class Trained:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-_BACKBONE = Stage("single", "single_garments", "mobilenet_v3_large")
+_BACKBONE = (
+    Stage("classification", "garments_backbone", "mobilenet_v3_large"),
+    Stage("single", "single_garments", "mobilenet_v3_large"),
+)
 
 MODELS = {
     "shufflenet_v2_x0_5": Trained(
@@ -77,12 +82,12 @@ MODELS = {
         labels=fashion_mnist.CLASSES,
     ),
     "ssdlite320_mobilenet_v3_large": Trained(
-        "ssdlite320_garments", (_BACKBONE, Stage("detection", "scenes_detection"))
+        "ssdlite320_garments", (*_BACKBONE, Stage("detection", "scenes_detection"))
     ),
     "lraspp_mobilenet_v3_large": Trained(
         "lraspp_garments",
         (
-            _BACKBONE,
+            *_BACKBONE,
             Stage("segmentation", "scenes_segmentation_small"),
             Stage("segmentation", "scenes_segmentation"),
         ),
@@ -91,7 +96,7 @@ MODELS = {
     "x3d_xs": Trained(
         "x3d_xs_motions", (Stage("video", "clips_video"),), arguments={"zero_init_residual": True, "dropout": 0.0}
     ),
-    "raft_small": Trained("raft_small_composed", (Stage("flow", "pairs_flow"),)),
+    "raft_small": Trained("raft_small_composed", (Stage("flow", "pairs_flow", weights="SYNTHETIC_V1"),)),
 }
 
 
@@ -139,14 +144,14 @@ def train(
     for stage in what.stages:
         data = _data(stage.kind, work, write_data or (lambda *order: compose(*order[:2], seed=order[2])), seed)
         start, begun = _begun(stage.model or model, before)
-        spec = specs.find(start) if stage.model else _spec(start, what)
+        spec = specs.find(start) if stage.model else _spec(start, what, stage.weights)
         recipe = recipes.read(RECIPES / f"{stage.recipe}.toml", spec.task).with_settings({"seed": seed, **begun})
         is_last = stage is what.stages[-1]
         outcome = training.train(
             spec,
             data,
             recipe=recipe.with_settings(settings or {}) if is_last else recipe,
-            from_scratch=not isinstance(start, Path),
+            from_scratch=not isinstance(start, Path) and stage.weights is None,
             labels=None if stage.model else what.labels,
             arguments=None if stage.model else what.arguments,
             output=work / "runs" / stage.recipe,
@@ -192,8 +197,8 @@ def _begun(model: str, before: Path | None) -> tuple[str | Path, dict[str, Any]]
     return (before, {}) if specs.find(before).name == model else (model, {"weights_backbone": str(before.resolve())})
 
 
-def _spec(model: str | Path, what: Trained) -> ModelSpec:
-    spec = specs.find(model)
+def _spec(model: str | Path, what: Trained, weights: str | None) -> ModelSpec:
+    spec = specs.find(model, weights=weights)
     return dataclasses.replace(spec, facts={**spec.facts, **what.facts})
 
 
