@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo_core import builders, registry
+from zoo_core import builders, registration
 from zoo_core.builders import build
 from zoo_core.checkpoints import StateDictError
 from zoo_core.registry import register_model
@@ -278,7 +278,7 @@ def test_wrong_use_of_new_head(weights):
 
 def test_the_warning_points_to_the_caller(weights, monkeypatch):
     enum = type(weights)
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registration, "_registered", {})
 
     @register_model(name="zoo_test_builders_net")
     def net(*, weights: enum | None = None, progress: bool = True, **kwargs: Any) -> Net:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from zoo_core import registry, user_warnings
+from zoo_core import registration, user_warnings
 from zoo_core.registry import get_model, register_model, takes_old_calls
 from zoo_core.weights import Weights, WeightsEnum
 
@@ -28,7 +28,7 @@ class Net(nn.Module):
 
 @pytest.fixture
 def old(monkeypatch):
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(registration, "_registered", dict(registration._registered))
 
     @register_model(name="zoo_test_old")
     def old(*, weights: Old_Weights | None = None, progress: bool = True, **kwargs: Any) -> Net:

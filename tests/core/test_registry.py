@@ -9,7 +9,7 @@ from torch import nn
 
 import zoo_core
 from support import toy_package
-from zoo_core import catalog, registry
+from zoo_core import catalog, registration, registry
 from zoo_core.registry import (
     get_model,
     get_model_builder,
@@ -42,7 +42,7 @@ class Net(nn.Module):
 @pytest.fixture
 def registered(monkeypatch):
     """The registry of this process, which forgets what the test adds."""
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(registration, "_registered", dict(registration._registered))
 
 
 @pytest.fixture

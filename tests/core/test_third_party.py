@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from support import third_party, toy_package
-from zoo_core import catalog, registry
+from zoo_core import catalog, registration, registry
 
 URL = 'url = "https://example.invalid/{}.pth"'
 CROP = "crop_size = 8"
@@ -304,7 +304,7 @@ def test_files_in_the_cache_keep_their_owner(site, ours):
 
 
 def test_builders_of_the_zoo_cannot_be_registered_by_others(monkeypatch):
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(registration, "_registered", dict(registration._registered))
     with pytest.raises(ValueError, match="the name 'vgg16' belongs to a model of zoo-classification; give this one"):
 
         @registry.register_model(name="vgg16")

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import torch
 
-from zoo_core import catalog, declarations, registry
+from zoo_core import catalog, declarations, registration
 
 CATALOG = """
 [brightnet]
@@ -270,9 +270,9 @@ def installed(path: Path) -> Iterator[None]:
             if name.partition(".")[0] in names and any(Path(place).is_relative_to(path) for place in _places(module)):
                 del sys.modules[name]
         for model in [
-            n for n, builder in registry._registered.items() if builder.__module__.partition(".")[0] in names
+            n for n, builder in registration._registered.items() if builder.__module__.partition(".")[0] in names
         ]:
-            del registry._registered[model]
+            del registration._registered[model]
         importlib.invalidate_caches()
         catalog.clear_cache()
         declarations.clear_cache()

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ from zoo_core.training.contract import Training
 from zoo_core.training.recipes import Recipe, RecipeError
 from zoo_core.training.transforms import MixUpOrCutMix, Sample, pipelines
 from zoo_video.reading import read_clips
-from zoo_video.task import Video
+
+if TYPE_CHECKING:
+    from zoo_video.task import Video
 
 __all__ = ["VideoTraining"]
 
@@ -57,7 +59,7 @@ class VideoTraining(Training):
         if recipe.mixup_alpha or recipe.cutmix_alpha:
             self.mix = MixUpOrCutMix(len(task.labels), recipe.mixup_alpha, recipe.cutmix_alpha)
 
-    def sample(self, input: Video, truth: int, rng: random.Random) -> tuple[Tensor, int]:
+    def sample(self, input: "Video", truth: int, rng: random.Random) -> tuple[Tensor, int]:
         """An augmented clip, float32 Tensor[3, T, H, W], and its class."""
         clips = read_clips(input.path, input.clip_length, place=rng.random(), frame_rate=input.frame_rate)
         clip = self.augment(Sample(next(clips).frames), rng).image

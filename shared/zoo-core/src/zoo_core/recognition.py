@@ -44,7 +44,7 @@ def recognize(state_dict: Mapping[str, Any], *, task: str | None = None, limit: 
         limit: how many at most.
     """
     from zoo_core.builders import fresh_arguments, without_storage
-    from zoo_core.registry import get_model_builder
+    from zoo_core.registration import get_model_builder
 
     found = []
     for name in _of_about_that_size(_count(state_dict), task):

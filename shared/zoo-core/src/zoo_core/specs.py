@@ -333,7 +333,7 @@ def _arguments(name: str, path: Path, content: object, default: ModelSpec, given
     from zoo_core import foreign
     from zoo_core.checkpoints.own_files import choose
     from zoo_core.fitting import fitting_arguments
-    from zoo_core.registry import get_model_builder
+    from zoo_core.registration import get_model_builder
 
     builder = get_model_builder(name)
     with warnings.catch_warnings(action="ignore"):  # what is to be said of the file is said when it is loaded
@@ -388,7 +388,7 @@ def build(spec: ModelSpec, *, train: bool = False, progress: bool = True) -> "to
             are labels, or the file is of a format that is not built from.
     """
     from zoo_core import builders
-    from zoo_core.registry import get_model_builder, get_model_weights
+    from zoo_core.registration import get_model_builder, get_model_weights
 
     if spec.format != "state_dict":
         raise ValueError(
@@ -458,7 +458,7 @@ class _OfFile:
 
     def get_state_dict(self, **options: Any) -> Any:
         from zoo_core import foreign
-        from zoo_core.registry import get_model_builder
+        from zoo_core.registration import get_model_builder
 
         assert self._spec.file is not None
         if is_url(self._spec.file):

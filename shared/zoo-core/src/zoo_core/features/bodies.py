@@ -121,7 +121,7 @@ def body_of(
     """
     if isinstance(backbone, str):
         from zoo_core import catalog
-        from zoo_core.registry import get_model_builder
+        from zoo_core.registration import get_model_builder
 
         builder = get_model_builder(backbone)
         if backbone.lower() in catalog.models():  # nothing is built, or downloaded, for the sake of this error

@@ -21,7 +21,7 @@ def measured_without_storage(name: str, arguments: Mapping[str, Any]) -> ModelFe
         ValueError: the model's class does not say which features it has.
     """
     from zoo_core.builders import fresh_arguments, without_storage
-    from zoo_core.registry import get_model_builder
+    from zoo_core.registration import get_model_builder
 
     builder = get_model_builder(name)
     with without_storage():

@@ -20,7 +20,7 @@ from zoo_core.data.coco import NO_CATEGORY
 from zoo_core.declarations import declaration
 from zoo_core.features import freeze
 from zoo_core.input_channels import adapt_state_dict
-from zoo_core.registry import get_model_builder, get_model_weights
+from zoo_core.registration import get_model_builder, get_model_weights
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task, task_class
 from zoo_core.text import listed
