@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from support import reference
 from zoo_core import features, layers
@@ -144,3 +144,24 @@ class TestIntermediateLayerGetter:
     def test_unknown_layer(self, model):
         with pytest.raises(ValueError, match=r"no layers fourth; it has first, second, third, head"):
             features.IntermediateLayerGetter(model, {"fourth": "out"})
+
+
+class OnGpu(Tensor):
+    """A tensor that says that it is on a GPU."""
+
+    is_cuda = True  # type: ignore[assignment]
+
+
+def test_padded_pooling_on_gpus_takes_contiguous_inputs_where_they_have_gradients() -> None:
+    """There, torch's gradients of channels-last inputs are wrong."""
+    x = torch.randn(2, 8, 5, 5).to(memory_format=torch.channels_last)
+    with_gradient = x.clone().requires_grad_()
+    assert layers.input_of_padded_pooling(x) is x
+    assert layers.input_of_padded_pooling(with_gradient) is with_gradient
+    there = x.as_subclass(OnGpu)
+    assert layers.input_of_padded_pooling(there) is there
+    got = layers.input_of_padded_pooling(with_gradient.as_subclass(OnGpu))
+    assert got.is_contiguous()
+    assert torch.equal(got, x)
+    got.sum().backward()
+    assert with_gradient.grad is not None

@@ -67,8 +67,11 @@ def test_models_made_fast_give_the_same(name: str, record_property: Callable[[st
     assert found < 1e-3
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels-last"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_gradients_equal_those_of_the_cpu(name: str, record_property: Callable[[str, object], None]) -> None:
+def test_gradients_equal_those_of_the_cpu(
+    name: str, layout: torch.memory_format, record_property: Callable[[str, object], None]
+) -> None:
     """In evaluation, where no layer draws; one that the batch's statistics would blow up is left alone."""
 
     def gradients(model: nn.Module, inputs: recording.Inputs) -> dict[str, Tensor]:
@@ -79,7 +82,8 @@ def test_gradients_equal_those_of_the_cpu(name: str, record_property: Callable[[
 
     model, inputs = recording.small_model(name).eval(), recording.small_inputs(name)
     expected = gradients(model, inputs)
-    got = gradients(model.to(GPU), moved(inputs))
+    there = tuple(value.to(memory_format=layout) if value.dim() == 4 else value for value in moved(inputs))
+    got = gradients(model.to(GPU, memory_format=layout), there)
     assert got.keys() == expected.keys()
     largest = max(float(value.abs().max()) for value in expected.values())
     worst = max(float((got[key] - value).abs().max()) for key, value in expected.items()) / largest

@@ -19,6 +19,7 @@ from zoo_classification.inputs import check_image
 from zoo_core.builders import build
 from zoo_core.features.declared import FeatureLayers
 from zoo_core.inputs import explains_failures
+from zoo_core.layers import input_of_padded_pooling
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
 
@@ -201,7 +202,7 @@ class InceptionA(_Branches):
             self.branch1x1(x),
             self.branch5x5_2(self.branch5x5_1(x)),
             self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x))),
-            self.branch_pool(F.avg_pool2d(x, kernel_size=3, stride=1, padding=1)),
+            self.branch_pool(F.avg_pool2d(input_of_padded_pooling(x), kernel_size=3, stride=1, padding=1)),
         ]
 
 
@@ -259,7 +260,7 @@ class InceptionC(_Branches):
             self.branch1x1(x),
             self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x))),
             self.branch7x7dbl_5(self.branch7x7dbl_4(branch7x7dbl)),
-            self.branch_pool(F.avg_pool2d(x, kernel_size=3, stride=1, padding=1)),
+            self.branch_pool(F.avg_pool2d(input_of_padded_pooling(x), kernel_size=3, stride=1, padding=1)),
         ]
 
 
@@ -320,7 +321,7 @@ class InceptionE(_Branches):
             self.branch3x3_2b(branch3x3),
             self.branch3x3dbl_3a(branch3x3dbl),
             self.branch3x3dbl_3b(branch3x3dbl),
-            self.branch_pool(F.avg_pool2d(x, kernel_size=3, stride=1, padding=1)),
+            self.branch_pool(F.avg_pool2d(input_of_padded_pooling(x), kernel_size=3, stride=1, padding=1)),
         ]
 
 

@@ -28,7 +28,13 @@ from zoo_core.builders import build, set_from_weights
 from zoo_core.features.declared import FeatureLayers
 from zoo_core.image_size import checked_size, replace_parameter
 from zoo_core.inputs import explains_failures
-from zoo_core.layers import Conv2dNormActivation, SqueezeExcitation, StochasticDepth, initialize_normalization
+from zoo_core.layers import (
+    Conv2dNormActivation,
+    SqueezeExcitation,
+    StochasticDepth,
+    initialize_normalization,
+    input_of_padded_pooling,
+)
 from zoo_core.registry import register_model
 from zoo_core.tracing import is_transformed
 from zoo_core.value_cache import ValueCache
@@ -562,7 +568,7 @@ class MBConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x) + self.stochastic_depth(self.layers(x))
+        return self.proj(input_of_padded_pooling(x)) + self.stochastic_depth(self.layers(x))
 
 
 class MaxVit_T_Weights(WeightsEnum):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_core.fused import fuse_chain
+from zoo_core.tracing import is_stand_in
 
 
 def make_divisible(value: float, divisor: int = 8, min_value: int | None = None) -> int:
@@ -335,6 +336,20 @@ def scale_and_bias(
     if weight is not None:
         scale = weight * scale
     return scale, -mean * scale if bias is None else bias - mean * scale
+
+
+def input_of_padded_pooling(x: Tensor) -> Tensor:
+    """``x`` in the layout in which average pooling with padding gives right gradients.
+
+    On CUDA, torch gets them wrong for channels-last inputs, without an error:
+    `pytorch#188344 <https://github.com/pytorch/pytorch/issues/188344>`_.
+
+    Args:
+        x: Tensor[N, C, H, W].
+    """
+    if is_stand_in(x) or not (x.is_cuda and x.requires_grad):
+        return x
+    return x.contiguous()
 
 
 def without_autocast(device_type: str) -> contextlib.AbstractContextManager[Any]:
