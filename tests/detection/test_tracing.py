@@ -71,7 +71,8 @@ def test_older_onnx_exporter(model: nn.Module, tmp_path: Path) -> None:
             (expected,) = model([image])
         found = dict(zip(expected, run(image), strict=True))
         assert {key: value.shape for key, value in found.items()} == {k: v.shape for k, v in expected.items()}
-        assert detections_difference(found, expected) < 1e-4, size  # as sets: some scores are equal
+        # As sets, since some scores are equal; ONNX Runtime 1.20 comes to 1.2e-4 of a pixel.
+        assert detections_difference(found, expected) < 2e-4, size
 
 
 def test_traced_batch_tensor() -> None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_core.layers import without_autocast
+from zoo_core.sizes import POOLING_FIXES_SIZES
 
 __all__ = ["CorrBlock"]
 
@@ -116,10 +117,6 @@ class CorrBlock(nn.Module):
         return f"num_levels={self.num_levels}, radius={self.radius}, form={self.form!r}"
 
 
-# Exporting, older versions ask whether the sizes are even, and the program then takes no others.
-_POOLING_FIXES_SIZES = torch.__version__ < (2, 13)  # type: ignore[operator]
-
-
 class AllPairsCorrelation:
     """Windows read from the correlation of all pairs of locations. Arguments as for :class:`OnDemandCorrelation`."""
 
@@ -194,7 +191,7 @@ class OnDemandCorrelation:
 
 def _halved(maps: Tensor) -> Tensor:
     """Means of 2 x 2 locations; a last row or column that has no partner is left out."""
-    if _POOLING_FIXES_SIZES and torch.compiler.is_exporting():
+    if POOLING_FIXES_SIZES and torch.compiler.is_exporting():
         upper, lower = maps[..., :-1:2, :], maps[..., 1::2, :]
         return (upper[..., :-1:2] + upper[..., 1::2] + lower[..., :-1:2] + lower[..., 1::2]) / 4
     return F.avg_pool2d(maps, kernel_size=2, stride=2)

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["floor", "larger", "ratio", "smaller"]
+__all__ = ["POOLING_FIXES_SIZES", "floor", "larger", "ratio", "smaller"]
+
+# Exporting, older versions ask whether the sizes of what is pooled are even, and the program then takes no others.
+POOLING_FIXES_SIZES = torch.__version__ < (2, 13)  # type: ignore[operator]
 
 
 def smaller(a: Any, b: Any) -> Any:

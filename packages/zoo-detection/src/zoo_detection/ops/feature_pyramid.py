@@ -6,10 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_core.layers import Conv2dNormActivation
+from zoo_core.sizes import POOLING_FIXES_SIZES
 
 
 class ExtraFPNBlock(nn.Module):
@@ -33,7 +35,14 @@ class LastLevelMaxPool(ExtraFPNBlock):
     """Adds one level: every second pixel of the coarsest one."""
 
     def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
-        return [*results, F.max_pool2d(results[-1], kernel_size=1, stride=2)], [*names, "pool"]
+        return [*results, _every_second_pixel(results[-1])], [*names, "pool"]
+
+
+def _every_second_pixel(level: Tensor) -> Tensor:
+    if POOLING_FIXES_SIZES and torch.compiler.is_exporting():
+        rows, columns = (torch.arange(0, size, 2, device=level.device) for size in level.shape[-2:])
+        return level.index_select(-2, rows).index_select(-1, columns)
+    return F.max_pool2d(level, kernel_size=1, stride=2)
 
 
 class LastLevelP6P7(ExtraFPNBlock):
