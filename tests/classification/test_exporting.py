@@ -15,7 +15,7 @@ from zoo_core import cli, exporting, specs
 from zoo_core.engines import open_file
 from zoo_core.exported_files import ModelFacts, read_metadata
 from zoo_core.exporting import ExportError, export
-from zoo_core.predicting import predict
+from zoo_core.predicting import load, predict
 
 SAMPLES = Path(zoo_classification.__file__).parent / "samples"
 FASHION = ("shufflenet_v2_x0_5", "--weights", "FASHIONMNIST_V1")
@@ -175,7 +175,7 @@ def test_weights_in_16_bits(tmp_path):
     assert 1e-6 < exported.difference.value < 1e-2
     assert (tmp_path / "half.onnx").stat().st_size < 900_000
     # Images of another size are refused with what the file takes.
-    engine = exporting.running.open_exported(_task(tmp_path / "half.onnx"))
+    engine = load(_task(tmp_path / "half.onnx"))
     with pytest.raises(ValueError, match=r"the file takes images: float32 \[batch, 3, 64, 64\], and this is"):
         engine(torch.zeros(1, 3, 70, 64))
 
@@ -238,7 +238,7 @@ def test_formats(run, capsys):
 
 
 def test_large_weights_lie_beside_under_the_name_that_the_file_has(monkeypatch, tmp_path):
-    from zoo_core.exporting import writing
+    from zoo_core.graphs import writing
 
     monkeypatch.setattr(writing, "_MOST_BYTES_IN_ONE_FILE", 1000)
     model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU()).eval()

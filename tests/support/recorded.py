@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from support import recording
 from support.recording import Inputs
 from zoo_core.engines import open_file
-from zoo_core.exporting.recording import Example, record
-from zoo_core.exporting.writing import onnx_to_openvino, write
+from zoo_core.graphs.recording import Example, record
+from zoo_core.graphs.writing import onnx_to_openvino, write
 
 TOLERANCE = 1e-4
 

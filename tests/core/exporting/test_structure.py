@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo_core.exporting.structure import NamedTensor, Signature, filled, named_tensors
+from zoo_core.graphs.structure import NamedTensor, Signature, filled, named_tensors
 
 IMAGES = torch.zeros(2, 3, 8, 8)
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from zoo_core import exporting
+from zoo_core import extras
 from zoo_core.engines import open_file
 from zoo_core.exported_files import read_metadata
 from zoo_core.exporting import Example, ExportError, Signature, export_module
-from zoo_core.exporting.writing import placed
+from zoo_core.graphs.writing import placed
 
 
 class Two(nn.Module):
@@ -70,7 +70,7 @@ def test_a_missing_library_is_named_with_what_installs_it(monkeypatch, tmp_path)
     for name in ("onnx", "onnxscript", "openvino"):
         monkeypatch.setitem(sys.modules, name, None)
     for ending, extra in ((".onnx", "onnx"), (".xml", "openvino")):
-        with pytest.raises(exporting.writing.extras.MissingExtraError, match=rf"pip install 'zoo-core\[{extra}\]'"):
+        with pytest.raises(extras.MissingExtraError, match=rf"pip install 'zoo-core\[{extra}\]'"):
             export_module(nn.ReLU(), Example((torch.ones(5),)), tmp_path / f"x{ending}")
     assert os.listdir(tmp_path) == []
 
@@ -117,7 +117,7 @@ SLOW = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by children of what a shell runs in the background
 from pathlib import Path
-from zoo_core.exporting.writing import placed
+from zoo_core.graphs.writing import placed
 with placed(Path(sys.argv[1])) as temporary:
     temporary.write_text("half of it")
     print("writing", flush=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from zoo_core.data import Dataset
 from zoo_core.drawing import enlarged
 from zoo_core.engines import Engine
-from zoo_core.exporting import Example
+from zoo_core.graphs import Example
 from zoo_core.tasks import Sample, Score, Task, check_finite, example_images
 from zoo_core.training.recipes import Recipe
 from zoo_detection.average_precision import AveragePrecision

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo_core.data import Dataset
 from zoo_core.drawing import draw_flow
-from zoo_core.exporting import Example
+from zoo_core.graphs import Example
 from zoo_core.tasks import Sample, Score, Task, example_images
 from zoo_core.training.recipes import Recipe
 from zoo_flow.data import open_flow_data

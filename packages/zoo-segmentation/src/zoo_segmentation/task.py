@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo_core.catalog.labels import BACKGROUND
 from zoo_core.data import Dataset
 from zoo_core.drawing import class_color, draw_labels, enlarged, overlay_labels, paint_classes
-from zoo_core.exporting import Example
+from zoo_core.graphs import Example
 from zoo_core.tasks import Sample, Score, Task
 from zoo_core.training.recipes import Recipe
 from zoo_segmentation.data import open_segmentation_data

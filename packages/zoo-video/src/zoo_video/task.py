@@ -15,7 +15,7 @@ from zoo_core.data import Dataset
 from zoo_core.drawing import draw_labels
 from zoo_core.drawing.fonts import Lettering
 from zoo_core.engines import Engine
-from zoo_core.exporting import Example
+from zoo_core.graphs import Example
 from zoo_core.images import to_pil_image
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Sample, Task, check_finite, example_images

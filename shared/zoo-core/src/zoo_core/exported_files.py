@@ -11,7 +11,7 @@ among the extra files of ``.pt2``. What is no plain text is JSON:
 ``labels``             name of each class
 ``preset``             what prepares inputs; ``preset_arguments`` are its arguments
 ``facts``              what else is known, metrics for instance
-``signature``          names, dtypes and shapes of inputs and outputs; see :mod:`zoo_core.exporting.structure`
+``signature``          names, dtypes and shapes of inputs and outputs; see :mod:`zoo_core.graphs.structure`
 ``forward_arguments``  keyword arguments of the model that are part of the file
 ``export``             what the file was exported with
 ``versions``           of what wrote it
@@ -99,7 +99,7 @@ class ModelFacts:
         labels: name of each class.
         preset, preset_arguments: what prepares inputs.
         facts: what else is known.
-        signature: see :meth:`zoo_core.exporting.Signature.from_dict`.
+        signature: see :meth:`zoo_core.graphs.Signature.from_dict`.
         forward_arguments: keyword arguments of the model.
         export: what the file was exported with.
         versions: of what wrote it.

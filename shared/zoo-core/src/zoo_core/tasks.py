@@ -27,8 +27,8 @@ from zoo_core import presets
 from zoo_core.data import Dataset
 from zoo_core.declarations import ENTRY_POINT_GROUP, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Option, declaration
 from zoo_core.engines import Engine
-from zoo_core.exporting.recording import Example
 from zoo_core.finite import NonFiniteError, check_finite
+from zoo_core.graphs import Example
 from zoo_core.images import convert_mode, pil_to_tensor
 from zoo_core.images.bands import BandImage
 from zoo_core.specs import ModelSpec

@@ -39,7 +39,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when it is asked for: it exports models, whose tasks have engines.
+    # Imported when it is asked for: it reads specs and writes files, of which who runs a module needs nothing.
     if name in ("CompiledModel", "compile_for"):
         from zoo_core.engines import compiled
 

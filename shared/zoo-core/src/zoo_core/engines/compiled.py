@@ -18,8 +18,8 @@ from zoo_core.engines.eager import EagerEngine
 from zoo_core.engines.programs import OnnxRuntimeProgram, OpenVinoProgram, Program, ProgramError
 from zoo_core.engines.sources import ModuleSource, Source, SpecSource
 from zoo_core.engines.trials import Choice, trial
-from zoo_core.exporting import Example, ExportError, Signature, export_module
 from zoo_core.extras import MissingExtraError
+from zoo_core.graphs import Example, ExportError, Signature, export_module
 from zoo_core.kept_models import Entry
 from zoo_core.runtimes import EngineError, check_device, check_engine, check_precision, install_command, installed
 from zoo_core.specs import ModelSpec

@@ -17,9 +17,9 @@ from zoo_core import extras
 from zoo_core.data import Dataset
 from zoo_core.evaluating import evaluate
 from zoo_core.exported_files import ModelFacts
-from zoo_core.exporting.modules import Normalization
-from zoo_core.exporting.recording import ExportError, first_line
-from zoo_core.exporting.structure import Signature
+from zoo_core.graphs.modules import Normalization
+from zoo_core.graphs.recording import ExportError, first_line
+from zoo_core.graphs.structure import Signature
 from zoo_core.predicting.sources import NothingFoundError, Source, Sources, inputs
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task

@@ -11,23 +11,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from zoo_core import engines, extras, specs
+from zoo_core import extras, specs
 from zoo_core.checkpoints.cache import path_of, sha256_of
+from zoo_core.engines import open_file
+from zoo_core.engines.exported import ExportedEngine
 from zoo_core.exported_files import FORMATS, ModelFacts, companions, format_of
 from zoo_core.exporting.checking import Difference, difference
 from zoo_core.exporting.int8 import accuracy_of, labelled, quantize
 from zoo_core.exporting.integers import has_int8_layers, in_float
-from zoo_core.exporting.modules import FixedDetections, Normalization, WithNormalization
-from zoo_core.exporting.recording import Example, ExportError, Program, record
-from zoo_core.exporting.running import ExportedEngine
-from zoo_core.exporting.writing import onnx_to_openvino, placed, require_writers, write
+from zoo_core.graphs.modules import FixedDetections, Normalization, WithNormalization
+from zoo_core.graphs.recording import Example, ExportError, Program, record
+from zoo_core.graphs.writing import onnx_to_openvino, placed, require_writers, write
 from zoo_core.inference import optimize_for_inference
 from zoo_core.runtimes import version_of
 from zoo_core.specs import ModelSpec
 from zoo_core.tasks import Task, task_class
 
 if TYPE_CHECKING:
-    from zoo_core.exporting.structure import Signature
+    from zoo_core.graphs.structure import Signature
 
 __all__ = ["DYNAMIC", "Exported", "Options", "export"]
 
@@ -413,7 +414,7 @@ def _takes(signature: "Signature", example: Example) -> bool:
 def _compare(
     path: Path, facts: ModelFacts, cases: Sequence[tuple[Example, Any]], most: int | None
 ) -> dict[str, Difference]:
-    engine = ExportedEngine.of(engines.open_file(path), facts)
+    engine = ExportedEngine.of(open_file(path), facts)
     found = {}
     for example, expected in cases:
         with torch.inference_mode():

@@ -15,8 +15,10 @@ from typing import Any
 
 from zoo_core import specs
 from zoo_core.engines import EagerEngine, Engine, choose_device, device_name
+from zoo_core.engines.exported import open_exported
+from zoo_core.predicting.failures import Failure
 from zoo_core.predicting.files import find_files, make_output_directory
-from zoo_core.predicting.loop import Failure, Prediction, run
+from zoo_core.predicting.loop import Prediction, run
 from zoo_core.predicting.saving import Saver
 from zoo_core.predicting.shards import Share
 from zoo_core.predicting.sources import NothingFoundError, Source, Sources, estimate, find_sources
@@ -164,9 +166,7 @@ def load(
             precision and device do not go together.
     """
     if task.spec.format != "state_dict":
-        from zoo_core.exporting.running import open_exported
-
-        return open_exported(task, device, engine=engine, precision=precision)
+        return open_exported(task.spec, device, engine=engine, precision=precision, arguments=task.forward_arguments)
     if engine not in (None, "torch") or precision != "fp32":
         from zoo_core.engines import compile_for
 

@@ -15,6 +15,7 @@ from zoo_core.engines import Engine
 from zoo_core.images.bands import shown
 from zoo_core.images.released import ReleasedImage
 from zoo_core.predicting.balance import Balance
+from zoo_core.predicting.failures import Failure, located
 from zoo_core.predicting.saving import Saver
 from zoo_core.predicting.sources import Source, located_inputs
 from zoo_core.predicting.videos import Moment
@@ -61,7 +62,7 @@ class Prediction:
 
     def record(self) -> dict[str, Any]:
         """The result as plain data, with the files that it is of."""
-        return _record(self.source, self.index, self.moment) | self.task.record(self.result)
+        return located(self.source, self.index, self.moment) | self.task.record(self.result)
 
     def draw(self) -> Image.Image:
         """The result as an image."""
@@ -85,40 +86,6 @@ class Prediction:
             OSError: a file cannot be written.
         """
         return Saver(directory, save=save).save_image(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Failure:
-    """Files that could not be read, or an input that the model does not take.
-
-    Args:
-        source: the files; ``None`` where words named none.
-        index: which of the inputs in these files it is; ``None`` if it could not be read.
-        message: what is wrong, in one line that names the file.
-        error: what was raised; ``None`` where nothing was.
-        moment: where in a video the input is from.
-    """
-
-    source: Source | None
-    index: int | None
-    message: str
-    error: Exception | None = field(default=None, repr=False)
-    moment: Moment | None = field(default=None, repr=False)
-
-    def record(self) -> dict[str, Any]:
-        """The failure as plain data."""
-        where = {} if self.source is None else _record(self.source, self.index, self.moment)
-        return where | {"error": self.message}
-
-
-def _record(source: Source, index: int | None, moment: Moment | None) -> dict[str, Any]:
-    files = list(source.names)
-    record: dict[str, Any] = {"file": files[0]} if len(files) == 1 else {"files": files}
-    if source.numbered and index is not None:
-        record["index"] = index
-    if moment is not None:
-        record["time"] = round(float(moment.time), 6)
-    return record
 
 
 def run(

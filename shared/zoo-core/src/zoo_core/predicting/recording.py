@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import zoo_core
+from zoo_core.predicting.failures import Failure
 from zoo_core.predicting.formats import of_name
-from zoo_core.predicting.loop import Failure, Prediction
+from zoo_core.predicting.loop import Prediction
 from zoo_core.predicting.results import ResultFile
 from zoo_core.predicting.shards import Share
 from zoo_core.predicting.sources import Source

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 from PIL import Image
 
 from zoo_core.images.files import ImageReadError, opened
+from zoo_core.predicting.failures import Failure
 from zoo_core.predicting.saving_videos import VideoSaver
 from zoo_core.processes import available_processors
 from zoo_core.whole_files import write_beside
 
 if TYPE_CHECKING:
-    from zoo_core.predicting.loop import Failure, Prediction
+    from zoo_core.predicting.loop import Prediction
 
 __all__ = ["SAVE_FORMATS", "Saver", "image_suffix"]
 
@@ -141,8 +142,6 @@ class Saver:
         Raises:
             OSError: as for :meth:`save`, where the prediction would have come.
         """
-        from zoo_core.predicting.loop import Prediction  # which imports this module
-
         pending: deque[tuple[Prediction | Failure, Future[list[Path]] | None]] = deque()
 
         def ready(most: int) -> Iterator[tuple["Prediction | Failure", list[Path]]]:
@@ -162,19 +161,21 @@ class Saver:
                         # Ctrl-C, or an error of the model: what is finished is not lost.
                         yield from ready(0)
                         raise
-                    future: Future[list[Path]] | None = None
-                    if isinstance(outcome, Prediction) and outcome.moment is not None:
-                        # Frames are drawn by many, and written one after the other.
-                        future = self._videos.submit(outcome, pool.submit(outcome.draw_frame))
-                    elif isinstance(outcome, Prediction):
-                        self._videos.finish()
-                        future = pool.submit(self.save, outcome)
+                    future = None if isinstance(outcome, Failure) else self._begun(outcome, pool)
                     pending.append((outcome, future))
                     yield from ready(2 * self._workers)
             yield from ready(0)
         finally:
             # What has not begun by then never does: somebody has had enough, or a file could not be written.
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begun(self, prediction: "Prediction", pool: ThreadPoolExecutor) -> Future[list[Path]]:
+        """Has the files of a prediction written by the pool."""
+        if prediction.moment is not None:
+            # Frames are drawn by many, and written one after the other.
+            return self._videos.submit(prediction, pool.submit(prediction.draw_frame))
+        self._videos.finish()
+        return pool.submit(self.save, prediction)
 
     def close(self) -> None:
         """Completes videos that are still open. The saver is not used afterwards.

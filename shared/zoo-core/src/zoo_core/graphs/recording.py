@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from zoo_core.exporting.structure import NamedTensor, Signature
+from zoo_core.graphs.structure import NamedTensor, Signature
 
 __all__ = ["Example", "ExportError", "FlatModel", "Program", "record"]
 

@@ -2,18 +2,17 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo_core import presets
+from zoo_core.engines.programs import Program, open_file
 from zoo_core.exported_files import ExportedFileError, ModelFacts, read_metadata
-from zoo_core.exporting.modules import Normalization
-from zoo_core.exporting.structure import Signature
-
-if TYPE_CHECKING:
-    from zoo_core.engines import Program
-    from zoo_core.tasks import Task
+from zoo_core.graphs.modules import Normalization
+from zoo_core.graphs.structure import Signature
+from zoo_core.specs import ModelSpec
 
 __all__ = ["ExportedEngine", "open_exported"]
 
@@ -29,7 +28,7 @@ class ExportedEngine:
         normalization: that of its preset, where that is part of the file.
     """
 
-    def __init__(self, program: "Program", signature: Signature, normalization: Normalization | None = None) -> None:
+    def __init__(self, program: Program, signature: Signature, normalization: Normalization | None = None) -> None:
         self.program = program
         self.device: torch.device = program.device
         self.signature = signature
@@ -41,7 +40,7 @@ class ExportedEngine:
             )
 
     @classmethod
-    def of(cls, program: "Program", facts: ModelFacts) -> "ExportedEngine":
+    def of(cls, program: Program, facts: ModelFacts) -> "ExportedEngine":
         """The engine for a file.
 
         Raises:
@@ -51,8 +50,6 @@ class ExportedEngine:
             signature = Signature.from_dict(facts.signature)
             normalization = None
             if facts.export.get("preprocess"):
-                from zoo_core import presets
-
                 preset = getattr(presets, facts.preset or "", None)
                 if preset is None:
                     raise ValueError(f"there is no preset {facts.preset!r}")
@@ -115,31 +112,30 @@ class ExportedEngine:
 
 
 def open_exported(
-    task: "Task[Any, Any]",
+    spec: ModelSpec,
     device: torch.device | str = "cpu",
     *,
     engine: str | None = None,
     precision: str = "fp32",
+    arguments: Mapping[str, Any] | None = None,
 ) -> ExportedEngine:
-    """Opens the exported file that a task's spec names.
+    """Opens the exported file that a spec names.
 
     Args:
-        task: of the file's model.
+        spec: of the file's model.
         device: where it runs.
         engine: what runs it, if not what the format is for; ``"auto"`` is that too.
         precision: ``"fp32"``, or ``"bf16"``, for which ONNX files run in OpenVINO.
+        arguments: keyword arguments of the model's ``forward``, which must be those that the file was exported with.
 
     Raises:
         zoo_core.extras.MissingExtraError: the runtime is not installed.
-        ValueError: the file is none that its runtime takes, or was exported with other options of the task.
+        ValueError: the file is none that its runtime takes, or was exported with other arguments.
         OSError: it cannot be read.
     """
-    from zoo_core import engines
-
-    spec = task.spec
     assert spec.file is not None
     facts = ModelFacts.from_metadata(read_metadata(spec.file), spec.file)
-    wanted = json.loads(json.dumps(dict(task.forward_arguments)))
+    wanted = json.loads(json.dumps(dict(arguments or {})))
     if wanted != facts.forward_arguments:
         differing = [
             key for key in {**wanted, **facts.forward_arguments} if wanted.get(key) != facts.forward_arguments.get(key)
@@ -153,7 +149,7 @@ def open_exported(
         engine = None
     if engine is None and precision != "fp32" and spec.format == "onnx":
         engine = "openvino"
-    program = engines.open_file(spec.file, engine=engine, precision=precision, device=str(device))
+    program = open_file(spec.file, engine=engine, precision=precision, device=str(device))
     return ExportedEngine.of(program, facts)
 
 

@@ -1,4 +1,4 @@
-"""Recorded models as files: ONNX, OpenVINO's, torch's own. Nothing of a file is there before all of it is."""
+"""Modules as files: ONNX, OpenVINO's, torch's own. Nothing of a file is there before all of it is."""
 
 import contextlib
 import glob
@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from zoo_core import extras
-from zoo_core.exported_files import FORMATS, companions
-from zoo_core.exporting.recording import ExportError, Program
+from zoo_core.exported_files import FORMATS, companions, format_of
+from zoo_core.graphs.recording import Example, ExportError, Program, record
+from zoo_core.graphs.structure import Signature
 
-__all__ = ["onnx_to_openvino", "placed", "require_writers", "write"]
+__all__ = ["export_module", "onnx_to_openvino", "placed", "require_writers", "write"]
 
 # Protobuf, which ONNX files are, ends at 2 GB: of larger ones the tensors lie in a file beside.
 _MOST_BYTES_IN_ONE_FILE = 1_900_000_000
@@ -28,6 +30,43 @@ _MOST_BYTES_IN_ONE_FILE = 1_900_000_000
 # Tensors of fewer numbers, biases for instance, are not worth a loss of digits.
 _FEW = 1024
 _LARGEST_HALF = 65504.0
+
+
+def export_module(
+    model: nn.Module,
+    example: Example,
+    file: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    opset: int | None = None,
+) -> Signature:
+    """Writes a module to a file, as it is.
+
+    Args:
+        model: in eval mode.
+        example: what it is recorded with, and which dimensions may change.
+        file: where to; it is there when it is complete.
+        format: one of :data:`~zoo_core.exported_files.FORMATS`; by default what the file's ending says.
+        metadata: what the file is to say about itself beside its signature, as text by name.
+        opset: the version of ONNX's operators; by default torch's.
+
+    Returns:
+        What the file takes and gives, which its metadata has under ``"signature"``.
+
+    Raises:
+        ExportError: the model cannot be exported.
+        zoo_core.extras.MissingExtraError: what writes the format is not installed.
+        OSError: the file cannot be written.
+    """
+    path = Path(file)
+    chosen = format or format_of(path)
+    require_writers(chosen)
+    program = record(model, example)
+    said = {**(metadata or {}), "signature": json.dumps(program.signature.as_dict())}
+    with placed(path) as temporary:
+        write(program, temporary, chosen, metadata=said, opset=opset)
+    return program.signature
 
 
 @contextlib.contextmanager
@@ -105,7 +144,7 @@ def write(
     Args:
         program: what to write.
         path: where to; see :func:`placed`.
-        format: one of :data:`FORMATS`.
+        format: one of :data:`~zoo_core.exported_files.FORMATS`.
         metadata: what the file is to say about itself.
         opset: the version of ONNX's operators; by default torch's.
         half: store large tensors in float16; ONNX files convert them back when they are loaded. Not for ``.pt2``.
