@@ -13,7 +13,7 @@ from zoo_classification.mobilenetv3 import MobileNetV3
 from zoo_classification.resnet import ResNet, resnet50
 from zoo_core.features import IntermediateLayerGetter
 from zoo_core.features.declared import FeatureLayers, Layer, layers_of
-from zoo_core.inputs import explanation
+from zoo_core.inputs import explanation, is_of_single_values
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import get_model_builder, takes_old_calls
 from zoo_core.weights import WeightsEnum
@@ -328,7 +328,7 @@ def feature_maps_of(backbone: nn.Module, batch: Tensor) -> Mapping[str, Tensor]:
     try:
         features = backbone(batch)
     except (RuntimeError, ValueError) as error:
-        if "more than 1 value per channel" not in str(error):
+        if not is_of_single_values(error):
             explained = explanation(error, backbone, batch)
             if explained is None:
                 raise

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zoo_classification.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
 from zoo_classification.resnet import ResNet, ResNet50_Weights, ResNet101_Weights, resnet50, resnet101
+from zoo_core.inputs import is_of_single_values
 from zoo_core.memory_format import channels_last
 from zoo_core.registry import register_model
 from zoo_core.weights import WeightsEnum
@@ -131,7 +132,7 @@ class ASPPPooling(nn.Sequential):
         try:
             pooled = super().forward(x)
         except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
+            if not is_of_single_values(error):
                 raise
             raise ValueError(
                 "DeepLabV3 cannot be trained on a batch of one image: its image-level branch has a single value a "

@@ -16,7 +16,7 @@ from zoo_core.features import IntermediateLayerGetter
 from zoo_core.features.bodies import Body, body_of
 from zoo_core.features.declared import FeatureLayers, Layer, layers_of
 from zoo_core.input_channels import check_channels
-from zoo_core.inputs import explains_failures
+from zoo_core.inputs import explains_failures, is_of_single_values
 from zoo_core.memory_format import channels_last
 from zoo_core.weights import WeightsEnum
 
@@ -74,7 +74,7 @@ def extract_features(backbone: nn.Module, x: Tensor) -> Mapping[str, Tensor]:
     try:
         return backbone(channels_last(x))
     except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
+        if not is_of_single_values(error):
             raise
         raise ValueError(
             f"a batch of {x.shape[0]} of {x.shape[2]}x{x.shape[3]} pixels is too small to train on: the backbone makes "

@@ -178,15 +178,14 @@ class _Hooked:
         """Whether it is of a model as that is now: nothing in it was replaced, got hooks, or changed its mode."""
         if self.pairs[0][0] is not model:
             return False
+        copies = {id(module): copy for module, copy in self.pairs}
         for (module, copy), hooks in zip(self.pairs, self.hooks, strict=True):
             if module.training != copy.training or _count_hooks(module) != hooks:
                 return False
             for name, child in module._modules.items():
                 found = copy._modules.get(name)
-                if found is not child and not any(
-                    child is not None and uncompiled(child) is original and found is its_copy
-                    for original, its_copy in self.pairs
-                ):
+                its_copy = None if child is None else copies.get(id(uncompiled(child)))
+                if found is not child and (its_copy is None or found is not its_copy):
                     return False
         return True
 
