@@ -44,6 +44,32 @@ def test_modules_are_public_unless_their_name_or_their_package_says_otherwise(tm
     assert names == ["zoo_a", "zoo_a.b", "zoo_a.open", "zoo_a.open.f", "zoo_a.spoken_for"]
 
 
+def test_a_name_is_described_where_it_is_from_and_linked_elsewhere(tmp_path):
+    distribution = write_distribution(
+        tmp_path,
+        {
+            "zoo_a/__init__.py": "",
+            "zoo_a/low/__init__.py": 'from zoo_a.low.part import thing\n__all__ = ["thing"]',
+            "zoo_a/low/part.py": "thing = other = 1",
+            "zoo_a/plain.py": "word = 1",
+            "zoo_a/high.py": (
+                "from zoo_a.low.part import other, thing\nfrom zoo_a.plain import word\n"
+                '__all__ = ["own", "other", "thing", "word"]'
+            ),
+            "zoo_a/face.py": 'from zoo_a.low import thing\n__all__ = ["thing"]',
+        },
+    )
+    public = dict(pages.public_modules(distribution))
+    elsewhere = {name: pages.names_from_elsewhere(path, public) for name, path in public.items()}
+    assert elsewhere.pop("zoo_a.high") == {"thing": "zoo_a.low", "word": "zoo_a.plain"}  # no page describes `other`
+    assert elsewhere.pop("zoo_a.face") == {"thing": "zoo_a.low"}
+    assert not any(elsewhere.values())
+    page = pages.module_page("zoo_a.high", public["zoo_a.high"], {"thing": "zoo_a.low", "word": "zoo_a.plain"})
+    assert ":members: own, other\n" in page
+    assert page.endswith("It also has :obj:`zoo_a.low.thing`, :obj:`zoo_a.plain.word`.\n")
+    assert ":no-members:" in pages.module_page("zoo_a.face", public["zoo_a.face"], {"thing": "zoo_a.low"})
+
+
 @pytest.mark.parametrize(
     ("path", "text", "expected"),
     [

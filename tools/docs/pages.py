@@ -3,13 +3,14 @@
     python -m tools.docs.pages
 
 Modules are found, not listed. One is public if no part of its name begins with an underscore. A package inside a
-distribution that lists names in ``__all__`` (``zoo_detection.ops``) speaks for its modules, which get no pages.
+distribution that lists names in ``__all__`` (``zoo_detection.ops``) speaks for its modules, which get no pages. A
+name is described once, where it is from; pages of other modules that list it have a link.
 """
 
 import ast
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tools import distributions
@@ -99,11 +100,42 @@ def listed_names(path: Path) -> list[str] | None:
     return None
 
 
-def module_page(name: str, path: Path) -> str:
-    """The page of a module: the names of ``__all__`` or all public ones, in the order of the source."""
+def names_from_elsewhere(path: Path, public: Mapping[str, Path]) -> dict[str, str]:
+    """The names of ``__all__`` that a module takes from another page's module: name -> that module.
+
+    Args:
+        path: of the module.
+        public: the modules that have pages, with their files.
+    """
+    listed = {*(listed_names(path) or ())}
+    found: dict[str, str] = {}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not listed or not isinstance(node, ast.ImportFrom) or node.module is None:
+            continue
+        # A package speaks for its modules.
+        home = node.module if node.module in public else node.module.rpartition(".")[0]
+        if home in public and public[home] != path:
+            there = listed_names(public[home])
+            names = {alias.name for alias in node.names} & listed
+            found |= {name: home for name in names if there is None or name in there}
+    return found
+
+
+def module_page(name: str, path: Path, elsewhere: Mapping[str, str] | None = None) -> str:
+    """The page of a module: the names of ``__all__`` or all public ones, in the order of the source.
+
+    Args:
+        name, path: of the module.
+        elsewhere: names that other pages describe, see :func:`names_from_elsewhere`; this page links them.
+    """
     names = listed_names(path)
-    members = "" if names is None else f" {', '.join(names)}\n   :ignore-module-all:"
-    return f"{heading(name)}.. automodule:: {name}\n   :members:{members}\n"
+    if names is None:
+        return f"{heading(name)}.. automodule:: {name}\n   :members:\n"
+    taken = elsewhere or {}
+    own = ", ".join(listed for listed in names if listed not in taken)
+    members = f"   :members: {own}\n   :ignore-module-all:\n" if own else "   :no-members:\n"
+    links = ", ".join(f":obj:`{home}.{listed}`" for listed, home in sorted(taken.items()))
+    return f"{heading(name)}.. automodule:: {name}\n{members}" + (f"\nIt also has {links}.\n" if links else "")
 
 
 def package_page(distribution: Distribution, modules: dict[str, Path]) -> str:
@@ -164,11 +196,18 @@ def write(folder: Path) -> None:
     contents = {"index.md": INDEX.read_text(encoding="utf-8")}
     for path, page in pages.items():
         contents[page] = with_links_to_pages((ROOT / path).read_text(encoding="utf-8"), path, pages)
-    for distribution in distributions.find().values():
+    apis = {
+        distribution: {name: path for name, path in public_modules(distribution) if name != distribution.package}
+        for distribution in distributions.find().values()
+    }
+    public = {name: path for modules in apis.values() for name, path in modules.items()}
+    for distribution, modules in apis.items():
         folder_of_api = f"api/{distribution.package}"
-        modules = {name: path for name, path in public_modules(distribution) if name != distribution.package}
         contents[f"{folder_of_api}/index.rst"] = package_page(distribution, modules)
-        contents |= {f"{folder_of_api}/{name}.rst": module_page(name, path) for name, path in modules.items()}
+        contents |= {
+            f"{folder_of_api}/{name}.rst": module_page(name, path, names_from_elsewhere(path, public))
+            for name, path in modules.items()
+        }
     files = {page: content.encode() for page, content in contents.items()}
     files |= {f"{IMAGES}/{name}": path.read_bytes() for name, path in images().items()}
     for page, data in files.items():
