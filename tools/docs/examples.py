@@ -74,11 +74,12 @@ def run_page(path: Path, folder: Path, cache: Path) -> Outcome:
 
     Args:
         path: of the Markdown file.
-        folder: an empty one to run them in.
+        folder: to run them in; it is made, or empty.
         cache: where the files of published weights lie, for ``TORCH_HOME``.
     """
     outcome = Outcome()
     found = blocks(path)
+    folder.mkdir(parents=True, exist_ok=True)
     example_files.write(folder, path.read_text(encoding="utf-8"))
     environment = {
         **os.environ,
