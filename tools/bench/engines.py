@@ -257,7 +257,8 @@ def matched(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> int:
         return 0
     wanted, boxes = expected["boxes"].double(), found["boxes"].double()
     near = box_iou(wanted, boxes) > 0.95
-    near |= torch.cdist(wanted, boxes, p=float("inf")) < 0.01  # of a pixel: flat boxes overlap nothing, not even themselves
+    # Flat boxes overlap nothing, not even themselves: they are to be at the same place, by a hundredth of a pixel.
+    near |= torch.cdist(wanted, boxes, p=float("inf")) < 0.01
     near &= expected["labels"][:, None] == found["labels"]
     near &= (expected["scores"][:, None] - found["scores"]).abs() < 0.02
     return int(near.any(dim=1).sum())
