@@ -197,7 +197,7 @@ def _begun(model: str, before: Path | None) -> tuple[str | Path, dict[str, Any]]
     return (before, {}) if specs.find(before).name == model else (model, {"weights_backbone": str(before.resolve())})
 
 
-def _spec(model: str | Path, what: Trained, weights: str | None) -> ModelSpec:
+def _spec(model: str | Path, what: Trained, weights: str | None = None) -> ModelSpec:
     spec = specs.find(model, weights=weights)
     return dataclasses.replace(spec, facts={**spec.facts, **what.facts})
 
