@@ -311,7 +311,9 @@ def test_yolo_sizes_are_those_of_the_upright_image_and_no_pixel_is_decoded(tmp_p
     turned[0x0112] = 6
     Image.new("RGB", (40, 20)).save(file.with_suffix(".jpg"), exif=turned)
     content = file.with_suffix(".jpg").read_bytes()
-    file.with_suffix(".jpg").write_bytes(content[: content.index(b"\xff\xda") + 2])  # the header, without any pixel
+    scan = content.index(b"\xff\xda") + 2
+    end = scan + int.from_bytes(content[scan : scan + 2])
+    file.with_suffix(".jpg").write_bytes(content[:end])  # the header, without any pixel
     assert open_detection_data(tmp_path, LABELS)[0].truth["boxes"].tolist() == [[0, 10, 20, 30]]
 
 
