@@ -39,23 +39,28 @@ def test_stages_begin_with_what_was_learned_before(monkeypatch, tmp_path):
     parts = composed.sources(tmp_path / "parts")
     monkeypatch.setattr(train, "RECIPES", tmp_path)
     common = "epochs = 1\nbatch_size = 4\nopt = 'adamw'\nlr = 0.0\n"  # nothing is learned, so that all can be compared
-    (tmp_path / "single_garments.toml").write_text(
-        f"{common}train_crop_size = 32\nval_resize_size = 32\nval_crop_size = 32\n"
-    )
+    for name in ("garments_backbone", "single_garments"):
+        (tmp_path / f"{name}.toml").write_text(
+            f"{common}train_crop_size = 32\nval_resize_size = 32\nval_crop_size = 32\n"
+        )
     for name in ("scenes_segmentation_small", "scenes_segmentation"):
         (tmp_path / f"{name}.toml").write_text(f"{common}base_size = 32\ntrain_crop_size = 32\nval_resize_size = 32\n")
 
     def write(kind, folder, seed):
-        train_size, val_size = (60, 40) if kind == "single" else (4, 2)  # of each class there must be one
-        compose(kind, folder, seed=seed, train=train_size, val=val_size, size=40, parts=parts)
+        train_size, val_size = (
+            (60, 40) if kind in ("classification", "single") else (4, 2)
+        )  # one of each class at least
+        size = None if kind == "classification" else 40
+        compose(kind, folder, seed=seed, train=train_size, val=val_size, size=size, parts=parts)
 
     work = tmp_path / "work"
     file, found = train.train("lraspp_mobilenet_v3_large", work, tmp_path, write_data=write, workers=0)
     assert found.metrics.keys() >= {"miou", "pixel_acc"}
-    names = ("single_garments", "scenes_segmentation_small", "scenes_segmentation")
-    classifier, small, last = (
+    names = ("garments_backbone", "single_garments", "scenes_segmentation_small", "scenes_segmentation")
+    garments, classifier, small, last = (
         torch.load(work / "runs" / name / "best.pth", weights_only=True)["model"] for name in names
     )
+    assert torch.equal(garments["features.16.0.weight"], classifier["features.16.0.weight"])
     assert torch.equal(small["backbone.16.0.weight"], classifier["features.16.0.weight"])
     assert torch.equal(small["classifier.cbr.0.weight"], last["classifier.cbr.0.weight"])
     weights = torch.load(file, weights_only=True)
