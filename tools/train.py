@@ -144,7 +144,7 @@ def train(
     for stage in what.stages:
         data = _data(stage.kind, work, write_data or (lambda *order: compose(*order[:2], seed=order[2])), seed)
         start, begun = _begun(stage.model or model, before)
-        spec = specs.find(start) if stage.model else _spec(start, what, stage.weights)
+        spec = specs.find(start, weights=stage.weights) if stage.model else _spec(start, what, stage.weights)
         recipe = recipes.read(RECIPES / f"{stage.recipe}.toml", spec.task).with_settings({"seed": seed, **begun})
         is_last = stage is what.stages[-1]
         outcome = training.train(

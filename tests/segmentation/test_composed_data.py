@@ -47,9 +47,8 @@ def test_stages_begin_with_what_was_learned_before(monkeypatch, tmp_path):
         (tmp_path / f"{name}.toml").write_text(f"{common}base_size = 32\ntrain_crop_size = 32\nval_resize_size = 32\n")
 
     def write(kind, folder, seed):
-        train_size, val_size = (
-            (60, 40) if kind in ("classification", "single") else (4, 2)
-        )  # one of each class at least
+        # Of each class a classifier is to have one.
+        train_size, val_size = (60, 40) if kind in ("classification", "single") else (4, 2)
         size = None if kind == "classification" else 40
         compose(kind, folder, seed=seed, train=train_size, val=val_size, size=size, parts=parts)
 

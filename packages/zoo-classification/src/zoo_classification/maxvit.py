@@ -549,6 +549,7 @@ class MBConv(nn.Module):
         p_stochastic_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self._pools = stride != 1
         self.proj: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             pool = [] if stride == 1 else [nn.AvgPool2d(kernel_size=3, stride=stride, padding=1)]
@@ -568,7 +569,8 @@ class MBConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(input_of_padded_pooling(x)) + self.stochastic_depth(self.layers(x))
+        shortcut = self.proj(input_of_padded_pooling(x) if self._pools else x)
+        return shortcut + self.stochastic_depth(self.layers(x))
 
 
 class MaxVit_T_Weights(WeightsEnum):

@@ -89,8 +89,8 @@ def explains_failures(forward: Callable[P, R]) -> Callable[P, R]:
 
 
 def is_of_single_values(error: BaseException) -> bool:
-    """Whether torch refused to normalise a map that has a single value of each channel, as small batches come to."""
-    return re.search("Expected more than 1 (value per channel|spatial element)", str(error)) is not None
+    """Whether torch refused to normalise a batch that has a single value of each channel."""
+    return "Expected more than 1 value per channel" in str(error)
 
 
 def explanation(error: RuntimeError | ValueError, model: nn.Module, x: object) -> RuntimeError | ValueError | None:
@@ -107,7 +107,7 @@ def explanation(error: RuntimeError | ValueError, model: nn.Module, x: object) -
     if not isinstance(x, Tensor) or x.ndim not in (4, 5) or is_recorded(x):
         return None
     message, name, kind = str(error), type(model).__name__, "image" if x.ndim == 4 else "video"
-    if is_of_single_values(error):
+    if is_of_single_values(error) or "Expected more than 1 spatial element" in message:
         return type(error)(
             f"{name} cannot be trained on a batch of {_in_words(x, kind)}: one of its maps has a single value of each "
             f"channel then, which the layer behind it cannot normalise; give more or larger {kind}s, or put the "

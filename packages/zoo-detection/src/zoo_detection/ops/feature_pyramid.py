@@ -40,6 +40,7 @@ class LastLevelMaxPool(ExtraFPNBlock):
 
 def _every_second_pixel(level: Tensor) -> Tensor:
     if POOLING_FIXES_SIZES and torch.compiler.is_exporting():
+        # Not by slices, whose strides would be compared: that fixes sizes as well.
         rows, columns = (torch.arange(0, size, 2, device=level.device) for size in level.shape[-2:])
         return level.index_select(-2, rows).index_select(-1, columns)
     return F.max_pool2d(level, kernel_size=1, stride=2)
