@@ -10,6 +10,7 @@ import zoo_core
 import zoo_segmentation
 from support import reference
 from zoo_core.inference import optimize_for_inference
+from zoo_core.sizes import POOLING_FIXES_SIZES
 
 NAMES = reference.model_names("segmentation")
 
@@ -87,7 +88,8 @@ def test_export(case):
     with torch.no_grad():
         program = torch.export.export(model, (reference.image(1, 2, 3, 96, 128),), dynamic_shapes=(dynamic,))
         exported = program.module()
-        for shape in ((1, 61, 77), (3, 128, 96)):
+        # Before torch 2.13, what is pooled keeps whether its sides are even.
+        for shape in ((1, 63, 79) if POOLING_FIXES_SIZES else (1, 61, 77), (3, 128, 96)):
             x = reference.image(2, shape[0], 3, *shape[1:])
             ours, expected = exported(x), model(x)
             assert list(ours) == list(expected)

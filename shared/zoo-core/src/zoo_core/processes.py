@@ -8,6 +8,7 @@ import ctypes
 import gc
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -108,7 +109,8 @@ def joined() -> Iterator[World]:
     if has_gpus:
         torch.cuda.set_device(found.local_rank % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
-    distributed.init_process_group(backend, store=_store(), rank=found.rank, world_size=found.size)
+    with _output_as_errors():
+        distributed.init_process_group(backend, store=_store(), rank=found.rank, world_size=found.size)
     try:
         yield found
     finally:
@@ -116,6 +118,28 @@ def joined() -> Iterator[World]:
         # the interpreter ends, which aborts the process at times.
         gc.collect()
         distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _output_as_errors() -> Iterator[None]:
+    """Sends what native code writes to standard output to standard error while the ``with`` block runs.
+
+    Gloo of torch 2.10 says there how many processes it has found, in front of what a command prints as JSON.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is none, as in a service
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _store() -> "distributed.Store | None":

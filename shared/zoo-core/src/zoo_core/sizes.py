@@ -20,14 +20,16 @@ def smaller(a: Any, b: Any) -> Any:
     """The smaller of two sizes or numbers."""
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return torch.minimum(*_as_tensors(a, b))
-    return torch.sym_min(a, b)
+    # Of two plain numbers, older compilers do not take torch's form.
+    return min(a, b) if isinstance(a, int | float) and isinstance(b, int | float) else torch.sym_min(a, b)
 
 
 def larger(a: Any, b: Any) -> Any:
     """The larger of two sizes or numbers."""
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return torch.maximum(*_as_tensors(a, b))
-    return torch.sym_max(a, b)
+    # Of two plain numbers, older compilers do not take torch's form.
+    return max(a, b) if isinstance(a, int | float) and isinstance(b, int | float) else torch.sym_max(a, b)
 
 
 def ratio(a: Any, b: Any) -> Any:

@@ -76,7 +76,6 @@ def quantize(
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                calibration_providers=["CPUExecutionProvider"],
                 extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
             )
         except Exception as error:  # whatever the tools, and protobuf below them, raise

@@ -228,6 +228,9 @@ def _halve(model: Any) -> None:
 def _onnx_program(program: Program, opset: int | None) -> Any:
     """torch's own export, without the traces of this machine, and with names for dimensions."""
     names = program.signature
+    if opset is None and any("grid_sampler" in str(node.target) for node in program.exported.graph.nodes):
+        # From 20 on, modes of GridSample have other names, which OpenVINO took only in 2026.
+        opset = 18
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
