@@ -48,6 +48,24 @@ def test_relative_position_bias():
         assert bias[0, head, query, key] == table[index[query, key], head]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_bias_that_is_learned_by_autocast(dtype):
+    """Outputs and gradients are those of float64, as far as the products' precision goes."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 5, 8, generator=generator) for _ in range(3))
+    bias = torch.randn(1, 2, 5, 5, generator=generator)
+    inputs = [tensor.requires_grad_() for tensor in (q, k, v, bias)]
+    with torch.autocast("cpu", dtype):
+        found = dot_product_attention(q.to(dtype), k.to(dtype), v.to(dtype), bias)
+    found.float().square().sum().backward()
+    doubles = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    expected = F.scaled_dot_product_attention(*doubles)
+    expected.square().sum().backward()
+    torch.testing.assert_close(found.double(), expected, rtol=0.03, atol=0.03)
+    for tensor, double in zip(inputs, doubles, strict=True):
+        torch.testing.assert_close(tensor.grad.double(), double.grad, rtol=0.05, atol=0.05)
+
+
 def test_pad_to():
     x = torch.rand(2, 3, 4, 5)
     assert pad_to(x, (3, 4)) is x

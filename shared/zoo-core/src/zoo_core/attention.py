@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo_core.sizes import smaller
 from zoo_core.tracing import is_recorded, is_stand_in, is_transformed, one_node
 from zoo_core.value_cache import ValueCache
 
@@ -112,7 +113,8 @@ def dot_product_attention(
         return F.scaled_dot_product_attention(q, k, v, bias, dropout_p=dropout_p, scale=scale)
     logits = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
     if bias is not None:
-        logits = logits.add_(bias) if learns_bias and not is_transformed() else logits + bias
+        in_place = learns_bias and not is_transformed() and logits.dtype == bias.dtype
+        logits = logits.add_(bias) if in_place else logits + bias
     return F.dropout(logits.softmax(-1), dropout_p) @ v
 
 
@@ -124,8 +126,9 @@ def _learns_bias(q: Tensor, bias: Tensor | None) -> bool:
     """
     if bias is None or is_recorded(q) or not torch.is_grad_enabled():
         return False
-    is_plain = q.device.type == "cpu" and q.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return is_plain and bias.requires_grad
+    # By autocast, the sum with a bias in float32 and the softmax are in float32 as well.
+    is_precise = q.dtype == torch.float32 or torch.is_autocast_enabled("cpu")
+    return q.device.type == "cpu" and is_precise and bias.requires_grad
 
 
 def join_heads(x: Tensor) -> Tensor:
@@ -251,7 +254,7 @@ def _window_layout(x: Tensor, window: Sequence[int], shift: Sequence[int]) -> tu
     sizes, dtype, device = x.shape[1:-1], x.dtype, x.device
     padded = _padded(sizes, window)
     steps = [
-        0 if step == 0 else _least(step, size - side) for step, size, side in zip(shift, padded, window, strict=True)
+        0 if step == 0 else smaller(step, size - side) for step, size, side in zip(shift, padded, window, strict=True)
     ]
     length = math.prod(window)
     token = torch.arange(math.prod(padded), device=device)
@@ -295,11 +298,6 @@ def pad_to(x: Tensor, sizes: Sequence[int]) -> Tensor:
     return F.pad(
         x, (0, 0, *(amount for pair in zip([0] * len(padding), padding[::-1], strict=True) for amount in pair))
     )
-
-
-def _least(step: int, limit: int) -> int:
-    """The lesser of the two, where the second may be a symbol or, while torch.jit traces, a tensor."""
-    return limit.clamp(max=step) if isinstance(limit, Tensor) else torch.sym_min(step, limit)
 
 
 def _is_zero(size: int) -> bool:
