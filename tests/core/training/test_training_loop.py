@@ -1,5 +1,6 @@
 """The loop in this process: what it writes, going on bit for bit, samples at fault, NaN, classes and heads."""
 
+import contextlib
 import csv
 import json
 from pathlib import Path
@@ -13,7 +14,7 @@ from zoo_core import specs
 from zoo_core.checkpoints import read_content, read_own_state_dict
 from zoo_core.data import DataError
 from zoo_core.evaluating import evaluate
-from zoo_core.training import Observer, Recipe, RecipeError, prepare, train
+from zoo_core.training import Observer, Recipe, RecipeError, loop, prepare, train
 from zoo_core.training.loop import NonFiniteLossError
 
 STEPS = 15  # 3 epochs of 5 steps of 4 samples
@@ -116,6 +117,25 @@ def test_a_run_that_ends_at_any_step_goes_on_bit_for_bit(toys, data, tmp_path, m
     assert same(tmp_path / "run" / "best.pth", tmp_path / "whole" / "best.pth")
     first, second = (read_lines(tmp_path / name / "metrics.jsonl") for name in ("run", "whole"))
     assert first == second
+
+
+def test_the_speed_of_an_epoch_that_was_interrupted(toys, data, tmp_path, monkeypatch):
+    """It is that of the steps since: here one of four samples a second, by a clock that counts steps."""
+    now = 0.0
+
+    class Clock(Observer):
+        def step(self, number, loss):
+            nonlocal now
+            now += 1
+            if now in (3, 8):
+                raise Killed
+
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now)
+    for _ in range(3):
+        with contextlib.suppress(Killed):
+            begin(data, tmp_path / "run", save_every=1, resume=True, observer=Clock())
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["samples_per_second"] for record in records] == [4.0] * 3
 
 
 def read_lines(path):

@@ -174,6 +174,7 @@ def fit(
         loader = batches(training, job.samples, order, state.step, world, workers)
         stack.enter_context(contextlib.closing(loader))
         began_epoch = saved = time.monotonic()
+        began_step = state.step
         asked = 0.0
         epoch = -1
         is_done = state.step == order.steps or _has_waited(recipe, state)
@@ -212,18 +213,18 @@ def fit(
             # The end of an epoch: how good is the model?
             is_end = state.step % order.steps_per_epoch == 0
             if is_end:
-                seconds = time.monotonic() - began_epoch
+                rate = (state.step - began_step) * order.samples_per_step / max(time.monotonic() - began_epoch, 1e-9)
                 figures, val_loss, bad = _evaluate(job, state, where, world, workers)
                 if records is not None:
                     observer.bad(bad)
-                    record = _record(state, order, figures, val_loss, seconds)
+                    record = _record(state, order, figures, val_loss, rate)
                     state.history.append(record)
                     records.add(record)
                     if _is_better(job, state, figures):
                         state.best, state.best_epoch = _main_figure(job, figures), len(state.history)
                         saver.save(folder / best_file, state.result({_data_name(job): figures}))
                     observer.epoch(record)
-                state.loss, began_epoch = 0.0, time.monotonic()
+                state.loss, began_epoch, began_step = 0.0, time.monotonic(), state.step
                 (waited,) = _sum(world, float(world.is_first and _has_waited(recipe, state)))
                 is_done = is_done or waited > 0
 
@@ -408,9 +409,9 @@ def _evaluate(
 
 
 def _record(
-    state: State, order: Order, figures: Mapping[str, float], val_loss: float | None, seconds: float
+    state: State, order: Order, figures: Mapping[str, float], val_loss: float | None, rate: float
 ) -> dict[str, float]:
-    """What is written down of an epoch, which took so many seconds to train."""
+    """What is written down of an epoch, which was trained on so many samples a second."""
     return {
         "epoch": len(state.history) + 1,
         "step": state.step,
@@ -418,7 +419,7 @@ def _record(
         **({} if val_loss is None else {"val_loss": val_loss}),
         "lr": state.optimizer.param_groups[0]["lr"],
         **figures,
-        "samples_per_second": order.steps_per_epoch * order.samples_per_step / max(seconds, 1e-9),
+        "samples_per_second": rate,
     }
 
 
