@@ -2,9 +2,8 @@
 
     python -m tools.image_parity
 
-Values must be equal, but for what is said beside the cases. What we decode otherwise on purpose is left out: palettes
-(we give colours, torchvision indices), CMYK (we give RGB), and files of 16 bits in other modes than UNCHANGED (we give
-8 bits).
+Values must be equal, but for what is said beside the cases. What we decode otherwise on purpose is left out: files of
+16 bits in other modes than UNCHANGED (we give 8 bits).
 """
 
 import io
@@ -99,6 +98,11 @@ def decoding() -> Iterator[Case]:
     yield Case("gif", "decode_gif", (encoded(frames[0], "GIF"),))
     moving = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     yield Case("gif, three frames", "decode_gif", (moving,))
+    for mode in ("UNCHANGED", "RGB"):
+        yield Case(f"gif, three frames as an image, {mode}", "decode_image", (moving,), {"mode": mode})
+        yield Case(f"png with a palette, {mode}", "decode_image", (encoded(frames[0], "PNG"),), {"mode": mode})
+    cmyk = Image.merge("CMYK", [to_pil_image(noise(seed, 1, 40, 24)) for seed in range(4)])
+    yield Case("jpeg in CMYK", "decode_image", (encoded(cmyk, "JPEG", quality=90),))
 
 
 def encoding() -> Iterator[Case]:

@@ -449,7 +449,7 @@ def test_frames_of_a_gif() -> None:
     output = decode_gif(data)
     assert output.shape == (3, 3, 4, 6)
     assert [tuple(frame[:, 1, 2].tolist()) for frame in output] == colors
-    assert torch.equal(decode_image(data), output[0])
+    assert torch.equal(decode_image(data), output)
     assert decode_gif(as_tensor(encoded(frames[0], "GIF"))).shape == (3, 4, 6)
 
 

@@ -201,14 +201,22 @@ def test_lossless_webp() -> None:
     assert torch.equal(decode_image(encoded(to_pil_image(opaque), "WEBP", lossless=True)), opaque)
 
 
-def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
+def test_animations(tmp_path: Path) -> None:
+    """Of GIF files torchvision gives all frames."""
     frames = [Image.new("RGB", (6, 4), color) for color in ("red", "lime", "blue")]
-    for format in ("GIF", "WEBP"):
-        path = tmp_path / f"animation.{format.lower()}"
-        frames[0].save(path, format, save_all=True, append_images=frames[1:], lossless=True)
-        output = read_image(path, "RGB")
-        assert output.shape == (3, 4, 6)
-        assert output[:, 2, 3].tolist() == [255, 0, 0]
+    frames[0].save(tmp_path / "animation.webp", save_all=True, append_images=frames[1:], lossless=True)
+    output = read_image(tmp_path / "animation.webp", "RGB")
+    assert output.shape == (3, 4, 6)
+    assert output[:, 2, 3].tolist() == [255, 0, 0]
+    path = tmp_path / "animation.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    for mode in ("UNCHANGED", "RGB"):
+        output = read_image(path, mode)
+        assert output.shape == (3, 3, 4, 6)
+        assert output[:, :, 2, 3].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    assert read_image(path, "GRAY")[:, :, 2, 3].tolist() == [[76], [150], [29]]
+    frames[0].save(tmp_path / "still.gif")
+    assert read_image(tmp_path / "still.gif").shape == (3, 4, 6)
 
 
 def test_one_bit_png() -> None:
@@ -221,9 +229,13 @@ def test_one_bit_png() -> None:
 def test_palette_png() -> None:
     palette = (b"PLTE", bytes([10, 20, 30, 200, 100, 0]))
     data = png(2, 1, 8, 3, [bytes([1, 0])], palette)
-    assert decode_image(data).tolist() == [[[200, 10]], [[100, 20]], [[0, 30]]]
+    assert decode_image(data).tolist() == [[[1, 0]]], "indices, as torchvision gives: masks have palettes"
+    assert decode_image(data, "RGB").tolist() == [[[200, 10]], [[100, 20]], [[0, 30]]]
+    two_bits = png(5, 1, 2, 3, [bytes([0b01000001, 0b01000000])], palette)
+    assert decode_image(two_bits).tolist() == [[[1, 0, 0, 1, 1]]]
     transparent = png(2, 1, 8, 3, [bytes([1, 0])], palette, (b"tRNS", bytes([0, 128])))
-    assert decode_image(transparent)[3].tolist() == [[128, 0]]
+    assert decode_image(transparent).tolist() == [[[1, 0]]]
+    assert decode_image(transparent, "RGBA")[3].tolist() == [[128, 0]]
     assert decode_image(transparent, "RGB").tolist() == [[[200, 10]], [[100, 20]], [[0, 30]]]
 
 
@@ -244,9 +256,14 @@ def test_16_bit_png() -> None:
 
 def test_cmyk_jpeg() -> None:
     red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    output = decode_image(encoded(red, "JPEG", quality=95))
+    data = encoded(red, "JPEG", quality=95)
+    output = decode_image(data, "RGB")
     assert output.shape == (3, 16, 16)
     assert (output[:, 8, 8].int() - torch.tensor([255, 0, 0])).abs().max() <= 4
+    # As it is stored, that is inverted: a program that reads CMYK itself does as torchvision does.
+    unchanged = decode_image(data)
+    assert unchanged.shape == (4, 16, 16)
+    assert (unchanged[:, 8, 8].int() - torch.tensor([255, 0, 0, 255])).abs().max() <= 4
 
 
 @pytest.mark.parametrize(

@@ -92,15 +92,17 @@ def read_image(
 
     Args:
         path: The file.
-        mode: What to convert to, as member or name. ``UNCHANGED`` keeps grey, grey with alpha, RGB and RGBA; it gives a
-            palette its colours (RGB, or RGBA when it has a transparent entry), and gives CMYK and other colour spaces
-            as RGB.
+        mode: What to convert to, as member or name. ``UNCHANGED`` keeps grey, grey with alpha, RGB and RGBA, of a PNG
+            file with a palette its indices (one channel, as in the masks of Pascal VOC), and of a JPEG file in CMYK
+            four channels as they are stored, which is inverted. What torchvision does not read, other files with a
+            palette and in other colour spaces, gets the colours that it shows, RGB or RGBA.
         apply_exif_orientation: Turn the image upright as its EXIF data say.
 
     Returns:
-        Tensor[C, H, W], uint8 in 0..255; of an animation, the first frame. What is read ``UNCHANGED`` keeps its depth:
-        PNG, TIFF and PPM images of 16 bits a channel are uint16 in 0..65535, 32-bit TIFF images int32 or uint32.
-        In all other modes, 16-bit levels are scaled to 8 bits.
+        Tensor[C, H, W], uint8 in 0..255. Of an animated GIF file Tensor[T, C, H, W], all frames as they are shown, RGB
+        if ``UNCHANGED``; of other animations, the first frame. What is read ``UNCHANGED`` keeps its depth: images of 16
+        bits a channel (PNG, TIFF, PPM) are uint16 in 0..65535, 32-bit TIFF images int32 or uint32. In all other modes,
+        16-bit levels are scaled to 8 bits.
 
     Raises:
         ImageReadError: The file is missing, damaged, too large (see :mod:`zoo_core.images`), or not an image.
@@ -145,6 +147,8 @@ def _decode(
         raise ValueError(f"unknown mode {mode!r}: expected an ImageReadMode, or one of {names}") from None
     source = _source(input)
     with opened(source, formats) as file:
+        if file.format == "GIF" and getattr(file, "is_animated", False):
+            return _frames(file, source, _PILLOW_MODES.get(mode, "RGB"))
         if mode is not ImageReadMode.UNCHANGED:
             if file.format == "JPEG" and mode in (ImageReadMode.GRAY, ImageReadMode.GRAY_ALPHA):
                 file.draft("L", file.size)  # the brightness that the file stores, rather than that of its colours
@@ -154,12 +158,28 @@ def _decode(
             return read_deep(file, lambda: opened(source, formats), apply_exif_orientation)
         image_format, unsigned = file.format, is_unsigned_32_bit(file)
         image = decoded(file, apply_exif_orientation)
+        if (image_format, image.mode) == ("PNG", "P"):
+            return pil_to_tensor(image)
+        if (image_format, image.mode) == ("JPEG", "CMYK"):
+            return 255 - pil_to_tensor(image)  # Pillow inverts it, as those who write such files expect
         if not is_16_bit(image):
             return converted_to_tensor(image, _natural_mode(image))
         if image.mode == "I" and image_format in ("PNG", "PPM"):  # Pillow's way to hold 16 bits
             return pil_to_tensor(image).to(torch.uint16)
         levels = pil_to_tensor(image)
         return levels.view(torch.uint32) if unsigned else levels
+
+
+def _frames(file: Image.Image, source: Any, mode: str) -> Tensor:
+    """All frames of an animation as they are shown, Tensor[T, C, H, W]."""
+    limit = max_pixels()
+    frames: list[Tensor] = []
+    for frame in ImageSequence.Iterator(file):
+        if limit is not None and (len(frames) + 1) * frame.width * frame.height > limit:
+            size = f"{len(frames) + 1} frames or more of {frame.width} x {frame.height} pixels"
+            raise too_large(name_of(source), size, limit)
+        frames.append(converted_to_tensor(frame, mode))
+    return torch.stack(frames)
 
 
 def _source(input: Any) -> bytes | str | os.PathLike[str]:
@@ -288,15 +308,10 @@ def decode_gif(input: Tensor) -> Tensor:
     Raises:
         ImageReadError: The input is damaged, too large (all frames together count) or not a GIF image.
     """
-    source, limit = _source(input), max_pixels()
+    source = _source(input)
     with opened(source, ("GIF",)) as file:
-        frames: list[Tensor] = []
-        for frame in ImageSequence.Iterator(file):
-            if limit is not None and (len(frames) + 1) * frame.width * frame.height > limit:
-                size = f"{len(frames) + 1} frames or more of {frame.width} x {frame.height} pixels"
-                raise too_large(name_of(source), size, limit)
-            frames.append(converted_to_tensor(frame, "RGB"))
-        return frames[0] if len(frames) == 1 else torch.stack(frames)
+        frames = _frames(file, source, "RGB")
+    return frames[0] if len(frames) == 1 else frames
 
 
 # Bytes --------------------------------------------------------------------------------------------------------------
