@@ -206,6 +206,13 @@ def test_a_picture_of_nothing_but_background():
     assert task().describe(result) == ["100.0%  background"]
 
 
+@pytest.mark.parametrize("label", ["background", "Background", "__background__"])
+def test_the_background_of_other_data_sets_is_not_painted_either(label):
+    result = Segmentation(torch.zeros(10, 10, dtype=torch.uint8), (label, "road"))
+    drawn = task().draw_frame(Image.new("RGB", (10, 10), (9, 8, 7)), result)
+    assert drawn.convert("RGB").getcolors() == [(100, (9, 8, 7))]
+
+
 def test_a_folder_is_scored(tmp_path):
     """Pictures, results and indexed masks with void pixels, end to end."""
     score = task().score()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from zoo_core.catalog.labels import BACKGROUND
+from zoo_core.catalog.labels import is_background
 from zoo_core.data import Dataset
 from zoo_core.drawing import class_color, draw_labels, enlarged, overlay_labels, paint_classes
 from zoo_core.graphs import Example
@@ -83,7 +83,7 @@ class SemanticSegmentationTask(Task[Image.Image, Segmentation]):
 
     def draw_frame(self, input: Image.Image, result: Segmentation) -> Image.Image:
         """The classes painted over the frame, and a legend in its corner, in an order that does not change."""
-        found = [share for share in sorted(result.shares()) if share[1] != BACKGROUND]
+        found = [share for share in sorted(result.shares()) if not is_background(share[1])]
         return overlay_labels(
             self._paint(input, result.mask, result),
             [_plain(label) for _, label, _ in found],
@@ -91,7 +91,7 @@ class SemanticSegmentationTask(Task[Image.Image, Segmentation]):
         )
 
     def _paint(self, image: Image.Image, classes: Tensor, result: Segmentation) -> Image.Image:
-        painted = [(index, label) for index, label, _ in result.shares() if label != BACKGROUND]
+        painted = [(index, label) for index, label, _ in result.shares() if not is_background(label)]
         return paint_classes(image, classes, {index: _color(index, label) for index, label in painted[:_MAX_PAINTED]})
 
     def files(self, result: Segmentation) -> Mapping[str, Callable[[Path], None]]:
@@ -162,7 +162,7 @@ def _percentage(share: float) -> str:
 
 def _color(index: int, label: str) -> tuple[int, int, int]:
     """Those of Pascal VOC, which the masks have, are too dark to paint with."""
-    return (0, 0, 0) if label == BACKGROUND else class_color(index)
+    return (0, 0, 0) if is_background(label) else class_color(index)
 
 
 def _plain(label: str) -> str:

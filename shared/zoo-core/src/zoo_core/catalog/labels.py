@@ -9,10 +9,19 @@ from zoo_core.catalog import files, values
 from zoo_core.catalog.values import WrongValueError
 from zoo_core.text import printable
 
+_SHARED = Path(__file__).parents[1] / "labels"
+
 BACKGROUND = "__background__"
 """The label of what is none of the classes, where a model has one for that."""
 
-_SHARED = Path(__file__).parents[1] / "labels"
+
+def is_background(label: str) -> bool:
+    """Whether a label says that something is none of the classes, as data sets of other people write it as well.
+
+    >>> is_background("__background__"), is_background("Background"), is_background("backpack")
+    (True, True, False)
+    """
+    return label.strip("_").lower() == "background"
 
 
 def read(value: Any, directory: Path) -> tuple[str, ...]:

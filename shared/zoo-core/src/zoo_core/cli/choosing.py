@@ -9,6 +9,7 @@ import click
 from zoo_core import catalog, specs
 from zoo_core.addresses import is_stream
 from zoo_core.catalog import Checkpoint, Model
+from zoo_core.catalog.labels import is_background
 from zoo_core.cli import facts, output
 from zoo_core.cli.errors import UsageError
 from zoo_core.cli.parser import Argument, Function, complete_models, complete_weights, together
@@ -156,8 +157,8 @@ def _more_to_install(words: Sequence[str], task: str | None, than: int) -> str:
 
 
 def _classes(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:_LABELS_SHOWN])
-    return f"{len(labels)} classes ({shown}{', ...' if len(labels) > _LABELS_SHOWN else ''})"
+    known = [label for label in labels if not is_background(label)]
+    return f"{len(known)} classes ({', '.join(known[:_LABELS_SHOWN])}{', ...' if len(known) > _LABELS_SHOWN else ''})"
 
 
 def _data_of(spec: ModelSpec) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo_core import catalog, checkpoints
 from zoo_core.catalog import Checkpoint, Model
-from zoo_core.catalog.labels import BACKGROUND
+from zoo_core.catalog.labels import is_background
 from zoo_core.declarations import declarations
 from zoo_core.text import redacted
 
@@ -77,7 +77,7 @@ def most_knowing(found: Iterable[tuple[Model, Checkpoint]]) -> list[tuple[Model,
 
     def key(one: tuple[Model, Checkpoint]) -> tuple[bool, int, str, float, str]:
         model, checkpoint = one
-        labels = [label for label in checkpoint.categories or () if label != BACKGROUND]
+        labels = [label for label in checkpoint.categories or () if not is_background(label)]
         return not model.source.ours, -len(labels), model.task, checkpoint.file_size or math.inf, model.name
 
     return sorted(found, key=key)
