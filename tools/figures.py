@@ -7,6 +7,8 @@
 - raft_small: 64 pairs of synthetic motion whose textures training never saw. The catalogue's figures are of textures
   that come from photographs as well, which `--pictures` names (see `tools/evaluate_flow.py`); without them the textures
   are procedural ones alone, and the figure is another.
+- x3d_xs and ssdlite320_mobilenet_v3_large: what `python -m tools.compose` holds out (see `tools/compose/README.md` for
+  what that needs).
 
 Each data set is written as a user has it, and goes the whole way of `zoo evaluate`.
 """
@@ -19,6 +21,7 @@ from pathlib import Path
 import torch
 
 from tools import evaluate_flow, fashion_mnist
+from tools.compose.kinds import compose
 from zoo_core import specs
 from zoo_core.evaluating import Evaluation, evaluate
 from zoo_core.images import write_png
@@ -30,6 +33,8 @@ MODELS = {
     "shufflenet_v2_x0_5": ("FASHIONMNIST_V1", "Fashion-MNIST", "acc@1"),
     "quantized_shufflenet_v2_x0_5": ("FASHIONMNIST_FBGEMM_V1", "Fashion-MNIST", "acc@1"),
     "raft_small": ("SYNTHETIC_V1", "Synthetic-Textured", "epe"),
+    "x3d_xs": ("MOTIONS_V1", "Composed-Motions", "acc@1"),
+    "ssdlite320_mobilenet_v3_large": ("GARMENTS_V1", "Composed-Scenes", "box_map"),
 }
 
 
@@ -56,18 +61,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         for name in arguments.models or MODELS:
             weights, data_set, metric = MODELS[name]
-            folder = Path(directory, data_set)
+            spec = specs.find(name, weights=weights)
+            folder = Path(directory, data_set, spec.task)
             is_flow = data_set == "Synthetic-Textured"
             if not folder.exists():
                 if is_flow:
                     write_pairs(folder, evaluate_flow.pictures_in(arguments.pictures))
+                elif data_set.startswith("Composed"):
+                    compose(spec.task, folder, train=0)
                 else:
                     fashion_mnist.write_folders(folder, splits=("t10k",))
             begun = time.perf_counter()
             found = evaluate(name, folder, weights=weights, device="cpu")
             seconds = time.perf_counter() - begun
             assert isinstance(found, Evaluation)
-            published = specs.find(name, weights=weights).facts["metrics"][data_set]
+            published = spec.facts["metrics"][data_set]
             for key, value in found.metrics.items():
                 beside = f"{published[key]:8.3f}" if key in published else 8 * " "
                 print(f"{name:30s} {key:14s} {value:8.3f} {beside}")

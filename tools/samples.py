@@ -34,7 +34,7 @@ GROUNDS = ("cat", "coffee")
 PHOTOGRAPH_SIDE, QUALITY = 480, 88
 
 # Chosen by eye: each shows what there is to see.
-SCENES, SCENE_SIDE = (15, 10), 320
+SCENES, SCENE_SIDE = (19, 45), 320
 CLIPS, CLIP_SIDE = {"left": 6, "up": 5, "growing": 7, "turning": 3}, 160
 PAIR, PAIR_SIDE = 4, 256
 
@@ -90,7 +90,7 @@ def composed_pair(folder: Path) -> None:
     wardrobe = garments.wardrobe(fashion_mnist.DIRECTORY, "val")
     first = [video.Pose(0.28, 0.36, 0.5, -12), video.Pose(0.7, 0.62, 0.58, 10)]
     second = [video.Pose(0.31, 0.35, 0.5, -7), video.Pose(0.675, 0.655, 0.6, 7)]
-    layers = [garments.dressed(wardrobe.draw(rng), side // 2, rng) for _ in first]
+    layers = [garments.dressed(wardrobe.draw(rng), side // 2, garments.BOLD, rng) for _ in first]
     for number, poses in ((1, first), (2, second)):
         left = 40 + (number - 1) * 4
         frame = ground.crop((left, 20, left + side, 20 + side))

@@ -22,8 +22,10 @@ import torch
 from torch import Tensor
 
 from tools import embedded_checkpoints, fashion_mnist
+from tools.compose import scenes
 from tools.compose.kinds import compose
 from zoo_core import checkpoints, specs, training
+from zoo_core.catalog.labels import BACKGROUND
 from zoo_core.evaluating import Evaluation, evaluate
 from zoo_core.specs import ModelSpec
 from zoo_core.training import recipes
@@ -86,12 +88,8 @@ MODELS = {
     ),
     "lraspp_mobilenet_v3_large": Trained(
         "lraspp_garments",
-        (
-            *_BACKBONE,
-            Stage("segmentation", "scenes_segmentation_small"),
-            Stage("segmentation", "scenes_segmentation"),
-        ),
-        labels=("background", *fashion_mnist.CLASSES),
+        (*_BACKBONE, Stage("segmentation", "scenes_segmentation")),
+        labels=(BACKGROUND, *scenes.CLASSES),
     ),
     "x3d_xs": Trained(
         "x3d_xs_motions", (Stage("video", "clips_video"),), arguments={"zero_init_residual": True, "dropout": 0.0}

@@ -3,6 +3,7 @@
 import pytest
 
 from support import composed
+from tools.compose import scenes
 from tools.compose.kinds import compose
 from zoo_core.data import ClassFolders
 from zoo_core.images import read_image
@@ -33,5 +34,5 @@ def test_single_garments(tmp_path):
         compose("single", tmp_path / name, train=60, val=5, size=40, parts=parts)
     assert composed.files(tmp_path / "a") == composed.files(tmp_path / "b")
     data = ClassFolders(tmp_path / "a", None, IMAGE_SUFFIXES, "train")
-    assert (len(data), len(data.labels)) == (60, 10)
+    assert (len(data), len(data.labels)) == (60, len(scenes.CLASSES))
     assert read_image(data.sample(0).files[0]).shape == (3, 40, 40)

@@ -36,7 +36,7 @@ def test_same_seed_same_files(parts, tmp_path):
 
 def test_it_is_read(parts, tmp_path):
     compose("detection", tmp_path, train=6, val=3, size=96, parts=parts)
-    labels = ("__background__", *fashion_mnist.CLASSES)
+    labels = ("__background__", *scenes.CLASSES)
     for split, count in (("train", 6), ("val", 3)):
         data = open_detection_data(tmp_path, labels, split)
         assert len(data) == count
@@ -57,23 +57,27 @@ def test_it_is_read(parts, tmp_path):
     recipe = str(train.RECIPES / "scenes_detection.toml")
     job = prepare("ssdlite320_mobilenet_v3_large", tmp_path, from_scratch=True, recipe=recipe)
     assert (len(job.samples), len(job.held_out)) == (6, 3)
-    assert set(job.spec.labels[1:]) == set(fashion_mnist.CLASSES)
+    assert set(job.spec.labels[1:]) == set(scenes.CLASSES)
     assert specs.find("ssdlite320_mobilenet_v3_large").task == job.spec.task
 
 
 def test_scenes(parts):
     """Objects of all classes and sizes, some in front of others, each seen by half or more."""
     found = [scenes.compose(parts, "train", 96, random.Random(number)) for number in range(40)]
-    assert {label for scene in found for label in scene.labels} == set(range(10))
+    assert {label for scene in found for label in scene.labels} == set(range(len(scenes.CLASSES)))
     counts = [len(scene.labels) for scene in found]
     assert min(counts) >= 1
-    assert max(counts) <= 8
+    assert max(counts) <= 6
     shares = torch.cat([scene.masks.flatten(1).float().mean(1) for scene in found])
     assert shares.min() < 0.02
     assert shares.max() > 0.15
     assert all(scene.image.size == (96, 96) for scene in found)
     # What is seen of an object is in its mask: the ground has the colour of the only photograph, or is procedural.
     assert any(scene.masks.any(0).float().mean() < 0.5 for scene in found)
+
+
+def test_classes_of_scenes_are_all_garments():
+    assert sorted(name for names in scenes.CLASSES.values() for name in names) == sorted(fashion_mnist.CLASSES)
 
 
 def test_what_is_held_out_stays_so(parts):
@@ -94,7 +98,7 @@ def test_garments_are_cut_out(parts):
     for label in (0, 9):
         garment = wardrobe.draw(random.Random(0), label)
         assert garment.label == label
-        alpha = pil_to_tensor(garments.dressed(garment, 112, random.Random(1)))[3]
+        alpha = pil_to_tensor(garments.dressed(garment, 112, garments.PLAIN, random.Random(1)))[3]
         width = 4 * (10 + 2 * (label // 2))
         covered = alpha >= 128
         assert covered.any(0).sum() == pytest.approx(width, abs=2)

@@ -3,7 +3,8 @@
 import torch
 
 from support import composed
-from tools import fashion_mnist, train
+from tools import train
+from tools.compose import scenes
 from tools.compose.kinds import compose
 from zoo_core.images import read_image
 from zoo_core.training import prepare
@@ -16,7 +17,7 @@ def test_it_is_read(tmp_path):
         compose("segmentation", tmp_path / name, train=4, val=2, size=64, parts=parts)
     assert composed.files(tmp_path / "a") == composed.files(tmp_path / "b")
     labels = (tmp_path / "a" / "labels.txt").read_text().splitlines()
-    assert labels == ["background", *fashion_mnist.CLASSES]
+    assert labels == ["__background__", *scenes.CLASSES]
     classes = set()
     for split, count in (("train", 4), ("val", 2)):
         data = open_segmentation_data(tmp_path / "a", labels, split)
@@ -28,14 +29,14 @@ def test_it_is_read(tmp_path):
             classes |= set(torch.unique(sample.truth).tolist())
     assert 0 in classes
     assert len(classes) > 4
-    assert max(classes) <= 10
+    assert max(classes) <= len(scenes.CLASSES)
     recipe = str(train.RECIPES / "scenes_segmentation.toml")
     job = prepare("lraspp_mobilenet_v3_large", tmp_path / "a", from_scratch=True, recipe=recipe, labels=labels)
     assert (len(job.samples), len(job.held_out)) == (4, 2)
 
 
 def test_stages_begin_with_what_was_learned_before(monkeypatch, tmp_path):
-    """A classifier becomes the backbone of a small run, and that the beginning of the last."""
+    """A classifier of garments alone goes on with garments on grounds, and becomes the backbone of the model."""
     parts = composed.sources(tmp_path / "parts")
     monkeypatch.setattr(train, "RECIPES", tmp_path)
     common = "epochs = 1\nbatch_size = 4\nopt = 'adamw'\nlr = 0.0\n"  # nothing is learned, so that all can be compared
@@ -43,8 +44,8 @@ def test_stages_begin_with_what_was_learned_before(monkeypatch, tmp_path):
         (tmp_path / f"{name}.toml").write_text(
             f"{common}train_crop_size = 32\nval_resize_size = 32\nval_crop_size = 32\n"
         )
-    for name in ("scenes_segmentation_small", "scenes_segmentation"):
-        (tmp_path / f"{name}.toml").write_text(f"{common}base_size = 32\ntrain_crop_size = 32\nval_resize_size = 32\n")
+    last_recipe = f"{common}base_size = 32\ntrain_crop_size = 32\nval_resize_size = 32\n"
+    (tmp_path / "scenes_segmentation.toml").write_text(last_recipe)
 
     def write(kind, folder, seed):
         # Of each class a classifier is to have one.
@@ -55,12 +56,11 @@ def test_stages_begin_with_what_was_learned_before(monkeypatch, tmp_path):
     work = tmp_path / "work"
     file, found = train.train("lraspp_mobilenet_v3_large", work, tmp_path, write_data=write, workers=0)
     assert found.metrics.keys() >= {"miou", "pixel_acc"}
-    names = ("garments_backbone", "single_garments", "scenes_segmentation_small", "scenes_segmentation")
-    garments, classifier, small, last = (
+    names = ("garments_backbone", "single_garments", "scenes_segmentation")
+    garments, classifier, last = (
         torch.load(work / "runs" / name / "best.pth", weights_only=True)["model"] for name in names
     )
     assert torch.equal(garments["features.16.0.weight"], classifier["features.16.0.weight"])
-    assert torch.equal(small["backbone.16.0.weight"], classifier["features.16.0.weight"])
-    assert torch.equal(small["classifier.cbr.0.weight"], last["classifier.cbr.0.weight"])
+    assert torch.equal(last["backbone.16.0.weight"], classifier["features.16.0.weight"])
     weights = torch.load(file, weights_only=True)
     assert torch.equal(weights["backbone.16.0.weight"], classifier["features.16.0.weight"].half())

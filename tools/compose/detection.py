@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-from tools import fashion_mnist
-from tools.compose.scenes import compose, jpeg
+from tools.compose.scenes import CLASSES, compose, jpeg
 from tools.compose.writing import Order, written
 from zoo_detection.coco import run_lengths
 
@@ -20,7 +19,7 @@ def write(order: Order, processes: int) -> None:
         sides = {"width": order.size, "height": order.size}
         images.append({"id": number, "file_name": _name(number - 1)} | sides)
         annotations += [{"id": len(annotations) + i, "image_id": number} | entry for i, entry in enumerate(objects, 1)]
-    categories = [{"id": number, "name": name} for number, name in enumerate(fashion_mnist.CLASSES, 1)]
+    categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES, 1)]
     path = order.folder / "annotations" / f"instances_{order.split}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))

@@ -33,6 +33,24 @@ class Garment:
     shape: Image.Image
 
 
+@dataclass(frozen=True)
+class Cloth:
+    """How colourful garments are.
+
+    Args:
+        dark: the least brightness of their bright places, from 0 to 1.
+        patterned: share of them with stripes, checks or dots.
+    """
+
+    dark: float
+    patterned: float
+
+
+# Hides seams and folds of half of the garments, which nothing but their outline tells apart then.
+BOLD = Cloth(dark=0.35, patterned=0.5)
+PLAIN = Cloth(dark=0.55, patterned=0.15)
+
+
 class Wardrobe:
     """The garments of a split. Those that fill nearly all or nothing of their image are left out, as cut off or torn.
 
@@ -73,13 +91,13 @@ def _shape(image: Image.Image, name: str) -> Image.Image:
     return ImageChops.lighter(soft, inside)
 
 
-def dressed(garment: Garment, side: int, rng: random.Random) -> Image.Image:
+def dressed(garment: Garment, side: int, cloth: Cloth, rng: random.Random) -> Image.Image:
     """A garment in colour, of mode RGBA, upright, ``side`` pixels wide and high with its empty border.
 
-    It gets one of many colours, and half of them a pattern; its seams and folds are those of the image.
+    It gets one of many colours, and some a pattern; its seams and folds are those of the image.
     """
-    image = ImageOps.colorize(_brightness(garment).resize((side, side), Image.Resampling.BICUBIC), *_shades(rng))
-    if rng.random() < 0.5:
+    image = ImageOps.colorize(_brightness(garment).resize((side, side), Image.Resampling.BICUBIC), *_shades(cloth, rng))
+    if rng.random() < cloth.patterned:
         image = ImageChops.multiply(image, _pattern(side, rng))
     if rng.random() < 0.5:
         image = _grainy(image, rng)
@@ -101,9 +119,9 @@ def _brightness(garment: Garment) -> Image.Image:
     return Image.blend(bright, ImageOps.autocontrast(bright, cutoff=2, mask=garment.shape), 0.7)
 
 
-def _shades(rng: random.Random) -> tuple[str, str]:
+def _shades(cloth: Cloth, rng: random.Random) -> tuple[str, str]:
     """The colour of a garment's darkest and of its brightest places."""
-    hue, saturation, value = rng.random(), rng.random() ** 1.5, rng.uniform(0.35, 1)
+    hue, saturation, value = rng.random(), rng.random() ** 1.5, rng.uniform(cloth.dark, 1)
     return _colour(hue, saturation, value * rng.uniform(0.15, 0.4)), _colour(hue, saturation, value)
 
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from tools import fashion_mnist
-from tools.compose.scenes import compose, jpeg
+from tools.compose.scenes import CLASSES, compose, jpeg
 from tools.compose.writing import Order, written
+from zoo_core.catalog.labels import BACKGROUND
 from zoo_core.images import write_png
 
 SIZE = 256
@@ -14,7 +14,7 @@ def write(order: Order, processes: int) -> None:
     """Writes a split."""
     for name in ("images", "masks"):
         (order.folder / order.split / name).mkdir(parents=True, exist_ok=True)
-    (order.folder / "labels.txt").write_text("\n".join(("background", *fashion_mnist.CLASSES, "")))
+    (order.folder / "labels.txt").write_text("\n".join((BACKGROUND, *CLASSES, "")))
     for _ in written(order, _write_scene, processes):
         pass
 

@@ -67,8 +67,8 @@ def frames(order: Order, motion: str, rng: random.Random) -> Iterator[Image.Imag
     size = order.size
     ground = grounds.ground(order.sources, order.split, (size, size), rng)
     for _ in range(rng.randint(0, 2)):
-        paste(ground, garments.dressed(wardrobe.draw(rng), size // 2, rng), path("still", rng)[0])
-    layer = garments.dressed(wardrobe.draw(rng), round(0.7 * size), rng)
+        paste(ground, garments.dressed(wardrobe.draw(rng), size // 2, garments.BOLD, rng), path("still", rng)[0])
+    layer = garments.dressed(wardrobe.draw(rng), round(0.7 * size), garments.BOLD, rng)
     camera = Camera.draw(rng)
     for pose in path(motion, rng):
         frame = ground.copy()

@@ -176,6 +176,7 @@ def _initialize_normal(module: nn.Module) -> None:
 
 class SSDLite320_MobileNet_V3_Large_Weights(WeightsEnum):
     COCO_V1 = auto()
+    GARMENTS_V1 = auto()
     DEFAULT = COCO_V1
 
 
