@@ -2,6 +2,7 @@
 
 import copy
 import io
+import threading
 
 import pytest
 import torch
@@ -36,6 +37,36 @@ def assert_same_after(model: nn.Module, x: torch.Tensor, *, remaining: list[str]
     assert norms(model) == remaining
     torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-4)
     return model
+
+
+def test_other_threads_go_on_while_a_model_is_traced():
+    """Images are preprocessed, by modules, while an engine is tried."""
+    done, errors, begun = threading.Event(), [], threading.Event()
+    other = nn.Sequential(nn.Identity(), nn.ReLU())
+
+    def work():
+        while not done.is_set():
+            try:
+                other(torch.zeros(1))
+            except Exception as error:
+                errors.append(error)
+            begun.set()
+
+    class Slow(nn.Module):
+        def forward(self, x):
+            begun.clear()
+            assert begun.wait(10), "the other thread stands still"
+            return x + 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        model = optimize_for_inference(settled(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), Slow())))
+    finally:
+        done.set()
+        thread.join()
+    assert errors == []
+    assert norms(model) == []
 
 
 def test_by_hand():

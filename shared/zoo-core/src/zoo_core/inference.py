@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoo_core.fused import fuse, fuse_activation, is_activation, keep_no_copies
 from zoo_core.layers import scale_and_bias
 from zoo_core.memory_format import CHANNELS_LAST
+from zoo_core.tracing import ThreadTracer
 
 __all__ = ["FixedNormalization", "Foldable", "optimize_for_inference"]
 
@@ -114,7 +115,7 @@ class _Pair:
     name: str
 
 
-class _Tracer(torch.fx.Tracer):
+class _Tracer(ThreadTracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, _Convolution | FixedNormalization) or super().is_leaf_module(m, module_qualified_name)
 

@@ -1,6 +1,7 @@
 """What keeps forwards open to the tools that record or watch them: ``torch.fx``, ``torch.jit``, exporters, hooks."""
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -9,10 +10,39 @@ import torch.fx
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-__all__ = ["added", "is_plain", "is_recorded", "is_stand_in", "is_transformed", "is_watched", "module_node", "one_node"]
+__all__ = [
+    "ThreadTracer",
+    "added",
+    "is_plain",
+    "is_recorded",
+    "is_stand_in",
+    "is_transformed",
+    "is_watched",
+    "module_node",
+    "one_node",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class ThreadTracer(torch.fx.Tracer):
+    """Records what its own thread calls.
+
+    While it traces, torch's tracer stands in the way of every module of the process, and refuses those that are not the
+    model's: the preprocessing that other threads are at, say.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
 
 
 def is_stand_in(value: object) -> bool:

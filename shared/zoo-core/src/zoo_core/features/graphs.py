@@ -18,6 +18,7 @@ import torch
 from torch import fx, nn
 
 from zoo_core import layers
+from zoo_core.tracing import ThreadTracer
 
 __all__ = ["create_feature_extractor", "get_graph_node_names"]
 
@@ -184,7 +185,7 @@ def _take(source: nn.Module, target: nn.Module, path: str) -> None:
         setattr(target, name, value)
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(ThreadTracer):
     def __init__(self, leaves: tuple[type[nn.Module], ...], **arguments: Any) -> None:
         super().__init__(**arguments)
         self._leaves = leaves
