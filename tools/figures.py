@@ -62,7 +62,7 @@ def main() -> None:
         for name in arguments.models or MODELS:
             weights, data_set, metric = MODELS[name]
             spec = specs.find(name, weights=weights)
-            folder = Path(directory, data_set, spec.task)
+            folder = Path(directory, data_set)
             is_flow = data_set == "Synthetic-Textured"
             if not folder.exists():
                 if is_flow:

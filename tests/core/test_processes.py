@@ -26,7 +26,7 @@ def meet(*given, **named):
 
 def test_what_gloo_says_is_no_output(chatty, capfd):
     """Of the older torch: it would stand in front of a command's JSON."""
-    print("{", flush=False)
+    print("{")
     with processes.joined() as found:
         assert found.size == 2
         print("}")
