@@ -24,7 +24,7 @@ from torch import Tensor
 from tools import embedded_checkpoints, fashion_mnist
 from tools.compose import scenes
 from tools.compose.kinds import compose
-from zoo_core import checkpoints, specs, training
+from zoo_core import checkpoints, get_weight, specs, training
 from zoo_core.catalog.labels import BACKGROUND
 from zoo_core.evaluating import Evaluation, evaluate
 from zoo_core.specs import ModelSpec
@@ -42,12 +42,14 @@ class Stage:
         recipe: name of a file in :data:`RECIPES`.
         model: what is trained, if it is not yet the model itself: a classifier that becomes its backbone.
         weights: published ones that it begins with; fresh parameters, if it is the first stage and has none.
+        backbone: published weights of another model, by their whole name, whose backbone it begins with.
     """
 
     kind: str
     recipe: str
     model: str | None = None
     weights: str | None = None
+    backbone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,6 @@ class Trained:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-_BACKBONE = (
-    Stage("classification", "garments_backbone", "mobilenet_v3_large"),
-    Stage("single", "single_garments", "mobilenet_v3_large"),
-)
-
 MODELS = {
     "shufflenet_v2_x0_5": Trained(
         "shufflenet_v2_x0_5_fashionmnist",
@@ -84,11 +81,16 @@ MODELS = {
         labels=fashion_mnist.CLASSES,
     ),
     "ssdlite320_mobilenet_v3_large": Trained(
-        "ssdlite320_garments", (*_BACKBONE, Stage("detection", "scenes_detection"))
+        "ssdlite320_garments",
+        (
+            Stage("classification", "garments_backbone", "mobilenet_v3_large"),
+            Stage("single", "single_garments", "mobilenet_v3_large"),
+            Stage("detection", "scenes_detection"),
+        ),
     ),
     "lraspp_mobilenet_v3_large": Trained(
         "lraspp_garments",
-        (*_BACKBONE, Stage("segmentation", "scenes_segmentation")),
+        (Stage("segmentation", "scenes_segmentation", backbone="SSDLite320_MobileNet_V3_Large_Weights.GARMENTS_V1"),),
         labels=(BACKGROUND, *scenes.CLASSES),
     ),
     "x3d_xs": Trained(
@@ -141,7 +143,7 @@ def train(
     before: Path | None = None
     for stage in what.stages:
         data = _data(stage.kind, work, write_data or (lambda *order: compose(*order[:2], seed=order[2])), seed)
-        start, begun = _begun(stage.model or model, before)
+        start, begun = _begun(stage.model or model, _published(stage.backbone) if stage.backbone else None, before)
         spec = specs.find(start, weights=stage.weights) if stage.model else _spec(start, what, stage.weights)
         recipe = recipes.read(RECIPES / f"{stage.recipe}.toml", spec.task).with_settings({"seed": seed, **begun})
         is_last = stage is what.stages[-1]
@@ -183,16 +185,23 @@ def _data(kind: str, work: Path, write: Callable[[str, Path, int], None], seed: 
     return data
 
 
-def _begun(model: str, before: Path | None) -> tuple[str | Path, dict[str, Any]]:
+def _published(weights: str) -> Path:
+    """The file of published weights."""
+    return checkpoints.locate(get_weight(weights).url)
+
+
+def _begun(model: str, backbone: Path | None, before: Path | None) -> tuple[str | Path, dict[str, Any]]:
     """What a stage begins with: a model by name, or its file; and changes to its recipe, for a backbone that is there.
 
     Args:
         model: is trained.
+        backbone: the file of a model that has the backbone of this one.
         before: the file of the stage before, of this model or of its backbone.
     """
-    if before is None:
-        return model, {}
-    return (before, {}) if specs.find(before).name == model else (model, {"weights_backbone": str(before.resolve())})
+    if before is not None and specs.find(before).name == model:
+        return before, {}
+    learned = backbone or before
+    return model, {"weights_backbone": str(learned.resolve())} if learned else {}
 
 
 def _spec(model: str | Path, what: Trained, weights: str | None = None) -> ModelSpec:

@@ -248,3 +248,24 @@ def test_large_models_keep_no_copies(monkeypatch):
     assert model[0].packed is None
     assert model[1].packed is None
     assert model(torch.randn(1, 8, 6, 6)).shape == (1, 8, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(nn.Linear(24, 40), (3, 20, 24)), (nn.Conv2d(24, 40, 3, padding=1), (2, 24, 9, 11))], ids=str
+)
+def test_autocast_of_a_layer_in_bfloat16(layer, shape, calls):
+    """Weights that are in the dtype of autocast already are computed with by oneDNN; others as torch does."""
+    torch.manual_seed(0)
+    x = torch.randn(shape)
+    low = fused_layer(layer.bfloat16(), nn.ReLU())
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = layer(x).relu()
+        found = low(x)
+        assert found.dtype == expected.dtype == torch.bfloat16
+        torch.testing.assert_close(found, expected, rtol=3e-2, atol=3e-2)
+        if torch.bfloat16 in fused._dtypes():
+            assert calls == [True]
+        full = fused_layer(layer.float(), nn.ReLU())(x)
+        assert full.dtype == torch.bfloat16
+        torch.testing.assert_close(full, expected, rtol=3e-2, atol=3e-2)
+        assert calls[-1] is False

@@ -7,12 +7,13 @@ shape by `torch.onnx.export`, the file in a session of ONNX Runtime, or compiled
 
 Set ZOO_BENCH_MODELS to shell patterns (comma-separated; `resnet50*`, its rows have the batch behind the name) for some
 of them only, ZOO_BENCH_BATCHES for other batches than 1 and 8, ZOO_BENCH_SECONDS for how long each row takes, and
-ZOO_BENCH_ALL=1 for every builder, the smallest first, at batch 1 and without the runtimes by hand. ZOO_BENCH_RESULTS
-names a file that rows are added to, one a line; rows that it has are not measured again, so that a run may be
-interrupted.
+ZOO_BENCH_ALL=1 for every builder that torchvision has, the smallest first, at batch 1 and without the runtimes by hand.
+ZOO_BENCH_RESULTS names a file that rows are added to, one a line; rows that it has are not measured again, so that a
+run may be interrupted.
 """
 
 import contextlib
+import copy
 import io
 import json
 import os
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from tools import counterparts, oracle, reference_values, trained_like
 from tools.bench.measure import measure_models, table
 from tools.torchvision_operators import torchvision_operators
-from zoo_core import catalog, list_models
+from zoo_core import catalog
 from zoo_core.engines import EngineError, compile_for
 from zoo_core.engines.changes import largest_change
 
@@ -55,10 +56,19 @@ DETECTORS = (
 )
 SECONDS = float(os.environ.get("ZOO_BENCH_SECONDS", "8"))
 OURS = {
+    "torch": ("torch", "fp32"),
     "ORT": ("onnxruntime", "fp32"),
     "OV": ("openvino", "fp32"),
     "OV bf16": ("openvino", "bf16"),
 }
+IN_FLOAT32 = tuple(title for title, (_, precision) in OURS.items() if precision == "fp32")
+
+
+def compiled(model: nn.Module) -> dict[str, Callable[..., Any]]:
+    """The model by each of our engines. Torch changes it, so that gets a copy."""
+    return {
+        title: compile_for(copy.deepcopy(model) if way[0] == "torch" else model, *way) for title, way in OURS.items()
+    }
 
 
 def rounds(runs: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
@@ -166,16 +176,16 @@ def measure(name: str, batch: int) -> list[str]:
     ours, theirs = counterparts.pair(name)
     x = inputs(name, batch)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        engines = {title: compile_for(ours, *way) for title, way in OURS.items()}
+        engines = compiled(ours)
         expected = _Flat(theirs)(x)
-        error = max(relative(_flat(engines[title](x)), expected) for title in ("ORT", "OV"))
+        error = max(relative(_flat(engines[title](x)), expected) for title in IN_FLOAT32)
         with torch.inference_mode(False), torch.no_grad():
             hand = by_hand(theirs, x.clone(), Path(folder))
         runs: dict[str, Callable[[], Any]] = {"torchvision": lambda: theirs(x)}
         runs |= {f"hand {title}": run for title, run in hand.items()}
         runs |= {title: _call(engine, x) for title, engine in engines.items()}
         times = rounds(runs)
-    best, best_by_hand = fastest(times, ("ORT", "OV")), fastest(times, ("hand ORT", "hand OV"))
+    best, best_by_hand = fastest(times, IN_FLOAT32), fastest(times, ("hand ORT", "hand OV"))
     row = [f"{name} {batch}", f"{statistics.median(times['torchvision']):.0f}"]
     row += [f"{ratio(times, 'torchvision', title):.2f}" for title in OURS]
     row += [f"{ratio(times, best_by_hand, best):.2f}", f"{ratio(times, 'hand OV bf16', 'OV bf16'):.2f}"]
@@ -195,7 +205,7 @@ def measure_best(name: str) -> list[str]:
         ours, theirs = counterparts.pair(name)
         given = (inputs(name, 1),)
     with torch.inference_mode():
-        engines = {title: compile_for(ours, *way) for title, way in OURS.items()}
+        engines = compiled(ours)
         runs: dict[str, Callable[[], Any]] = {"torchvision": lambda: theirs(*given)}
         refused = []
         for title, engine in engines.items():
@@ -237,8 +247,7 @@ def measure_detector(name: str) -> list[str]:
     expected = theirs(images)[0]
     runs: dict[str, Callable[[], Any]] = {"torchvision": lambda: theirs(images)}
     same = {}
-    for title, way in OURS.items():
-        engine = compile_for(ours, *way)
+    for title, engine in compiled(ours).items():
         found = engine(images)[0]
         same[title] = f"{matched(expected, found)}/{len(expected['boxes'])}"
         change = largest_change([expected], [found])
@@ -274,7 +283,7 @@ def main() -> None:
     torchvision_operators()  # before torchvision is imported without them
     threads = f"{torch.get_num_threads()} threads"
     if os.environ.get("ZOO_BENCH_ALL"):
-        names = sorted(list_models(), key=_parameters)
+        names = sorted((name for name, entry in catalog.models().items() if entry.torchvision), key=_parameters)
         found = measure_models(names, lambda name: measured("best", name, lambda: measure_best(name)))
         if found:
             header = ["model", "torchvision ms", *OURS]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from zoo_core import winograd
 from zoo_core.tracing import is_stand_in, is_transformed, module_node
 
 __all__ = [
@@ -107,6 +108,7 @@ class FusedLinear(nn.Linear):
                 return node
         elif not torch.compiler.is_compiling():
             how = _NONE if self.activation is None else _activation(self.activation) or _NONE
+            input = _as_autocast(input, self.weight)
             output = linear(input, self.weight, self.bias, self.packed, how)
             if output is not None:
                 return output
@@ -119,6 +121,7 @@ class FusedConv2d(nn.Conv2d):
     plain_form = nn.Conv2d
     activation: nn.Module | None = None
     packed: PackedWeight | None = None
+    transformed: PackedWeight
 
     def forward(self, input: Tensor) -> Tensor:
         # What a small model's time goes into is calls: the questions that most often say no come first.
@@ -130,10 +133,16 @@ class FusedConv2d(nn.Conv2d):
             and not torch.compiler.is_compiling()
             and input.ndim == 4
             and not self._is_too_small(input)
-            and _is_eligible(input, self.weight, self.bias)
+            and _is_eligible(input := _as_autocast(input, self.weight), self.weight, self.bias)
         ):
+            padding = self.padding
+            assert not isinstance(padding, str)  # fuse() takes no such layer
+            if self._is_plain_3x3() and winograd.pays(input.shape, self.out_channels, padding):
+                kernels = self.transformed.get(self.weight, winograd.transformed)
+                if kernels is not self.weight:
+                    return winograd.convolve(input, kernels, self.bias, self.out_channels, padding, self.activation)
             how = _NONE if self.activation is None else _activation(self.activation) or _NONE
-            place = self.padding, self.stride, self.dilation, self.groups
+            place = padding, self.stride, self.dilation, self.groups
             pack = torch.ops.mkldnn._reorder_convolution_weight.default
             return torch.ops.mkldnn._convolution_pointwise.default(
                 input,
@@ -146,6 +155,15 @@ class FusedConv2d(nn.Conv2d):
             )
         output = self._conv_forward(input, self.weight, self.bias)
         return output if self.activation is None else self.activation(output)
+
+    def _is_plain_3x3(self) -> bool:
+        return (
+            self.kernel_size == (3, 3)
+            and self.stride == (1, 1)
+            and self.dilation == (1, 1)
+            and self.groups == 1
+            and self.weight.dtype == torch.float32
+        )
 
     def _is_too_small(self, input: Tensor) -> bool:
         return (
@@ -171,7 +189,7 @@ def fuse(layer: nn.Module) -> bool:
         vars(layer)["packed"] = PackedWeight()
     elif type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
         layer.__class__ = FusedConv2d
-        vars(layer)["packed"] = PackedWeight()
+        vars(layer)["packed"], vars(layer)["transformed"] = PackedWeight(), PackedWeight()
     return isinstance(layer, FusedLinear | FusedConv2d)
 
 
@@ -228,6 +246,13 @@ def _activated(x: Tensor, activation: nn.Module | None) -> Tensor:
     return x if activation is None else activation(x)
 
 
+def _as_autocast(x: Tensor, weight: Tensor) -> Tensor:
+    """An input in the dtype that autocast gives it, if a layer's weight is in that dtype already."""
+    if x.dtype != weight.dtype and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == weight.dtype:
+        return x.to(weight.dtype)
+    return x
+
+
 def _is_eligible(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether nothing is wanted but numbers, of a kind that the operators compute."""
     dtype = x.dtype
@@ -241,7 +266,7 @@ def _is_eligible(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         not torch._C._get_mkldnn_enabled()
         or torch.jit.is_tracing()
         or torch._C._len_torch_dispatch_stack()
-        or torch.is_autocast_enabled("cpu")
+        or (torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != dtype)
         or is_transformed()
         or weight.device.type != "cpu"
         or (bias is not None and bias.dtype != dtype)

@@ -58,6 +58,9 @@ def optimize_for_inference(model: Model) -> Model:
     - On CPUs, linear layers and convolutions are computed by oneDNN, together with an activation that directly follows,
       whose place ``nn.Identity`` takes. Up to 512 MiB of parameters, these layers keep a second copy of their weights
       once they have run, in the processor's order; it follows changes of a weight other than through ``weight.data``.
+    - On x86, 3x3 convolutions of many channels and pixels take a quarter of the multiplications
+      (:mod:`zoo_core.winograd`), with rounding errors of 1e-5 of the largest output, and keep a copy of their weights
+      that is four times as large.
     - Modules that know a faster form of themselves (:class:`Foldable`) take it.
 
     Load the checkpoint first: what comes out is in eval mode, without gradients, not to be trained, and its state dict
