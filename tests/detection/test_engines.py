@@ -12,6 +12,12 @@ def model():
     return detector("ssdlite320_mobilenet_v3_large")
 
 
+def by_label(detections):
+    """In the order of their labels, since on some processors two nearly equal scores of different labels swap."""
+    order = detections["labels"].argsort(stable=True)
+    return {key: value[order] for key, value in detections.items()}
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_lists_of_images_of_any_size(model, engine: str, tmp_path_factory, monkeypatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.getbasetemp()))  # one export serves both engines
@@ -21,7 +27,7 @@ def test_lists_of_images_of_any_size(model, engine: str, tmp_path_factory, monke
         expected = [model([image])[0] for image in images]
         for found in (fast(images), [fast([image])[0] for image in images]):
             assert len(found) == 2
-            for one, other in zip(found, expected, strict=True):
+            for one, other in zip(map(by_label, found), map(by_label, expected), strict=True):
                 assert one.keys() == other.keys()
                 assert len(one["boxes"]) > 0
                 assert torch.equal(one["labels"], other["labels"])
