@@ -6,6 +6,7 @@ from support import composed
 from tools import train
 from tools.compose import scenes
 from tools.compose.kinds import compose
+from zoo_classification import mobilenet_v3_large
 from zoo_core.images import read_image
 from zoo_core.training import prepare
 from zoo_segmentation.data import open_segmentation_data
@@ -39,6 +40,12 @@ def test_stages_begin_with_what_was_learned_before(monkeypatch, tmp_path):
     """A classifier of garments alone goes on with garments on grounds, and becomes the backbone of the model."""
     parts = composed.sources(tmp_path / "parts")
     monkeypatch.setattr(train, "RECIPES", tmp_path)
+    stages = (
+        train.Stage("classification", "garments_backbone", "mobilenet_v3_large"),
+        train.Stage("single", "single_garments", "mobilenet_v3_large"),
+        train.Stage("segmentation", "scenes_segmentation"),
+    )
+    monkeypatch.setitem(train.MODELS, "lraspp_mobilenet_v3_large", train.Trained("lraspp_test", stages))
     common = "epochs = 1\nbatch_size = 4\nopt = 'adamw'\nlr = 0.0\n"  # nothing is learned, so that all can be compared
     for name in ("garments_backbone", "single_garments"):
         (tmp_path / f"{name}.toml").write_text(
@@ -64,3 +71,28 @@ def test_stages_begin_with_what_was_learned_before(monkeypatch, tmp_path):
     assert torch.equal(last["backbone.16.0.weight"], classifier["features.16.0.weight"])
     weights = torch.load(file, weights_only=True)
     assert torch.equal(weights["backbone.16.0.weight"], classifier["features.16.0.weight"].half())
+
+
+def test_a_stage_begins_with_the_backbone_of_published_weights(monkeypatch, tmp_path):
+    """Those of another model, which is in a package that need not be installed here."""
+    backbone = mobilenet_v3_large(weights=None, reduced_tail=True).features.state_dict()
+    torch.save({f"backbone.features.{key}": value.half() for key, value in backbone.items()}, tmp_path / "other.pth")
+    published = []
+    monkeypatch.setattr(train, "_published", lambda name: (published.append(name), tmp_path / "other.pth")[1])
+    parts = composed.sources(tmp_path / "parts")
+    monkeypatch.setattr(train, "RECIPES", tmp_path)
+    (tmp_path / "scenes_segmentation.toml").write_text(
+        "epochs = 1\nbatch_size = 4\nopt = 'adamw'\nlr = 0.0\n"
+        "base_size = 32\ntrain_crop_size = 32\nval_resize_size = 32\n"
+    )
+
+    def write(kind, folder, seed):
+        compose(kind, folder, seed=seed, train=4, val=2, size=40, parts=parts)
+
+    file, _ = train.train("lraspp_mobilenet_v3_large", tmp_path / "work", tmp_path, write_data=write, workers=0)
+    assert published == ["SSDLite320_MobileNet_V3_Large_Weights.GARMENTS_V1"]
+    weights = torch.load(file, weights_only=True)
+    for key in ("0.0.weight", "12.block.3.0.weight"):
+        assert torch.equal(weights[f"backbone.{key}"], backbone[key].half())
+    # The other's tail has half the channels.
+    assert weights["backbone.16.0.weight"].shape[0] == 960

@@ -11,7 +11,7 @@ KINDS = {
     "classification": (60_000, 10_000),
     "single": (40_000, 2_000),
     "detection": (4_000, 400),
-    "segmentation": (4_000, 400),
+    "segmentation": (8_000, 400),
     "video": (1_600, 400),
     "flow": (800, 64),
 }
