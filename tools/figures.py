@@ -7,8 +7,8 @@
 - raft_small: 64 pairs of synthetic motion whose textures training never saw. The catalogue's figures are of textures
   that come from photographs as well, which `--pictures` names (see `tools/evaluate_flow.py`); without them the textures
   are procedural ones alone, and the figure is another.
-- x3d_xs and ssdlite320_mobilenet_v3_large: what `python -m tools.compose` holds out (see `tools/compose/README.md` for
-  what that needs).
+- x3d_xs, ssdlite320_mobilenet_v3_large and lraspp_mobilenet_v3_large: what `python -m tools.compose` holds out (see
+  `tools/compose/README.md` for what that needs).
 
 Each data set is written as a user has it, and goes the whole way of `zoo evaluate`.
 """
@@ -35,6 +35,7 @@ MODELS = {
     "raft_small": ("SYNTHETIC_V1", "Synthetic-Textured", "epe"),
     "x3d_xs": ("MOTIONS_V1", "Composed-Motions", "acc@1"),
     "ssdlite320_mobilenet_v3_large": ("GARMENTS_V1", "Composed-Scenes", "box_map"),
+    "lraspp_mobilenet_v3_large": ("GARMENTS_V1", "Composed-Scenes", "miou"),
 }
 
 

@@ -128,6 +128,7 @@ def _lraspp(
 
 class LRASPP_MobileNet_V3_Large_Weights(WeightsEnum):
     COCO_WITH_VOC_LABELS_V1 = auto()
+    GARMENTS_V1 = auto()
     DEFAULT = COCO_WITH_VOC_LABELS_V1
 
 
