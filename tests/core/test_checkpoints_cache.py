@@ -157,6 +157,19 @@ def test_package_url_of_nothing(package: Path) -> None:
     assert not checkpoints.is_cached("package:no_such_package/x.pth")
 
 
+@pytest.mark.parametrize("name", ["weights.pth", "samples"])
+def test_a_package_in_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """As a compiled package lies that is installed for editing: its library in one folder, all else in the other."""
+    for folder in ("compiled", "sources"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "sources" / "weights.pth").write_bytes(b"w")
+    (tmp_path / "sources" / "samples").mkdir()
+    folders = [tmp_path / "compiled", tmp_path / "sources"]
+    monkeypatch.setattr(checkpoints.cache, "package_folders", lambda package: folders)
+    assert locate(f"package:one/{name}") == tmp_path / "sources" / name
+    assert locate("package:one/missing") == tmp_path / "compiled" / "missing"
+
+
 @pytest.mark.parametrize(
     "rest", ["some_package", "some_package/../../x.pth", "/some_package/x.pth", "some.package/x", ""]
 )

@@ -115,7 +115,7 @@ def _path_in_package(url: str, path: PurePosixPath) -> Path:
             f"{shown_url(url)} lies in the package {package}, which is not installed: "
             f"pip install {package.replace('_', '-')}"
         )
-    return next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
+    return next((candidate for candidate in candidates if candidate.exists()), candidates[0])
 
 
 # What lies beside a file while it is being downloaded.
