@@ -63,12 +63,13 @@ def main() -> None:
         for name in arguments.models or MODELS:
             weights, data_set, metric = MODELS[name]
             spec = specs.find(name, weights=weights)
-            folder = Path(directory, data_set)
-            is_flow = data_set == "Synthetic-Textured"
+            is_flow, is_composed = data_set == "Synthetic-Textured", data_set.startswith("Composed")
+            # Composed data lie in another layout for each task.
+            folder = Path(directory, spec.task if is_composed else data_set)
             if not folder.exists():
                 if is_flow:
                     write_pairs(folder, evaluate_flow.pictures_in(arguments.pictures))
-                elif data_set.startswith("Composed"):
+                elif is_composed:
                     compose(spec.task, folder, train=0)
                 else:
                     fashion_mnist.write_folders(folder, splits=("t10k",))

@@ -1,19 +1,10 @@
 """What ships with the package runs without network: weights that find garments, and scenes with some."""
 
-import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from importlib import resources
 from pathlib import Path
 
-import pytest
-import torch
-
 import zoo_detection
-from support import reference
-from zoo_core.checkpoints import locate
+from support import embedded
 from zoo_detection import SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
 
 WEIGHTS = SSDLite320_MobileNet_V3_Large_Weights.GARMENTS_V1
@@ -26,41 +17,17 @@ GARMENTS = {
 
 
 def test_file():
-    path = locate(WEIGHTS.url)
-    assert path.parent == resources.files("zoo_detection") / "checkpoints"
-    assert path.stat().st_size < 8 * 2**20
-    assert WEIGHTS.meta["_file_size"] == pytest.approx(path.stat().st_size / 2**20, abs=1e-3)
+    embedded.check_file(WEIGHTS, "zoo_detection")
     assert SSDLite320_MobileNet_V3_Large_Weights.DEFAULT is SSDLite320_MobileNet_V3_Large_Weights.COCO_V1
 
 
 def test_as_a_user_calls_it(tmp_path):
-    words = ["predict", "ssdlite320_mobilenet_v3_large", str(SAMPLES), "--weights", "GARMENTS_V1", "--threshold", "0.5"]
-    done = subprocess.run(
-        [sys.executable, "-m", "zoo_core", *words, "--json"],
-        cwd=tmp_path,
-        env=os.environ | {"ZOO_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = {Path(entry["file"]).name: entry["detections"] for entry in json.loads(done.stdout)["results"]}
+    found = embedded.predicted("ssdlite320_mobilenet_v3_large", SAMPLES, tmp_path, "--threshold", "0.5")
     assert found.keys() == GARMENTS.keys()
     for name, garments in GARMENTS.items():
-        assert Counter(each["label"] for each in found[name] if each["label"] != "sandal") == garments, name
+        labels = (each["label"] for each in found[name]["detections"])
+        assert Counter(label for label in labels if label != "sandal") == garments, name
 
 
 def test_weights_and_a_new_head():
-    kinds = ("top", "trouser", "dress", "sandal", "sneaker", "bag", "ankle boot")
-    assert WEIGHTS.meta["categories"] == ["__background__", *kinds]
-    model = ssdlite320_mobilenet_v3_large(weights=WEIGHTS)
-    assert sum(parameter.numel() for parameter in model.parameters()) == WEIGHTS.meta["num_params"]
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    state = model.state_dict()
-    assert all(value.isfinite().all() for value in state.values())
-    assert list(state) == [key for key, *_ in reference.manifest("ssdlite320_mobilenet_v3_large")]
-    with pytest.raises(ValueError, match=r"num_classes=8, not 5.*new_head=True"):
-        ssdlite320_mobilenet_v3_large(weights=WEIGHTS, num_classes=5)
-    with pytest.warns(UserWarning, match="5 classes"):
-        new = ssdlite320_mobilenet_v3_large(weights=WEIGHTS, num_classes=5, new_head=True)
-    for key, value in new.state_dict().items():
-        assert key.startswith("head.classification_head") or torch.equal(value, state[key]), key
+    embedded.check_garments_and_a_new_head(ssdlite320_mobilenet_v3_large, WEIGHTS, "head.classification_head")
