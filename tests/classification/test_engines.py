@@ -16,6 +16,7 @@ from zoo_core import kept_models, specs
 from zoo_core.engines import EngineError, compile_for, identity
 from zoo_core.engines import compiled as compiled_module
 from zoo_core.engines.changes import Change, largest_change
+from zoo_core.engines.eager import EagerEngine
 
 CHECKPOINT = "FASHIONMNIST_V1"
 RUNTIMES = ["onnxruntime", "openvino"]
@@ -248,6 +249,16 @@ def test_changes_of_detections_are_those_of_their_scores() -> None:
     change = largest_change(exact, found)
     assert change == Change(pytest.approx(0.02), pytest.approx(0.9), (3, 2))
     assert str(change) == "the largest change of a score is 0.02 (2.22% of the largest); 3 detections became 2"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_torch_keeps_packed_weights_where_it_is_called_in_inference_mode(precision: str) -> None:
+    """As `zoo predict` does; tensors made there are such that no copy of them may be kept."""
+    with torch.inference_mode():
+        fast = compile_for(Net(), "torch", precision)
+        fast(images())
+    (engine,) = (value for value in vars(fast).values() if isinstance(value, EagerEngine))
+    assert not engine.model.conv.weight.is_inference()
 
 
 def test_a_model_that_was_made_in_inference_mode() -> None:

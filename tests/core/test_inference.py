@@ -267,6 +267,23 @@ def test_shared_parameters():
     assert model[2].weight is model[0].weight
 
 
+def test_a_model_that_was_made_in_inference_mode():
+    """Torch does not count changes of such tensors, so that layers could keep nothing of them."""
+    with torch.inference_mode():
+        model = settled(nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3)))
+        model.append(nn.Conv2d(8, 8, 3))
+        model[4].weight = model[3].weight
+        model.register_buffer("scale", torch.ones(1))
+        x = torch.randn(2, 4, 16, 16)
+        assert_same_after(model, x, remaining=[])
+        packed = [model[place].packed._kept for place in (0, 3, 4)]
+    assert not any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers()))
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert model[4].weight is model[3].weight
+    if torch.backends.mkldnn.is_available():
+        assert all(kept is not None for kept in packed)
+
+
 def test_statistics_of_the_batch():
     model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))
     assert_same_after(settled(model), torch.randn(2, 4, 5, 5), remaining=["1"])

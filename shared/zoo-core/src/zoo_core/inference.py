@@ -4,7 +4,7 @@ import inspect
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import torch
 import torch.fx
@@ -64,7 +64,8 @@ def optimize_for_inference(model: Model) -> Model:
     - Modules that know a faster form of themselves (:class:`Foldable`) take it.
 
     Load the checkpoint first: what comes out is in eval mode, without gradients, not to be trained, and its state dict
-    fits no checkpoint. Weights that were memory-mapped from a file are then copies in memory of their own.
+    fits no checkpoint. Weights that were memory-mapped from a file are then copies in memory of their own, and so are
+    those of a model that was made in :func:`torch.inference_mode`, whose changes torch does not count.
 
     Modules with hooks, parametrizations or shared parameters stay as they are. Where a forward cannot be traced since
     it depends on values, or has parameters of default ``None``, each of its children is taken to be used whole, through
@@ -89,6 +90,13 @@ def optimize_for_inference(model: Model) -> Model:
             f"optimize_for_inference cannot change a {type(model).__name__}; optimise the model first, and compile the "
             "result"
         )
+    with torch.inference_mode(False), torch.no_grad():
+        _optimize(model)
+    return model
+
+
+def _optimize(model: nn.Module) -> None:
+    _leave_inference_mode(model)
     model.eval().requires_grad_(False)
     used_once = _used_once(model)
     convolutions = list(filter(_is_convolution, model.modules()))
@@ -105,7 +113,21 @@ def optimize_for_inference(model: Model) -> Model:
             fuse(module)
     if sum(parameter.nbytes for parameter in model.parameters()) > _MOST_TO_COPY:
         keep_no_copies(model)
-    return model
+
+
+def _leave_inference_mode(model: nn.Module) -> None:
+    """Gives a model that was made in inference mode tensors of which copies may be kept; shared ones stay shared."""
+    copies: dict[int, Tensor] = {}
+    for module in model.modules():
+        for kind in ("_parameters", "_buffers"):
+            tensors: dict[str, Any] = getattr(module, kind)
+            for name, tensor in tensors.items():
+                if type(tensor) not in (Tensor, nn.Parameter) or not tensor.is_inference():
+                    continue
+                if id(tensor) not in copies:
+                    copy = tensor.clone()
+                    copies[id(tensor)] = nn.Parameter(copy, False) if isinstance(tensor, nn.Parameter) else copy
+                tensors[name] = copies[id(tensor)]
 
 
 @dataclass(frozen=True)

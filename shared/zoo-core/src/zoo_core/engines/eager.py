@@ -40,13 +40,14 @@ class EagerEngine:
     ) -> None:
         check_precision(precision)
         self.device = torch.device(device)
-        self.model = optimize_for_inference(model.eval()).to(self.device)
         self.arguments = dict(arguments or {})
         self.precision = precision
-        if precision == "bf16":
-            for module in self.model.modules():
-                if isinstance(module, _IN_BFLOAT16):
-                    module.to(torch.bfloat16)  # once, rather than in each run
+        with torch.inference_mode(False):  # no layer keeps anything of a weight that was made in it
+            self.model = optimize_for_inference(model.eval()).to(self.device)
+            if precision == "bf16":
+                for module in self.model.modules():
+                    if isinstance(module, _IN_BFLOAT16):
+                        module.to(torch.bfloat16)  # once, rather than in each run
 
     def __call__(self, *inputs: Tensor | Sequence[Tensor]) -> Any:
         """See :class:`zoo_core.engines.Engine`."""
