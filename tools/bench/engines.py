@@ -114,13 +114,13 @@ def measured(kind: str, key: str, measure: Callable[[], list[str]]) -> list[str]
     return row
 
 
-def inputs(name: str, batch: int) -> Tensor:
-    """What the weights were made for: 224 pixels, or the size and the frames that the family takes."""
+def inputs(name: str, batch: int, model: nn.Module | None = None) -> Tensor:
+    """What the weights were made for: 224 pixels, or the size and the frames that the family or the model takes."""
     entry = catalog.models()[name]
     if entry.task == "segmentation":
         return reference_values.image(1, batch, 3, 520, 520)
     preset = dict(entry.checkpoint("DEFAULT").preset_arguments) if entry.checkpoints else {}
-    sides = preset.get("crop_size", 224)
+    sides = getattr(model, "image_size", preset.get("crop_size", 224))
     height, width = (sides, sides) if isinstance(sides, int) else sides
     if entry.task == "video":
         return reference_values.image(1, batch, 3, 16, height, width)
@@ -174,7 +174,7 @@ def _run_of(compiled: Any, values: Any) -> Callable[[], Any]:
 def measure(name: str, batch: int) -> list[str]:
     """The row of one model and batch."""
     ours, theirs = counterparts.pair(name)
-    x = inputs(name, batch)
+    x = inputs(name, batch, ours)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         engines = compiled(ours)
         expected = _Flat(theirs)(x)
@@ -203,7 +203,7 @@ def measure_best(name: str) -> list[str]:
         ours, theirs, given = _as_user(name, task)
     else:
         ours, theirs = counterparts.pair(name)
-        given = (inputs(name, 1),)
+        given = (inputs(name, 1, ours),)
     with torch.inference_mode():
         engines = compiled(ours)
         runs: dict[str, Callable[[], Any]] = {"torchvision": lambda: theirs(*given)}
