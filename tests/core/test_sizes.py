@@ -22,10 +22,12 @@ class Sized(nn.Module):
 
 
 @pytest.mark.parametrize("example", [(3, 9), (6, 3)])
-def test_programs_serve_other_sizes(example):
+def test_programs_serve_other_sizes(example, tmp_path):
     x = torch.rand(example)
     dims = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    programs = [torch.jit.trace(Sized(), x), torch.export.export(Sized(), (x,), dynamic_shapes=(dims,)).module()]
-    for program in programs:
+    exported = torch.export.export(Sized(), (x,), dynamic_shapes=(dims,))
+    torch.export.save(exported, tmp_path / "sized.pt2")
+    loaded = torch.export.load(tmp_path / "sized.pt2")
+    for program in (torch.jit.trace(Sized(), x), exported.module(), loaded.module()):
         for rows, columns in ((3, 9), (6, 3), (5, 11), (2, 2)):
             assert program(torch.rand(rows, columns)).shape == (min(rows, 4), max(columns // 2, 2))

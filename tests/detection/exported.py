@@ -36,12 +36,14 @@ def to_onnx(model: nn.Module, path: Path, size: tuple[int, int]) -> Path:
     """The model for an image of any size, traced with one of the given size."""
     dynamic = {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
     with torch.no_grad(), without_collection():
+        (found,) = model([picture(1, *size)])
         torch.onnx.export(
             model,
             ([picture(1, *size)],),
             path,
             dynamo=True,
             dynamic_shapes=([dynamic],),
+            output_names=list(found),
             verbose=False,
             external_data=False,
         )

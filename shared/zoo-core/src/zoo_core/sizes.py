@@ -42,8 +42,11 @@ def ratio(a: Any, b: Any) -> Any:
 
 
 def floor(number: Any) -> Any:
-    """The largest size that is not above a number."""
-    return number.floor().to(torch.int64) if isinstance(number, Tensor) else math.floor(number)
+    """The largest size that is not above a number, which is not negative."""
+    if isinstance(number, Tensor):
+        return number.floor().to(torch.int64)
+    # Of a symbol, torch saves programs with trunc only.
+    return math.floor(number) if isinstance(number, int | float) else math.trunc(number)
 
 
 def _as_tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:

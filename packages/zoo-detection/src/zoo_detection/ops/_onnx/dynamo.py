@@ -70,18 +70,21 @@ def multiscale_roi_align(  # type: ignore[no-untyped-def]
 
 @torch_op("zoo::heatmaps_to_keypoints")
 def heatmaps_to_keypoints(maps: FLOAT, rois: FLOAT) -> tuple[FLOAT, FLOAT]:
-    """A loop over the boxes, each of which has a size of its own. Not traced: onnxscript compiles the statements."""
+    """A loop over the boxes, each of which has a size of its own. Not traced: onnxscript compiles the statements.
+
+    Names of variables go into the file: none may be what an output of a detector is called.
+    """
     low = op.Slice(rois, [0], [2], [1])
     sides = op.Max(op.Sub(op.Slice(rois, [2], [4], [1]), low), 1.0)
     pixels = op.Ceil(sides)
     correction = op.Div(sides, pixels)
     sizes = op.Cast(pixels, to=7)
-    boxes = op.Gather(op.Shape(maps), 0)
+    regions = op.Gather(op.Shape(maps), 0)
     count = op.Shape(maps, start=1, end=2)
     # Of fixed shapes, which OpenVINO wants of what a loop carries.
     points = op.Expand(0.0, op.Concat(op.Shape(maps, start=0, end=2), [3], axis=0))
-    scores = op.Expand(0.0, op.Shape(maps, start=0, end=2))
-    for i in range(boxes):
+    best = op.Expand(0.0, op.Shape(maps, start=0, end=2))
+    for i in range(regions):
         here = op.Reshape(i, [1])
         size = op.Reshape(op.Gather(sizes, here), [-1])
         width = op.Gather(size, [0])
@@ -102,5 +105,5 @@ def heatmaps_to_keypoints(maps: FLOAT, rois: FLOAT) -> tuple[FLOAT, FLOAT]:
         ones = op.Expand(1.0, op.Concat(count, [1], axis=0))
         row = op.Reshape(i, [1, 1])
         points = op.ScatterND(points, row, op.Unsqueeze(op.Concat(places, ones, axis=1), [0]))
-        scores = op.ScatterND(scores, row, op.Unsqueeze(op.ReduceMax(flat, [1], keepdims=0), [0]))
-    return points, scores
+        best = op.ScatterND(best, row, op.Unsqueeze(op.ReduceMax(flat, [1], keepdims=0), [0]))
+    return points, best
