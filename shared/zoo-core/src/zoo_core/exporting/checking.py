@@ -12,8 +12,10 @@ __all__ = ["Difference", "difference"]
 
 # Detections of two runtimes are taken for the same if their boxes are this close, as a share of the image.
 _SAME_BOX = 0.02
-# Scores that differ in the last digits decide which of two boxes stays: so many may be others, as a share.
+# Scores that differ in the last digits decide which of two boxes stays: so many may be others, as a share. Two that
+# suppress each other lie close together; further apart than this, as a share of the image, they are not the same one.
 _OTHERS = 0.05
+_ANOTHER_BOX = 0.005
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,12 @@ def _of_detections(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
     units = {"boxes": side, "keypoints": side, "scores": 1.0, "masks": 1.0, "keypoints_scores": 10.0}
     pairs = _pairs(found, expected, side)
     count = max(len(found["scores"]), len(expected["scores"]))
-    lone = count - len(pairs)
+    may_be_others = max(1, math.floor(_OTHERS * count))
+    if (lone := count - len(pairs)) <= may_be_others:
+        pairs = _without_furthest(pairs, found["boxes"].cpu(), expected["boxes"].cpu(), side, may_be_others - lone)
+        lone = count - len(pairs)
     note = f"{lone} of {count} detections have no counterpart" if lone else f"{count} detections"
-    if lone > max(1, math.floor(_OTHERS * count)):
+    if lone > may_be_others:
         return Difference(math.inf, "detections", note)
     if not pairs:
         return Difference(0.0, "detections", note)
@@ -90,6 +95,15 @@ def _of_detections(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
         if key != "labels"
     ]
     return _worst(parts)
+
+
+def _without_furthest(
+    pairs: list[tuple[int, int]], found: Tensor, expected: Tensor, side: float, most: int
+) -> list[tuple[int, int]]:
+    """The pairs without those whose boxes are not the same, of which the furthest apart, so many at most, are taken."""
+    distances = {pair: float((found[pair[0]] - expected[pair[1]]).abs().max()) / side for pair in pairs}
+    apart = sorted((pair for pair in pairs if distances[pair] > _ANOTHER_BOX), key=lambda pair: -distances[pair])
+    return [pair for pair in pairs if pair not in apart[:most]]
 
 
 def _pairs(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], side: float) -> list[tuple[int, int]]:
